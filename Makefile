@@ -1,0 +1,47 @@
+# `make demo` and `make test` do everything from nothing; only Python 3.11-3.13 and make must be there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check bench lock clean
+
+demo: $(VENV)/installed
+	$(BIN)/slickwatch demo --out $(OUT)
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed
+	$(BIN)/slickwatch bench scene
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "Slickwatch needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "This Python has no venv; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+# Resolve pyproject.toml anew for all supported Pythons. CUDA packages are left out of the file: they are
+# pinned by torch itself where a CUDA build of it is chosen.
+lock: $(VENV)/installed-dev
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	  --constraint pins.txt --no-emit-index-url --no-header --no-annotate --quiet \
+	  | grep -vE '^(nvidia|cuda|triton)' > constraints.txt
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist
