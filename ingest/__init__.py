@@ -1,0 +1,1 @@
+"""Finding and reading Sentinel-1 products: names, containers, SAFE metadata."""

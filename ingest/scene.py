@@ -1,0 +1,79 @@
+"""The record of one Sentinel-1 product and the grammar of product names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shapely.geometry.base import BaseGeometry
+
+from ingest.errors import UnreadableInput
+
+_NAME = re.compile(
+    r"(?P<platform>S1[A-Z])_(?P<mode>IW|EW|S[1-6]|WV)_(?P<kind>GRD|SLC|RAW|OCN)(?P<resolution>[FHM_])_"
+    r"(?P<level>[012])(?P<category>[SAN])(?P<polarisation>SH|SV|DH|DV|HH|HV|VV|VH)_"
+    r"(?P<start>\d{8}T\d{6})_(?P<stop>\d{8}T\d{6})_(?P<orbit>\d{6})_(?P<datatake>[0-9A-F]{6})_(?P<unique>[0-9A-F]{4})"
+    r"(?P<cog>_COG)?(?:\.SAFE)?(?:\.zip)?$"
+)
+_POLARISATIONS = {
+    "SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH"),
+    "HH": ("HH",), "HV": ("HV",), "VV": ("VV",), "VH": ("VH",),
+}  # fmt: skip
+# (absolute orbit - offset) mod 175 + 1 is the relative orbit; offsets by Copernicus' mission documents.
+_RELATIVE_ORBIT_OFFSET = {"S1A": 73, "S1B": 27, "S1C": 99, "S1D": 42}
+# Sentinel-1C was moved in June 2026; up to this absolute orbit its offset was another.
+_S1C_LAST_ORBIT_BEFORE_MOVE, _S1C_OFFSET_BEFORE_MOVE = 8018, 172
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One Sentinel-1 product, whatever its source; times are UTC, the footprint is WGS 84 lon/lat."""
+
+    id: str  # the product's name without .SAFE or .zip
+    platform: str
+    mode: str  # IW, EW, SM, WV
+    product_type: str  # GRD, SLC, RAW, OCN
+    polarisations: tuple[str, ...]
+    acquired_start: datetime
+    acquired_end: datetime
+    absolute_orbit: int
+    relative_orbit: int | None = None  # None where the platform's offset is not known
+    footprint: BaseGeometry | None = None
+    source: str = "local"
+    size: int | None = None  # bytes
+    checksum: str | None = None
+    published: datetime | None = None
+
+
+def scene_from_name(name: str) -> Scene:
+    """Read a Sentinel-1 product name, with or without ``.SAFE`` and ``.zip``, of any platform letter.
+
+    Raises `UnreadableInput` where the name does not follow ESA's naming convention.
+    """
+    match = _NAME.match(name)
+    if match is None:
+        raise UnreadableInput(name, "not a Sentinel-1 product name", "give a product named S1x_..._GRDx_....SAFE")
+    platform, mode, orbit = match["platform"], match["mode"], int(match["orbit"])
+    return Scene(
+        id=re.sub(r"(\.SAFE)?(\.zip)?$", "", name),
+        platform=platform,
+        mode="SM" if mode.startswith("S") else mode,
+        product_type=match["kind"],
+        polarisations=_POLARISATIONS[match["polarisation"]],
+        acquired_start=_utc(match["start"]),
+        acquired_end=_utc(match["stop"]),
+        absolute_orbit=orbit,
+        relative_orbit=_relative_orbit(platform, orbit),
+    )
+
+
+def _relative_orbit(platform: str, absolute_orbit: int) -> int | None:
+    offset = _RELATIVE_ORBIT_OFFSET.get(platform)
+    if platform == "S1C" and absolute_orbit <= _S1C_LAST_ORBIT_BEFORE_MOVE:
+        offset = _S1C_OFFSET_BEFORE_MOVE
+    return None if offset is None else (absolute_orbit - offset) % 175 + 1
+
+
+def _utc(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
