@@ -1,0 +1,1 @@
+"""From digital numbers to tiles: calibration, noise removal, geolocation, masks."""

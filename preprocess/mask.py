@@ -1,0 +1,147 @@
+"""Which cells of a scene's raster are land.
+
+Land polygons are clipped to the scene, their vertices taken to image coordinates and filled there: the
+cost follows the length of the coast, not the number of cells, and a scene on the open sea costs a look
+into a spatial index. The polygons are OpenStreetMap's, generalised, as the package roaring-landmask
+carries them; the first use writes them into an indexed file in the user's cache. A finer file may be
+given instead. Figures are in docs/decisions/0011-land-mask.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from ingest.errors import StorageError, UnreadableInput, UsageError
+from preprocess.geolocate import Geolocation
+
+# Chords of this length stay within a metre of what a straight coast becomes in the image.
+_LONGEST_EDGE = 0.05  # degrees
+
+
+def land_mask(
+    geolocation: Geolocation, line: ArrayLike, pixel: ArrayLike, coastline: Path | None = None
+) -> NDArray[np.bool_]:
+    """Land (True) and sea (False) on a raster, shaped (len(line), len(pixel)).
+
+    `line` and `pixel` are the evenly spaced full-resolution coordinates of the raster's cell centres. A
+    cell that land touches is land, so that no rock and no seam between polygons is lost. `coastline`
+    names a file of land polygons in WGS 84 that GDAL reads; without it the packaged ones are used.
+    Raises `UsageError` and `UnreadableInput` on an unfit file, `StorageError` where the cache fails.
+    """
+    rows, columns = np.asarray(line, np.float64), np.asarray(pixel, np.float64)
+    cells = _Cells.of(rows, columns)
+    border = shapely.box(-1.0, -1.0, len(columns) + 1.0, len(rows) + 1.0)
+    scene = geolocation.to_lonlat(shapely.transform(border, cells.to_image))
+    land = _land_within(scene, _packaged_coastline() if coastline is None else coastline)
+    mask = np.zeros((len(rows), len(columns)), np.uint8)
+    if land:
+        rasterize([_in_cells(polygon, geolocation, cells) for polygon in land], out=mask, all_touched=True)
+    return mask.astype(bool)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A raster's (column, row), corners at integers, against the image's (pixel, line)."""
+
+    origin: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, line: NDArray[np.float64], pixel: NDArray[np.float64]) -> _Cells:
+        spacing = np.array([_spacing(pixel), _spacing(line)])
+        return cls(np.array([pixel[0], line[0]]) - 0.5 * spacing, spacing)
+
+    def to_image(self, column_row: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.origin + column_row * self.spacing
+
+    def from_image(self, pixel_line: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (pixel_line - self.origin) / self.spacing
+
+
+def _spacing(centres: NDArray[np.float64]) -> float:
+    if len(centres) == 1:
+        return 1.0
+    spacing = float(centres[-1] - centres[0]) / (len(centres) - 1)
+    if spacing <= 0.0 or not np.allclose(np.diff(centres), spacing):
+        raise ValueError("line and pixel must be evenly spaced and ascending")
+    return spacing
+
+
+def _in_cells(land: BaseGeometry, geolocation: Geolocation, cells: _Cells) -> BaseGeometry:
+    """A polygon in lon/lat as one in a raster's (column, row)."""
+
+    def convert(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+        line, pixel = geolocation.line_pixel(*lonlat.T)
+        if not np.isfinite(line).all():
+            raise ValueError("the raster reaches beyond the geolocation grid")
+        return cells.from_image(np.stack([pixel, line], axis=-1))
+
+    return shapely.transform(shapely.segmentize(land, _LONGEST_EDGE), convert)
+
+
+def _land_within(scene: shapely.MultiPolygon, coastline: Path) -> list[BaseGeometry]:
+    """Land polygons, cut to the scene: long coasts leave it, and image coordinates end soon outside."""
+    found: list[BaseGeometry] = []
+    for part in scene.geoms:
+        near = shapely.clip_by_rect(_read(coastline, part.bounds), *part.bounds)
+        near = shapely.make_valid(near[~shapely.is_empty(near)], method="structure", keep_collapsed=False)
+        found.extend(shapely.get_parts(shapely.intersection(near, part)))
+    return [polygon for polygon in found if polygon.area > 0.0]
+
+
+def _read(coastline: Path, bounds: tuple[float, float, float, float]) -> NDArray[np.object_]:
+    try:
+        meta, _, geometry, _ = pyogrio.raw.read(coastline, bbox=bounds, columns=[])
+    except (DataSourceError, DataLayerError) as error:
+        raise UnreadableInput(
+            coastline, f"no readable land polygons ({error})", "give another coastline file"
+        ) from error
+    if meta["crs"] is None or not CRS(meta["crs"]).equals("EPSG:4326", ignore_axis_order=True):
+        raise UsageError(coastline, "land polygons not in WGS 84 longitude and latitude", "reproject to EPSG:4326")
+    polygons: NDArray[np.object_] = shapely.from_wkb(geometry)
+    return polygons
+
+
+def _packaged_coastline() -> Path:
+    """The packaged land polygons as a file with a spatial index, written on first use."""
+    try:
+        name = f"land-osm-{version('roaring-landmask')}.fgb"
+    except ImportError as error:
+        raise UsageError(
+            "land mask", "the package roaring-landmask is not installed", "give a coastline file"
+        ) from error
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slickwatch" / name
+    if not path.is_file():
+        try:
+            _write_packaged_coastline(path)
+        except OSError as error:
+            remedy = "set XDG_CACHE_HOME to a folder with 250 MB to spare, or give a coastline file"
+            raise StorageError(path, f"cannot store the land polygons ({error})", remedy) from error
+    return path
+
+
+def _write_packaged_coastline(path: Path) -> None:
+    """Write roaring-landmask's polygons beside `path`, then rename, as others may do the same meanwhile."""
+    from roaring_landmask import LandmaskProvider, Shapes  # slow and large: only when its polygons are needed
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    polygons = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
+    with TemporaryDirectory(dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        pyogrio.raw.write(
+            written, polygons, field_data=[], fields=[], geometry_type="Polygon", crs="EPSG:4326", driver="FlatGeobuf"
+        )
+        written.replace(path)

@@ -1,0 +1,184 @@
+"""From a product to what a model or a file wants: calibrated, denoised, multilooked sigma nought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ingest.errors import UnreadableInput, UsageError
+from ingest.metadata import Annotation
+from ingest.safe import SafeProduct
+from ingest.scene import Scene
+from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
+from preprocess.geolocate import Geolocation
+from preprocess.grd import Measurement, lazy_bands, lines_and_pixels, open_measurement
+from preprocess.noise import NoiseTable, noise_flags, noise_table
+from preprocess.options import PreprocessOptions, normalised_db
+
+__all__ = [
+    "CalibratedScene",
+    "PreprocessOptions",
+    "calibrated_scene",
+    "looks_for",
+    "multilook",
+    "normalised_db",
+    "sigma_nought",
+]
+
+# Lines computed at a time: their float32 temporaries stay in a core's cache.
+_LINES_AT_A_TIME = 16
+# What may stand in for a polarisation that a product does not have.
+_SAME_ROLE = {"VV": "HH", "HH": "VV", "VH": "HV", "HV": "VH"}
+
+
+@dataclass(frozen=True)
+class CalibratedScene:
+    """A scene as the models take it: linear sigma nought on the model's grid, and where that grid lies."""
+
+    scene: Scene
+    sigma_nought: xr.DataArray  # (polarisation, line, pixel), lazy float32, m2 m-2, NaN = no data
+    geolocation: Geolocation
+    looks: tuple[int, int]  # lines, pixels averaged into one cell
+    flags: tuple[str, ...]  # what a reader of the results should know
+
+
+def calibrated_scene(
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None
+) -> CalibratedScene:
+    """Prepare a product as `options` say, in `polarisation` if one is given.
+
+    Without `polarisation`, one that the product lacks is replaced by the one of the same role (VV by
+    HH, VH by HV, and back), with a flag. Raises `UsageError` where there is none either, and
+    `UnreadableInput` where the product's data are not what its annotation says.
+    """
+    chosen, flags = _choose(product, options, polarisation)
+    looks = looks_for(product.image(chosen[0]).annotation, options.pixel_spacing)
+    images = [sigma_nought(product, one, options.denoise, looks) for one in chosen]
+    if len({image.shape for image in images}) > 1:
+        raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
+    stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
+    stacked = stacked.rename("sigma_nought").assign_attrs(images[0].attrs)
+    if options.denoise:
+        flags += tuple(f"{one}: {flag}" for one in chosen for flag in _noise_flags(product, one))
+    geolocation = Geolocation(product.image(chosen[0]).annotation.geolocation_grid)
+    return CalibratedScene(product.scene, stacked, geolocation, looks, flags)
+
+
+def looks_for(annotation: Annotation, pixel_spacing: float) -> tuple[int, int]:
+    """Lines and pixels to average so that cells are about `pixel_spacing` metres wide; at least one."""
+    azimuth = round(pixel_spacing / annotation.azimuth_pixel_spacing)
+    across = round(pixel_spacing / annotation.range_pixel_spacing)
+    return max(1, azimuth), max(1, across)
+
+
+def sigma_nought(
+    product: SafeProduct,
+    polarisation: str,
+    denoise: bool = True,
+    looks: tuple[int, int] = (1, 1),
+    rows_per_block: int = 512,
+    quantity: str = "sigma_nought",
+) -> xr.DataArray:
+    """Calibrated backscatter of one polarisation; lazy (line, pixel), float32, linear m2 m-2, NaN = no data.
+
+    `looks` lines and pixels are averaged into one cell while a band is read, so that nothing at full
+    resolution is ever kept; `rows_per_block` counts full-resolution lines. `quantity` is one of
+    `preprocess.calibrate.QUANTITIES`. Raises `UsageError` for a polarisation that is not there, and
+    `UnreadableInput` for data that are not what the annotation says.
+    """
+    measurement = open_measurement(product, polarisation)
+    image = product.image(polarisation)
+    noise = noise_table(image.noise) if denoise else None
+    bands = _CalibratedBands(measurement, calibration_table(image.calibration, quantity), noise, looks)
+    rows = measurement.band_lines(rows_per_block, multiple_of=looks[0]) // looks[0]
+    shape = (-(-measurement.lines // looks[0]), -(-measurement.samples // looks[1]))
+    attrs = {"units": "m2 m-2", "long_name": f"{polarisation} {quantity.replace('_', ' ')}"}
+    return lines_and_pixels(lazy_bands(bands, shape, np.float32, rows), quantity, looks).assign_attrs(attrs)
+
+
+def multilook(power: Float32s, looks: tuple[int, int]) -> Float32s:
+    """Mean power of the valid pixels of each cell of `looks` lines and pixels; NaN where fewer than half are valid.
+
+    At the far edges the rest forms cells of what is there: the shape is rounded up.
+    """
+    if looks == (1, 1):
+        return power
+    missing = np.isnan(power)
+    size = _cell_sums(np.ones(power.shape[0], np.float32), looks[0])[:, None] * _cell_sums(
+        np.ones(power.shape[1], np.float32), looks[1]
+    )
+    if not missing.any():
+        return _cell_sums(_cell_sums(power, looks[0]).T, looks[1]).T / size
+    valid = np.subtract(1.0, missing, dtype=np.float32)
+    total = _cell_sums(_cell_sums(np.where(missing, np.float32(0), power), looks[0]).T, looks[1]).T
+    count = _cell_sums(_cell_sums(valid, looks[0]).T, looks[1]).T
+    return np.where(2 * count >= size, total / np.maximum(count, 1), np.float32(np.nan))
+
+
+def _cell_sums(values: Float32s, look: int) -> Float32s:
+    """Sums of `look` consecutive rows; the last may be of fewer."""
+    sums = values[::look].copy()
+    for offset in range(1, look):
+        rows = values[offset::look]
+        sums[: len(rows)] += rows
+    return sums
+
+
+@dataclass(frozen=True)
+class _CalibratedBands:
+    """Reads, calibrates, denoises and multilooks bands of rows of the multilooked image."""
+
+    measurement: Measurement
+    table: LookUpTable
+    noise: NoiseTable | None
+    looks: tuple[int, int]
+
+    def __call__(self, start: int, stop: int) -> Float32s:
+        first, last = start * self.looks[0], min(stop * self.looks[0], self.measurement.lines)
+        samples = self.measurement.samples
+        digital_number = self.measurement.read(first, last)
+        table = self.table.band(first, last, samples)
+        noise = None if self.noise is None else self.noise.band(first, last, samples)
+        result = np.empty((stop - start, -(-samples // self.looks[1])), np.float32)
+        rows_at_a_time = max(1, _LINES_AT_A_TIME // self.looks[0])
+        for row in range(0, stop - start, rows_at_a_time):
+            lines = np.arange(first + row * self.looks[0], min(first + (row + rows_at_a_time) * self.looks[0], last))
+            block = digital_number[lines[0] - first : lines[-1] + 1 - first]
+            power = calibrate(block, table.at(lines), None if noise is None else noise.at(lines))
+            result[row : row + rows_at_a_time] = multilook(power, self.looks)
+        return result
+
+
+def _choose(
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The polarisations to use, and flags for those that are replaced."""
+    if polarisation is not None:
+        if len(options.polarisations) > 1:
+            wanted = " and ".join(options.polarisations)
+            problem = f"one polarisation, {polarisation}, where the model takes {wanted}"
+            raise UsageError(product.path, problem, "leave the polarisation to the model")
+        _require(product, polarisation)
+        return (polarisation,), ()
+    chosen, flags = [], []
+    for wanted in options.polarisations:
+        there = wanted
+        if wanted not in product.polarisations:
+            there = _SAME_ROLE.get(wanted, wanted)
+            _require(product, there, wanted)
+            flags.append(f"{wanted} is not in the product, {there} used in its place")
+        chosen.append(there)
+    return tuple(chosen), tuple(flags)
+
+
+def _require(product: SafeProduct, polarisation: str, wanted: str | None = None) -> None:
+    if polarisation not in product.polarisations:
+        there = ", ".join(product.polarisations)
+        raise UsageError(product.path, f"has no polarisation {wanted or polarisation}", f"choose from {there}")
+
+
+def _noise_flags(product: SafeProduct, polarisation: str) -> tuple[str, ...]:
+    image = product.image(polarisation)
+    return noise_flags(image.noise, image.annotation.number_of_lines, image.annotation.number_of_samples)
