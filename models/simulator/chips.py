@@ -1,0 +1,55 @@
+"""Training chips: what the model sees of a small ocean, and its truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.simulator import sea
+from models.simulator.ocean import Ocean, OceanOptions, simulate_ocean
+from models.simulator.speckle import GRD_CORRELATION, GRD_LOOKS, multilooked_speckle, speckled
+
+GRD_SPACING = 10.0  # m, pixels of an IW GRDH image
+CHIP_OPTIONS = OceanOptions(
+    slicks_per_100_km2=0.9,
+    lookalikes_per_100_km2=0.48,
+    ships_per_100_km2=0.16,
+    land_probability=0.15,
+    land_fraction=(0.04, 0.6),
+    border_probability=0.08,
+    polarisations=("VV",),
+)
+_SPECKLE_STREAM, _GEOMETRY_STREAM = 100, 101
+
+
+def observed(ocean: Ocean, polarisation: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Denoised sigma nought as an instrument gives it: (signal + noise) x speckle - noise, at least 0, NaN = no data.
+
+    The speckle is that of IW GRDH averaged to the ocean's spacing.
+    """
+    factor = max(1, round(ocean.spacing / GRD_SPACING))
+    looks, correlation = multilooked_speckle(GRD_LOOKS, GRD_CORRELATION, factor)
+    noise = ocean.noise_equivalent[polarisation][None, :]
+    power = speckled(ocean.sigma_nought[polarisation] + noise, looks, correlation, rng)
+    return np.where(ocean.valid, np.maximum(power - noise, np.float32(0)), np.float32(np.nan)).astype(np.float32)
+
+
+def simulate_chip(
+    seed: int,
+    size: int = 256,
+    options: OceanOptions = CHIP_OPTIONS,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Simulate a square chip: VV sigma nought (size, size), linear m2 m-2, NaN = no data, and its five-class truth.
+
+    The chip lies at a random place of the range of incidence angles in `options`. The same seed (>= 0), size and
+    options give the same bytes.
+    """
+    rng = np.random.default_rng([seed, _GEOMETRY_STREAM])
+    near, far = (np.tan(np.radians(angle)) for angle in options.incidence_near_far)
+    span = min(size * options.spacing / sea.EFFECTIVE_HEIGHT, far - near)
+    start = rng.uniform(near, far - span) if far - near > span else near
+    angles = (float(np.degrees(np.arctan(start))), float(np.degrees(np.arctan(start + span))))
+    ocean = simulate_ocean((size, size), seed, replace(options, incidence_near_far=angles, polarisations=("VV",)))
+    return observed(ocean, "VV", np.random.default_rng([seed, _SPECKLE_STREAM])), ocean.truth
