@@ -1,0 +1,1 @@
+"""From class probabilities to slicks and the files that carry them."""

@@ -1,0 +1,133 @@
+"""Results appear whole or not at all: written aside, checked, then renamed into place."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ingest.errors import StorageError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_ABANDONED_AFTER_S = 24 * 3600.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, missing permission or unusable folder while writing `path` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE or "No space left" in str(error):
+            raise StorageError(path, "no space left to write it", "free some space or choose another folder") from error
+        if error.errno in _NO_PERMISSION:
+            raise StorageError(path, "no permission to write it", "choose a folder you may write to") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise StorageError(path, "something else is in its place", "move that away or choose another") from error
+        raise
+
+
+@contextmanager
+def aside_file(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write to; it replaces `path` when the block ends well, else it is removed.
+
+    The hidden name keeps the suffix, because drivers look at it. Raises `StorageError` where the folder
+    cannot be written, or where the block wrote nothing.
+    """
+    hidden = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield hidden
+            _require_written(hidden)
+            _sync(hidden)
+            os.replace(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+@contextmanager
+def aside(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
+    """A hidden folder beside `folder` to write a scene's results into; it replaces `folder` when the block ends well.
+
+    Every name in `required` must then be there and hold something. A reader sees the former result or the
+    new one: on Linux the two are exchanged in one step; elsewhere there is an instant with neither, and the
+    former result is put back by the next call if a crash hits that instant. A failure leaves the former
+    result untouched. Raises `StorageError`.
+    """
+    hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _recover(folder)
+            hidden.mkdir()
+            yield hidden
+            for name in required:
+                _require_written(hidden / name)
+            for path in sorted(hidden.rglob("*")):
+                _sync(path)
+            _put(hidden, folder)
+            _sync(folder.parent)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _require_written(path: Path) -> None:
+    if not path.is_file() or path.stat().st_size == 0:
+        raise StorageError(path, "was not written completely", "see the messages before this one and run again")
+
+
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk before its name appears, so that a power cut cannot leave it empty."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put(hidden: Path, folder: Path) -> None:
+    """Give `hidden` the name `folder`; a former folder of that name goes."""
+    if not folder.exists():
+        os.rename(hidden, folder)
+    elif not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
+    elif not _exchange(hidden, folder):
+        former = _former(folder)
+        os.rename(folder, former)
+        os.rename(hidden, folder)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step where the system can (Linux `renameat2`)."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.former")
+
+
+def _recover(folder: Path) -> None:
+    """Undo what a crash left: a former result without successor comes back, abandoned partial ones go."""
+    former = _former(folder)
+    if former.exists():
+        if folder.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            os.rename(former, folder)
+    for partial in folder.parent.glob(f".{folder.name}.*.partial"):
+        if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(partial, ignore_errors=True)

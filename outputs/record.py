@@ -1,0 +1,123 @@
+"""The record of one run on one scene: that it was analysed, with what, and at what cost.
+
+A clean scene has a record too; without one, nobody can tell "no oil" from "nobody looked".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from outputs.publish import aside_file
+
+RECORD_VERSION = "1.0.0"
+
+
+@cache
+def software_version() -> str | None:
+    """The installed version of Slickwatch; null when run from a source tree that is not installed."""
+    try:
+        return metadata.version("slickwatch")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the source tree this runs from, with `-dirty` where it was changed; null outside a tree of ours."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file or folder that went into a run; `size` is the sum of its bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json says; times are UTC, durations seconds by the name of the step."""
+
+    run_id: str
+    scene_id: str
+    model_id: str
+    weights_sha256: str | None
+    options: Mapping[str, Any]  # all options of the run, by group
+    thresholds: Mapping[str, Any]
+    config_hash: str
+    inputs: tuple[InputFile, ...]
+    started_at: datetime
+    ended_at: datetime
+    durations_s: Mapping[str, float]
+    slick_count: int
+    flags: tuple[str, ...] = ()  # what calibration found out of the ordinary
+    analysed: bool = True
+    peak_memory_bytes: int | None = None
+    software_version: str | None = field(default_factory=software_version)
+    git_commit: str | None = field(default_factory=git_commit)
+    record_version: str = RECORD_VERSION
+
+
+def write_record(record: RunRecord, path: Path) -> None:
+    """Write a record as JSON. Raises `StorageError`."""
+    text = json.dumps(asdict(record), default=_plain, indent=2, allow_nan=False)
+    with aside_file(path) as hidden:
+        hidden.write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Undo `write_record`."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["inputs"] = tuple(InputFile(**entry) for entry in values["inputs"])
+    values["flags"] = tuple(values["flags"])
+    for name in ("started_at", "ended_at"):
+        values[name] = datetime.fromisoformat(values[name])
+    return RunRecord(**values)
+
+
+def config_hash(options: Mapping[str, Any]) -> str:
+    """A hash of options that does not depend on their order; 16 hexadecimal digits."""
+    canonical = json.dumps(options, sort_keys=True, default=_plain, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def input_file(path: Path) -> InputFile:
+    """A file or folder with its size in bytes."""
+    files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
+    return InputFile(str(path), sum(inside.stat().st_size for inside in files))
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held so far; null where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a record")

@@ -1,0 +1,164 @@
+"""The STAC item of a processed scene: what was analysed, when, with what, and where the results lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pystac
+import shapely
+from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.sar import FrequencyBand, Polarization, SarExtension
+from pystac.extensions.sat import OrbitState, SatExtension
+from shapely.geometry.base import BaseGeometry
+
+from outputs.publish import aside_file
+from outputs.rasters import NO_PROBABILITY, STEPS
+from outputs.record import software_version
+from outputs.vectors import bounding_box
+from preprocess.geolocate import Geolocation
+from preprocess.pipeline import CalibratedScene
+
+PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
+RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+_CENTRE_FREQUENCY = 5.405  # GHz
+_OUTLINE_TOLERANCE = 5e-4  # degrees, some 50 m; a footprint needs no vertex every 2 km
+_DECIMALS = 7
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a result file is, known by its name."""
+
+    key: str
+    title: str
+    media_type: str
+    roles: tuple[str, ...]
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "slicks.geojson": _Kind("slicks", "Slicks, GeoJSON", "application/geo+json", ("data",)),
+    "slicks.gpkg": _Kind("slicks_gpkg", "Slicks, GeoPackage with its style", pystac.MediaType.GEOPACKAGE, ("data",)),
+    "class_probability.tif": _Kind("class_probability", "Class probabilities", pystac.MediaType.COG, ("data",)),
+    "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
+    "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),
+    "run.json": _Kind("run", "Record of the run", pystac.MediaType.JSON, ("metadata",)),
+}
+
+
+def scene_item(
+    calibrated: CalibratedScene,
+    slicks: gpd.GeoDataFrame,
+    files: Sequence[str],
+    *,
+    model_id: str,
+    processed_at: datetime,
+    class_names: Sequence[str],
+) -> pystac.Item:
+    """The STAC item of one scene; `files` are the names of its result files beside item.json, which become assets.
+
+    The footprint is that of the image at sea level. `class_names` name the bands of the probability raster.
+    Raises `KeyError` for a file that is not one of a scene's results.
+    """
+    scene = calibrated.scene
+    footprint = _footprint(calibrated.geolocation)
+    item = pystac.Item(
+        id=scene.id,
+        geometry=shapely.geometry.mapping(footprint),
+        bbox=bounding_box(footprint),
+        datetime=scene.acquired_start,
+        start_datetime=scene.acquired_start,
+        end_datetime=scene.acquired_end,
+        properties=_properties(calibrated, slicks, model_id, processed_at),
+        stac_extensions=[PROCESSING_EXTENSION],
+    )
+    _describe_radar(item, calibrated)
+    for name in files:
+        kind = _KINDS[name]
+        asset = pystac.Asset(f"./{name}", kind.title, media_type=kind.media_type, roles=list(kind.roles))
+        item.add_asset(kind.key, asset)
+    if "class_probability" in item.assets:
+        _describe_raster(item, calibrated.sigma_nought.shape[-2:], class_names)
+    return item
+
+
+def write_item(item: pystac.Item, path: Path) -> None:
+    """Write an item as JSON, its assets linked relative to it. Raises `StorageError`."""
+    text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2, allow_nan=False)
+    with aside_file(path) as hidden:
+        hidden.write_text(text + "\n", encoding="utf-8")
+
+
+def _footprint(geolocation: Geolocation) -> BaseGeometry:
+    grid = geolocation.grid
+    outline = geolocation.footprint(int(grid.line[-1]) + 1, int(grid.pixel[-1]) + 1)
+    simple = shapely.orient_polygons(shapely.simplify(outline, _OUTLINE_TOLERANCE))
+    return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), _DECIMALS))
+
+
+def _properties(
+    calibrated: CalibratedScene, slicks: gpd.GeoDataFrame, model_id: str, processed_at: datetime
+) -> dict[str, Any]:
+    scene = calibrated.scene
+    properties: dict[str, Any] = {
+        "title": f"Slicks in {scene.id}",
+        "created": pystac.utils.datetime_to_str(processed_at),
+        "platform": f"sentinel-1{scene.platform[-1].lower()}",
+        "constellation": "sentinel-1",
+        "instruments": ["c-sar"],
+        "processing:datetime": pystac.utils.datetime_to_str(processed_at),
+        "processing:lineage": "Sigma nought from ground range digital numbers; class probabilities; slicks",
+        "slickwatch:model_id": model_id,
+        "slickwatch:slick_count": len(slicks),
+        "slickwatch:slick_area_m2": float(slicks.area_m2.sum()),
+        "slickwatch:flags": list(calibrated.flags),
+    }
+    version = software_version()
+    return properties | ({"processing:software": {"slickwatch": version}} if version else {})
+
+
+def _describe_radar(item: pystac.Item, calibrated: CalibratedScene) -> None:
+    scene = calibrated.scene
+    polarisations = [Polarization(str(p)) for p in calibrated.sigma_nought.polarisation.values]
+    SarExtension.ext(item, add_if_missing=True).apply(
+        instrument_mode=scene.mode,
+        frequency_band=FrequencyBand.C,
+        polarizations=polarisations,
+        product_type=scene.product_type,
+        center_frequency=_CENTRE_FREQUENCY,
+    )
+    SatExtension.ext(item, add_if_missing=True).apply(
+        orbit_state=_orbit_state(calibrated.geolocation),
+        relative_orbit=scene.relative_orbit,
+        absolute_orbit=scene.absolute_orbit,
+    )
+
+
+def _orbit_state(geolocation: Geolocation) -> OrbitState:
+    """Ascending where later lines lie further north."""
+    grid = geolocation.grid
+    middle = float(grid.pixel[[0, -1]].mean())
+    _, latitude = geolocation.lonlat(grid.line[[0, -1]].astype(np.float64), [middle, middle])
+    return OrbitState.ASCENDING if latitude[1] > latitude[0] else OrbitState.DESCENDING
+
+
+def _describe_raster(item: pystac.Item, shape: tuple[int, ...], class_names: Sequence[str]) -> None:
+    """The probability raster has ground control points and hence no projection code, only a shape."""
+    asset = item.assets["class_probability"]
+    ProjectionExtension.add_to(item)
+    item.stac_extensions.append(RASTER_EXTENSION)
+    asset.extra_fields |= {
+        "proj:code": None,
+        "proj:shape": list(shape),
+        "data_type": "uint8",
+        "nodata": NO_PROBABILITY,
+        "raster:scale": 1.0 / STEPS,
+        "raster:offset": 0.0,
+        "bands": [{"name": name} for name in class_names],
+    }

@@ -1,0 +1,125 @@
+"""How slicks look on a map, as QGIS and OGC style documents made from one table of colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+
+@dataclass(frozen=True)
+class Look:
+    """One entry of the legend; `level` is null where the confidence does not matter. `colour` is #rrggbb."""
+
+    label: str
+    slick_class: str
+    level: str | None
+    colour: str
+
+
+LOOKS: tuple[Look, ...] = (
+    Look("Oil, high confidence", "oil", "High", "#e31a1c"),
+    Look("Oil, medium confidence", "oil", "Medium", "#ff7f00"),
+    Look("Oil, low confidence", "oil", "Low", "#ffd11a"),
+    Look("Look-alike", "look-alike", None, "#3fb8e8"),
+)
+_FILL_OPACITY = 0.35
+_LINE_MM = 0.5
+
+
+def _qml() -> str:
+    rules = "\n".join(
+        f'      <rule key="rule{i}" symbol="{i}" label={quoteattr(look.label)} filter={quoteattr(_expression(look))}/>'
+        for i, look in enumerate(LOOKS)
+    )
+    symbols = "\n".join(_qml_symbol(i, look) for i, look in enumerate(LOOKS))
+    return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.28.0" styleCategories="Symbology|MapTips">
+  <renderer-v2 type="RuleRenderer" symbollevels="0" forceraster="0" enableorderby="0">
+    <rules key="slicks">
+{rules}
+    </rules>
+    <symbols>
+{symbols}
+    </symbols>
+  </renderer-v2>
+  <mapTip>[% "class" %], confidence [% round("confidence_mean", 2) %], [% round("area_m2" / 1e6, 2) %] km²</mapTip>
+  <layerGeometryType>2</layerGeometryType>
+</qgis>
+"""
+
+
+def _expression(look: Look) -> str:
+    level = f" AND \"confidence_level\" = '{look.level}'" if look.level else ""
+    return f"\"class\" = '{look.slick_class}'{level}"
+
+
+def _qml_symbol(name: int, look: Look) -> str:
+    red, green, blue = (int(look.colour[i : i + 2], 16) for i in (1, 3, 5))
+    options = {
+        "color": f"{red},{green},{blue},{round(255 * _FILL_OPACITY)}",
+        "outline_color": f"{red},{green},{blue},255",
+        "outline_style": "solid",
+        "outline_width": str(_LINE_MM),
+        "outline_width_unit": "MM",
+        "joinstyle": "round",
+        "style": "solid",
+    }
+    lines = "\n".join(
+        f'            <Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items()
+    )
+    return f"""      <symbol type="fill" name="{name}" alpha="1" clip_to_extent="1" force_rhr="0">
+        <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+          <Option type="Map">
+{lines}
+          </Option>
+        </layer>
+      </symbol>"""
+
+
+def _sld() -> str:
+    rules = "\n".join(_sld_rule(look) for look in LOOKS)
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<StyledLayerDescriptor version="1.1.0" xmlns="http://www.opengis.net/sld" xmlns:se="http://www.opengis.net/se"
+    xmlns:ogc="http://www.opengis.net/ogc">
+  <NamedLayer>
+    <se:Name>slicks</se:Name>
+    <UserStyle>
+      <se:Name>slicks by confidence</se:Name>
+      <se:FeatureTypeStyle>
+{rules}
+      </se:FeatureTypeStyle>
+    </UserStyle>
+  </NamedLayer>
+</StyledLayerDescriptor>
+"""
+
+
+def _sld_rule(look: Look) -> str:
+    tests = _sld_equal("class", look.slick_class)
+    if look.level:
+        tests = f"<ogc:And>{tests}{_sld_equal('confidence_level', look.level)}</ogc:And>"
+    return f"""        <se:Rule>
+          <se:Name>{look.label}</se:Name>
+          <ogc:Filter>{tests}</ogc:Filter>
+          <se:PolygonSymbolizer>
+            <se:Fill>
+              <se:SvgParameter name="fill">{look.colour}</se:SvgParameter>
+              <se:SvgParameter name="fill-opacity">{_FILL_OPACITY}</se:SvgParameter>
+            </se:Fill>
+            <se:Stroke>
+              <se:SvgParameter name="stroke">{look.colour}</se:SvgParameter>
+              <se:SvgParameter name="stroke-width">2</se:SvgParameter>
+            </se:Stroke>
+          </se:PolygonSymbolizer>
+        </se:Rule>"""
+
+
+def _sld_equal(name: str, value: str) -> str:
+    return (
+        f"<ogc:PropertyIsEqualTo><ogc:PropertyName>{name}</ogc:PropertyName>"
+        f"<ogc:Literal>{value}</ogc:Literal></ogc:PropertyIsEqualTo>"
+    )
+
+
+QML = _qml()
+SLD = _sld()

@@ -1,0 +1,138 @@
+"""Slicks as GeoJSON (RFC 7946) and as a GeoPackage that brings its style along."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+from shapely.geometry import MultiPolygon
+from shapely.geometry.base import BaseGeometry
+
+from ingest.errors import StorageError
+from outputs.publish import aside_file
+from outputs.style import QML, SLD
+
+LAYER = "slicks"
+_DECIMALS = 7  # RFC 7946, 11.2
+
+
+def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write slicks by RFC 7946; no slicks give a valid empty FeatureCollection.
+
+    `slicks` are in EPSG:4326 with a column `id`. Outlines are expected split at the antimeridian, as
+    `Geolocation.to_lonlat` does. Raises `StorageError`.
+    """
+    columns = [name for name in slicks.columns if name != slicks.geometry.name]
+    features = [
+        _feature(dict(zip(columns, values, strict=True)), outline)
+        for values, outline in zip(slicks[columns].itertuples(index=False, name=None), slicks.geometry, strict=True)
+    ]
+    with aside_file(path) as hidden, hidden.open("w", encoding="utf-8") as file:
+        json.dump({"type": "FeatureCollection", "features": features}, file, allow_nan=False, separators=(",", ":"))
+        file.write("\n")
+
+
+def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
+    with aside_file(path) as hidden:
+        try:
+            _write_layer(slicks, hidden)
+            _write_style(hidden)
+            _check_complete(hidden, len(slicks))
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error) as error:
+            raise StorageError(path, f"could not be written ({error})", "check space and permissions there") from error
+
+
+def write_style(path: Path) -> None:
+    """Write the QGIS style of the slick layer as a .qml file. Raises `StorageError`."""
+    with aside_file(path) as hidden:
+        hidden.write_text(QML, encoding="utf-8")
+
+
+def _feature(values: dict[str, Any], outline: MultiPolygon) -> dict[str, Any]:
+    properties = {name: _json_value(value) for name, value in values.items()}
+    parts = [_rings(part) for part in outline.geoms]
+    return {
+        "type": "Feature",
+        "id": properties["id"],
+        "bbox": bounding_box(outline),
+        "geometry": {"type": "MultiPolygon", "coordinates": parts},
+        "properties": properties,
+    }
+
+
+def _rings(part: shapely.Polygon) -> list[list[list[float]]]:
+    """Exterior counter-clockwise, holes clockwise (RFC 7946, 3.1.6)."""
+    turned = shapely.orient_polygons(part)
+    rings = (turned.exterior, *turned.interiors)
+    return [np.round(shapely.get_coordinates(ring), _DECIMALS).tolist() for ring in rings]
+
+
+def bounding_box(outline: BaseGeometry) -> list[float]:
+    """West, south, east, north; west is the greater where the outline crosses the antimeridian (RFC 7946, 5.2)."""
+    west, south, east, north = outline.bounds
+    if west <= -180.0 and east >= 180.0:
+        bounds = shapely.bounds(shapely.get_parts(outline))
+        eastern = bounds[:, 0] >= 0.0
+        if eastern.any() and not eastern.all():
+            west, east = bounds[eastern, 0].min(), bounds[~eastern, 2].max()
+    return [round(float(value), _DECIMALS) for value in (west, south, east, north)]
+
+
+def _json_value(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    if isinstance(value, datetime):
+        return pd.Timestamp(value).tz_convert(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _write_layer(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    pyogrio.write_dataframe(
+        slicks,
+        path,
+        layer=LAYER,
+        driver="GPKG",
+        geometry_type="MultiPolygon",
+        layer_options={"DESCRIPTION": "Slicks found in a Sentinel-1 scene", "SPATIAL_INDEX": "YES"},
+    )
+
+
+def _write_style(path: Path) -> None:
+    """The table that QGIS looks styles up in; the driver registers it as a table without geometry."""
+    style = pd.DataFrame(
+        {
+            "f_table_catalog": [""],
+            "f_table_schema": [""],
+            "f_table_name": [LAYER],
+            "f_geometry_column": ["geom"],
+            "styleName": ["slicks by confidence"],
+            "styleQML": [QML],
+            "styleSLD": [SLD],
+            "useAsDefault": [True],
+            "description": ["Class and confidence"],
+            "owner": [""],
+            "ui": pd.Series([None], dtype="object"),
+            "update_time": pd.to_datetime([datetime.now(UTC)]).as_unit("ms"),
+        }
+    )
+    pyogrio.write_dataframe(style, path, layer="layer_styles", driver="GPKG", append=True, layer_options={"FID": "id"})
+
+
+def _check_complete(path: Path, expected: int) -> None:
+    """A disk that fills up need not make the driver complain: count what is there."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        (intact,) = database.execute("PRAGMA quick_check").fetchone()
+        (count,) = database.execute(f"SELECT count(*) FROM {LAYER}").fetchone()
+        (styles,) = database.execute("SELECT count(*) FROM layer_styles").fetchone()
+    if intact != "ok" or count != expected or styles != 1:
+        raise StorageError(path, "was not written completely", "check the space there and run again")
