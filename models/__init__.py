@@ -1,0 +1,1 @@
+"""SAROSS-Net, its training data, training and prediction."""

@@ -1,0 +1,111 @@
+"""Storing and loading trained models: safetensors weights beside one JSON file that says all the rest.
+
+A model is a folder named by its id, holding ``weights.safetensors``, ``checkpoint.json`` and a model card
+``README.md``. Models shipped with Slickwatch lie in `SHIPPED`, whose file ``default`` names the one to use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ingest.errors import ModelError
+from models.saross import CLASSES, SAROSSNet, SarossOptions
+from preprocess.options import PreprocessOptions
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model was made of; inference takes its preprocessing from here, so it cannot drift from training."""
+
+    id: str
+    architecture: SarossOptions
+    preprocess: PreprocessOptions
+    weights_sha256: str
+    classes: tuple[str, ...] = CLASSES
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def default_model_id() -> str:
+    """Return the id of the shipped model that is used when none is named."""
+    return (SHIPPED / "default").read_text().strip()
+
+
+def shipped_models() -> list[str]:
+    """Return the ids of the models that come with Slickwatch."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/checkpoint.json"))
+
+
+def model_folder(model: str) -> Path:
+    """Find a model by the id of a shipped one or by the path of its folder."""
+    for folder in (Path(model), SHIPPED / model):
+        if (folder / "checkpoint.json").is_file():
+            return folder
+    raise ModelError(model, "no such model", f"give a model folder or one of: {', '.join(shipped_models())}")
+
+
+def save_model(
+    folder: Path,
+    network: SAROSSNet,
+    architecture: SarossOptions,
+    preprocess: PreprocessOptions,
+    metrics: dict[str, Any],
+    training: dict[str, Any],
+) -> Checkpoint:
+    """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    checkpoint = Checkpoint(
+        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), CLASSES, metrics, training
+    )
+    _replace(folder / "weights.safetensors", weights)
+    _replace(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
+    return checkpoint
+
+
+def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
+    """Load a model by id or folder, ready for inference.
+
+    Raises `ModelError` where it is missing, damaged, of an unknown format, or its weights are not those that
+    the JSON file was written for.
+    """
+    folder = model_folder(model)
+    try:
+        record = json.loads((folder / "checkpoint.json").read_text())
+        if record.pop("format") != FORMAT:
+            raise ModelError(folder, "a checkpoint of another format", "use the release of slickwatch that wrote it")
+        checkpoint = Checkpoint(
+            **{
+                **record,
+                "architecture": SarossOptions(**record["architecture"]),
+                "preprocess": PreprocessOptions.from_dict(record["preprocess"]),
+                "classes": tuple(record["classes"]),
+            }
+        )
+        weights = (folder / "weights.safetensors").read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
+    if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
+        raise ModelError(folder, "the weights are not those of this checkpoint", "restore the model folder")
+    try:
+        network = SAROSSNet(checkpoint.architecture)
+        network.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
+    return network.eval(), checkpoint
+
+
+def _replace(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(content)
+    aside.replace(path)

@@ -1,0 +1,67 @@
+"""The losses SAROSS-Net is trained with (DAKD paper, Eq. 6 and 8-10)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+OIL = 1
+IGNORE = 255  # label of pixels that say nothing, such as no data
+NOT_OIL = 254  # label of pixels known not to be oil but not what else they are (data sets with oil masks alone)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -log p(label) over labelled pixels, Eq. 6; for `NOT_OIL`, p is that of all other classes together.
+
+    logits (B, C, H, W); labels (B, H, W) of 0..C-1, `NOT_OIL` or `IGNORE`. Zero where nothing is labelled.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    not_oil = _log_not_oil(log_p)
+    known = labels < logits.shape[1]
+    chosen = log_p.gather(1, torch.where(known, labels, 0).unsqueeze(1)).squeeze(1)
+    log_likelihood = torch.where(known, chosen, not_oil)
+    labelled = labels != IGNORE
+    return -(log_likelihood * labelled).sum() / labelled.sum().clamp_min(1)
+
+
+def dice(logits: Tensor, labels: Tensor) -> Tensor:
+    """Soft generalised Dice loss (Sudre et al. 2017, arXiv 1707.03237), classes weighted by 1 / volume**2.
+
+    Images labelled with `NOT_OIL` count with two classes, oil and the rest. Classes that are absent from the
+    labels are left out, since their weight would be infinite.
+    """
+    p = logits.float().softmax(dim=1)
+    partial = (labels == NOT_OIL).flatten(1).any(dim=1)
+    losses = []
+    if not partial.all():
+        losses.append((_generalised_dice(p[~partial], labels[~partial]), (~partial).sum()))
+    if partial.any():
+        oil = p[partial, OIL]
+        oil_labels = torch.where(labels[partial] == NOT_OIL, 0, labels[partial])
+        losses.append((_generalised_dice(torch.stack([1 - oil, oil], dim=1), oil_labels), partial.sum()))
+    return torch.stack([loss * n for loss, n in losses]).sum() / len(labels)
+
+
+def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between softened teacher and softened student, times T squared; Eq. 8 and 9."""
+    q = (teacher_logits.float() / temperature).softmax(dim=1)  # Eq. 8
+    log_p = F.log_softmax(logits.float() / temperature, dim=1)
+    return temperature**2 * -(q * log_p).sum(dim=1).mean()  # Eq. 9
+
+
+def _log_not_oil(log_p: Tensor) -> Tensor:
+    others = [c for c in range(log_p.shape[1]) if c != OIL]
+    return log_p[:, others].logsumexp(dim=1)
+
+
+def _generalised_dice(p: Tensor, labels: Tensor) -> Tensor:
+    """p (B, C, H, W) probabilities, labels (B, H, W) with `IGNORE`; volumes are taken over the batch."""
+    labelled = (labels != IGNORE).unsqueeze(1)
+    truth = F.one_hot(torch.where(labels == IGNORE, 0, labels), p.shape[1]).permute(0, 3, 1, 2) * labelled
+    p = p * labelled
+    volume = truth.sum(dim=(0, 2, 3)).float()
+    weight = torch.where(volume > 0, volume.clamp_min(1) ** -2, 0)
+    overlap = (weight * (truth * p).sum(dim=(0, 2, 3))).sum()
+    total = (weight * (truth + p).sum(dim=(0, 2, 3))).sum()
+    return 1 - 2 * overlap / total.clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,0 +1,104 @@
+"""From calibrated sigma nought to stitched class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import nn
+
+from models.saross import CLASSES
+from preprocess.mapped import create_mapped, open_mapped
+from preprocess.options import PreprocessOptions, normalised_db
+from preprocess.tiles import Tiling, blend_rows
+
+LAND = CLASSES.index("land")
+Progress = Callable[[int, int], None]  # tiles done, tiles in all
+
+
+def predict_classes(
+    network: nn.Module,
+    sigma_nought: xr.DataArray,
+    options: PreprocessOptions,
+    *,
+    out: Path,
+    land: NDArray[np.bool_] | None = None,
+    tiling: Tiling = Tiling(),  # noqa: B008 - frozen
+    progress: Progress = lambda done, total: None,
+) -> xr.DataArray:
+    """Predict class probabilities over a scene, a row of tiles at a time, into the .npy file `out`.
+
+    sigma_nought: (polarisation, line, pixel), lazy or not, linear, NaN = no data; land: (line, pixel), True on land.
+    Tiles wholly on land or without data are skipped. Returns (class, line, pixel) float32 mapped from `out`, NaN
+    where there is no data, certain land where `land` says so. Raises `StorageError` where `out` finds no space.
+    """
+    rows, columns = sigma_nought.shape[-2:]
+    shape = (len(CLASSES), rows, columns)
+    probability = create_mapped(out, shape)
+    no_data = np.zeros((rows, columns), bool)
+    tiles = _predicted_tiles(network, sigma_nought, options, land, tiling, no_data, progress)
+    for row, band in blend_rows(tiles, shape, tiling):
+        lines = slice(row, row + band.shape[1])
+        if land is not None:
+            band[:, land[lines]] = np.eye(len(CLASSES), dtype=np.float32)[LAND][:, None]
+        band[:, no_data[lines]] = np.nan
+        probability[:, lines] = band
+    return open_probability(out, sigma_nought)
+
+
+def open_probability(path: Path, sigma_nought: xr.DataArray) -> xr.DataArray:
+    """Map the file that `predict_classes` wrote for this sigma nought; nothing is read before it is used."""
+    return xr.DataArray(
+        open_mapped(path),
+        dims=("class", "line", "pixel"),
+        coords={"class": list(CLASSES), "line": sigma_nought["line"], "pixel": sigma_nought["pixel"]},
+        name="class_probability",
+    )
+
+
+def probabilities(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a network on normalised images (B, C, H, W), NaN = no data; returns (B, classes, H, W)."""
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.nan_to_num(images)).contiguous(memory_format=torch.channels_last)
+        result: NDArray[np.float32] = network(batch).float().softmax(dim=1).numpy()
+    return result
+
+
+def _predicted_tiles(
+    network: nn.Module,
+    sigma_nought: xr.DataArray,
+    options: PreprocessOptions,
+    land: NDArray[np.bool_] | None,
+    tiling: Tiling,
+    no_data: NDArray[np.bool_],
+    progress: Progress,
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield the tiles with something to see in them; fills `no_data` on the way, ahead of the tiles it yields."""
+    rows, columns = sigma_nought.shape[-2:]
+    row_starts, column_starts = tiling.starts(rows), tiling.starts(columns)
+    total = len(row_starts) * len(column_starts)
+    for i, (row, band) in enumerate(_bands(sigma_nought, row_starts, tiling.size)):
+        empty = np.asarray(np.isnan(band).any(axis=0))
+        no_data[row : row + len(empty)] = empty
+        blind = empty if land is None else empty | land[row : row + len(empty)]
+        normalised = normalised_db(band, options)
+        for j, column in enumerate(column_starts):
+            window = slice(column, column + tiling.size)
+            if not blind[:, window].all():
+                yield row, column, probabilities(network, normalised[None, :, :, window])[0]
+            progress(i * len(column_starts) + j + 1, total)
+
+
+def _bands(sigma_nought: xr.DataArray, starts: list[int], size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield (first row, rows of one row of tiles); rows that two bands share are computed once."""
+    held = np.empty((sigma_nought.shape[0], 0, sigma_nought.shape[2]), np.float32)
+    top = 0
+    for start in starts:
+        new = sigma_nought[:, top + held.shape[1] : start + size].to_numpy()
+        held = np.concatenate([held[:, start - top :], new], axis=1)
+        top = start
+        yield top, held

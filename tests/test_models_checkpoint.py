@@ -1,0 +1,58 @@
+"""Models are stored whole, loaded as stored, and refused when damaged."""
+
+import pytest
+import torch
+
+from ingest.errors import ModelError
+from models.checkpoint import load_model, save_model
+from models.saross import SAROSSNet, SarossOptions
+from preprocess.options import PreprocessOptions
+
+
+@pytest.fixture
+def stored(tmp_path):
+    torch.manual_seed(3)
+    network = SAROSSNet(SarossOptions()).eval()
+    options = PreprocessOptions(pixel_spacing=80.0, polarisations=("VV",))
+    checkpoint = save_model(tmp_path / "one", network, SarossOptions(), options, {"oil_iou": 0.5}, {"seed": 3})
+    return tmp_path / "one", network, checkpoint
+
+
+def test_a_model_comes_back_as_it_was_stored(stored):
+    folder, network, checkpoint = stored
+    loaded, read = load_model(str(folder))
+    assert read == checkpoint
+    assert read.preprocess.pixel_spacing == 80.0
+    image = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), network(image))
+    assert not loaded.training
+
+
+def test_the_folder_holds_no_pickle(stored):
+    assert sorted(p.name for p in stored[0].iterdir()) == ["checkpoint.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("weights.safetensors", lambda b: b[: len(b) // 2]),
+        ("weights.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1])),
+        ("checkpoint.json", lambda b: b[: len(b) // 2]),
+        ("checkpoint.json", lambda b: b.replace(b'"format": 1', b'"format": 99')),
+        ("checkpoint.json", lambda b: b.replace(b'"nano"', b'"T"')),
+    ],
+)
+def test_a_damaged_model_is_refused_in_one_line(stored, file, damage):
+    path = stored[0] / file
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError) as failure:
+        load_model(str(stored[0]))
+    assert str(stored[0]) in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_missing_weights_are_refused(stored):
+    (stored[0] / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="weights"):
+        load_model(str(stored[0]))

@@ -1,0 +1,66 @@
+"""Losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from models.losses import IGNORE, NOT_OIL, cross_entropy, dice, distillation
+
+
+def logits_of(*probabilities):
+    """One image of one row, pixels with the given class probabilities."""
+    return torch.tensor(probabilities).log().T.reshape(1, len(probabilities[0]), 1, len(probabilities))
+
+
+def test_cross_entropy_is_the_mean_log_probability_of_the_label():
+    logits = logits_of([0.7, 0.2, 0.1], [0.1, 0.6, 0.3])
+    loss = cross_entropy(logits, torch.tensor([[[0, 1]]]))
+    assert float(loss) == pytest.approx(-(math.log(0.7) + math.log(0.6)) / 2, rel=1e-6)
+
+
+def test_not_oil_stands_for_all_other_classes():
+    logits = logits_of([0.7, 0.2, 0.1])
+    assert float(cross_entropy(logits, torch.tensor([[[NOT_OIL]]]))) == pytest.approx(-math.log(0.8), rel=1e-6)
+
+
+def test_ignored_pixels_do_not_count():
+    logits = logits_of([0.7, 0.2, 0.1], [0.01, 0.01, 0.98])
+    loss = cross_entropy(logits, torch.tensor([[[0, IGNORE]]]))
+    assert float(loss) == pytest.approx(-math.log(0.7), rel=1e-6)
+    assert float(cross_entropy(logits, torch.full((1, 1, 2), IGNORE))) == 0
+
+
+def test_dice_weights_classes_by_the_inverse_square_of_their_volume():
+    p = [[0.8, 0.2, 0.0], [0.6, 0.4, 0.0], [0.3, 0.7, 0.0]]
+    logits = logits_of(*[[x + 1e-12 for x in row] for row in p])
+    # class 0 has two pixels, weight 1/4; class 1 has one, weight 1; class 2 none, left out
+    overlap = (0.8 + 0.6) / 4 + 0.7
+    total = (2 + 0.8 + 0.6 + 0.3) / 4 + (1 + 0.2 + 0.4 + 0.7)
+    loss = dice(logits, torch.tensor([[[0, 0, 1]]]))
+    assert float(loss) == pytest.approx(1 - 2 * overlap / total, rel=1e-5)
+
+
+def test_dice_of_oil_masks_has_two_classes():
+    logits = logits_of([0.5, 0.2, 0.3], [0.1, 0.9, 0.0001])
+    overlap = 0.8 + 0.9
+    total = (1 + 0.8 + 0.1) + (1 + 0.2 + 0.9)
+    loss = dice(logits, torch.tensor([[[NOT_OIL, 1]]]))
+    assert float(loss) == pytest.approx(1 - 2 * overlap / total, rel=1e-3)
+
+
+def test_dice_of_a_perfect_prediction_is_zero_and_mixed_batches_average():
+    sure = 40 * torch.nn.functional.one_hot(torch.tensor([[[0, 1, 2]]]), 3).permute(0, 3, 1, 2).float()
+    assert float(dice(sure, torch.tensor([[[0, 1, 2]]]))) == pytest.approx(0, abs=1e-5)
+    both = torch.cat([sure, sure])
+    labels = torch.tensor([[[0, 1, 2]], [[NOT_OIL, 1, 1]]])
+    alone = dice(sure, labels[1:])
+    assert float(dice(both, labels)) == pytest.approx(float(alone) / 2, rel=1e-4)
+
+
+def test_distillation_is_scaled_cross_entropy_of_softened_distributions():
+    teacher, student = torch.tensor([[[[2.0]], [[0.0]]]]), torch.tensor([[[[1.0]], [[0.0]]]])
+    q = 1 / (1 + math.exp(-2 / 4))
+    p = 1 / (1 + math.exp(-1 / 4))
+    expected = 16 * -(q * math.log(p) + (1 - q) * math.log(1 - p))
+    assert float(distillation(student, teacher, temperature=4)) == pytest.approx(expected, rel=1e-6)
