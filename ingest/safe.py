@@ -94,10 +94,19 @@ class SafeProduct:
         """Whether one polarisation's image is compressed inside a zip, where only reading forward is cheap."""
         return self.container.is_deflated(self._member("measurement", polarisation))
 
+    def has_traces_of(self, polarisation: str) -> bool:
+        """Whether any file of a polarisation is there, so that what is missing of it is damage."""
+        return any(known == polarisation for _, known in self._members)
+
+    def require(self, polarisation: str) -> None:
+        """Raise `UsageError` for a polarisation the product does not have, `UnreadableInput` for half of one."""
+        for kind in ("annotation", "measurement"):
+            self._member(kind, polarisation)
+
     def _member(self, kind: str, polarisation: str) -> str:
         if member := self._members.get((kind, polarisation)):
             return member
-        if all(known != polarisation for _, known in self._members):
+        if not self.has_traces_of(polarisation):
             there = ", ".join(self.polarisations)
             raise UsageError(self.path, f"has no polarisation {polarisation}", f"choose from {there}")
         raise UnreadableInput(self.path, f"the {kind} file of {polarisation} is missing", "fetch the product again")

@@ -25,21 +25,45 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -(log_likelihood * labelled).sum() / labelled.sum().clamp_min(1)
 
 
-def dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft generalised Dice loss (Sudre et al. 2017, arXiv 1707.03237), classes weighted by 1 / volume**2.
+def generalised_dice(p: Tensor, truth: Tensor) -> Tensor:
+    """Generalised Dice loss (Sudre et al. 2017, arXiv 1707.03237): classes weighted by 1 / volume**2.
 
-    Images labelled with `NOT_OIL` count with two classes, oil and the rest. Classes that are absent from the
-    labels are left out, since their weight would be infinite.
+    p, truth: (B, C, H, W) probabilities and one-hot labels; volumes are taken over the batch. Classes without
+    a label are left out, since their weight would be infinite.
+    """
+    volume, overlap, total = _volumes(p, truth)
+    weight = torch.where(volume > 0, volume.clamp_min(1) ** -2, 0)
+    return 1 - 2 * (weight * overlap).sum() / (weight * total).sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def mean_dice(p: Tensor, truth: Tensor) -> Tensor:
+    """Dice loss of each class that has a label, averaged; arguments as for `generalised_dice`.
+
+    Where one class has ten pixels and another ten million, the squared weights see nothing but the ten.
+    """
+    volume, overlap, total = _volumes(p, truth)
+    present = volume > 0
+    per_class = 1 - 2 * overlap / total.clamp_min(torch.finfo(torch.float32).tiny)
+    return (per_class * present).sum() / present.sum().clamp_min(1)
+
+
+DICE = {"generalised": generalised_dice, "mean": mean_dice}
+
+
+def dice(logits: Tensor, labels: Tensor, kind: str = "generalised") -> Tensor:
+    """Soft Dice loss of a key of `DICE`; `IGNORE` does not count, and images labelled with `NOT_OIL` have two classes.
+
+    logits (B, C, H, W); labels (B, H, W). The two kinds of images are averaged by their number.
     """
     p = logits.float().softmax(dim=1)
     partial = (labels == NOT_OIL).flatten(1).any(dim=1)
     losses = []
     if not partial.all():
-        losses.append((_generalised_dice(p[~partial], labels[~partial]), (~partial).sum()))
+        losses.append((_dice(p[~partial], labels[~partial], kind), (~partial).sum()))
     if partial.any():
         oil = p[partial, OIL]
         oil_labels = torch.where(labels[partial] == NOT_OIL, 0, labels[partial])
-        losses.append((_generalised_dice(torch.stack([1 - oil, oil], dim=1), oil_labels), partial.sum()))
+        losses.append((_dice(torch.stack([1 - oil, oil], dim=1), oil_labels, kind), partial.sum()))
     return torch.stack([loss * n for loss, n in losses]).sum() / len(labels)
 
 
@@ -55,13 +79,14 @@ def _log_not_oil(log_p: Tensor) -> Tensor:
     return log_p[:, others].logsumexp(dim=1)
 
 
-def _generalised_dice(p: Tensor, labels: Tensor) -> Tensor:
-    """p (B, C, H, W) probabilities, labels (B, H, W) with `IGNORE`; volumes are taken over the batch."""
+def _dice(p: Tensor, labels: Tensor, kind: str) -> Tensor:
+    """p (B, C, H, W) probabilities, labels (B, H, W) of 0..C-1 or `IGNORE`."""
     labelled = (labels != IGNORE).unsqueeze(1)
     truth = F.one_hot(torch.where(labels == IGNORE, 0, labels), p.shape[1]).permute(0, 3, 1, 2) * labelled
-    p = p * labelled
+    return DICE[kind](p * labelled, truth)
+
+
+def _volumes(p: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums by class, over batch and image: of the truth, of its overlap with p, and of both."""
     volume = truth.sum(dim=(0, 2, 3)).float()
-    weight = torch.where(volume > 0, volume.clamp_min(1) ** -2, 0)
-    overlap = (weight * (truth * p).sum(dim=(0, 2, 3))).sum()
-    total = (weight * (truth + p).sum(dim=(0, 2, 3))).sum()
-    return 1 - 2 * overlap / total.clamp_min(torch.finfo(torch.float32).tiny)
+    return volume, (truth * p).sum(dim=(0, 2, 3)), volume + p.sum(dim=(0, 2, 3))

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ingest.errors import StorageError
@@ -51,7 +51,8 @@ def aside_file(path: Path) -> Iterator[Path]:
             _sync(hidden)
             os.replace(hidden, path)
     finally:
-        hidden.unlink(missing_ok=True)
+        with suppress(OSError):  # where there was no folder, there is nothing to remove
+            hidden.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -160,23 +160,17 @@ def _choose(
             wanted = " and ".join(options.polarisations)
             problem = f"one polarisation, {polarisation}, where the model takes {wanted}"
             raise UsageError(product.path, problem, "leave the polarisation to the model")
-        _require(product, polarisation)
+        product.require(polarisation)
         return (polarisation,), ()
     chosen, flags = [], []
     for wanted in options.polarisations:
         there = wanted
-        if wanted not in product.polarisations:
-            there = _SAME_ROLE.get(wanted, wanted)
-            _require(product, there, wanted)
+        if product.has_traces_of(_SAME_ROLE.get(wanted, wanted)) and not product.has_traces_of(wanted):
+            there = _SAME_ROLE[wanted]
             flags.append(f"{wanted} is not in the product, {there} used in its place")
+        product.require(there)
         chosen.append(there)
     return tuple(chosen), tuple(flags)
-
-
-def _require(product: SafeProduct, polarisation: str, wanted: str | None = None) -> None:
-    if polarisation not in product.polarisations:
-        there = ", ".join(product.polarisations)
-        raise UsageError(product.path, f"has no polarisation {wanted or polarisation}", f"choose from {there}")
 
 
 def _noise_flags(product: SafeProduct, polarisation: str) -> tuple[str, ...]:

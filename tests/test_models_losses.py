@@ -41,6 +41,14 @@ def test_dice_weights_classes_by_the_inverse_square_of_their_volume():
     assert float(loss) == pytest.approx(1 - 2 * overlap / total, rel=1e-5)
 
 
+def test_mean_dice_gives_each_class_the_same_weight():
+    p = [[0.8, 0.2, 0.0], [0.6, 0.4, 0.0], [0.3, 0.7, 0.0]]
+    logits = logits_of(*[[x + 1e-12 for x in row] for row in p])
+    first, second = 1 - 2 * 1.4 / (2 + 1.7), 1 - 2 * 0.7 / (1 + 1.3)
+    loss = dice(logits, torch.tensor([[[0, 0, 1]]]), "mean")
+    assert float(loss) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
 def test_dice_of_oil_masks_has_two_classes():
     logits = logits_of([0.5, 0.2, 0.3], [0.1, 0.9, 0.0001])
     overlap = 0.8 + 0.9
