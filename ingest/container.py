@@ -15,6 +15,7 @@ from ingest.errors import UnreadableInput
 
 # The largest annotation ESA delivers (EW, with RFI) is below 10 MB.
 LARGEST_DOCUMENT = 64 * 1024 * 1024  # bytes
+_MANIFEST = "manifest.safe"
 _GIVE = "give a SAFE folder or a zip of one"
 
 
@@ -125,7 +126,7 @@ def open_container(path: str | Path) -> Container:
     upward or symlinked members.
     """
     path = Path(path)
-    if path.name == "manifest.safe":
+    if path.name == _MANIFEST:
         path = path.parent
     try:
         if path.is_dir():
@@ -155,9 +156,9 @@ def _open_zip(path: Path) -> ZipContainer:
     names = [entry.filename for entry in entries if not entry.is_dir()]
     if len(set(names)) < len(names):
         raise UnreadableInput(path, "the archive holds two members of the same name", "fetch the product again")
-    prefix = _top_folder(names)
-    members = tuple(sorted(name.removeprefix(prefix) for name in names))
-    return ZipContainer(path, prefix.rstrip("/") or path.name, members, prefix)
+    prefix = _product_folder(path, names)
+    members = tuple(sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
+    return ZipContainer(path, PurePosixPath(prefix).name or path.name, members, prefix)
 
 
 def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:
@@ -174,8 +175,13 @@ def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:
     raise UnreadableInput(path, problem, "give the product as its provider packs it")
 
 
-def _top_folder(names: Iterable[str]) -> str:
-    """The one folder that everything lies in, with its slash; empty where the product lies at the top."""
+def _product_folder(path: Path, names: Iterable[str]) -> str:
+    """The folder of the manifest, or else the one that everything lies in, with its slash; empty at the top."""
+    folders = [name.removesuffix(_MANIFEST) for name in names if PurePosixPath(name).name == _MANIFEST]
+    if len(folders) > 1:
+        raise UnreadableInput(path, "the archive holds several products", "give one product at a time")
+    if folders:
+        return folders[0]
     tops = {name.split("/", 1)[0] + "/" if "/" in name else "" for name in names}
     tops.discard("__MACOSX/")  # what a Mac's Finder adds beside the product
     return tops.pop() if len(tops) == 1 else ""

@@ -184,7 +184,7 @@ def _annotated_scene(container: Container, annotation: Annotation) -> Scene:
         name += "_COG"
     scene = scene_from_name(name)
     # Without a manifest the name stays incomplete: then the folder's own name is the honest one.
-    return scene if _MANIFEST in container.members else replace(scene, id=_stem(container.name))
+    return scene if _MANIFEST in container.members else replace(scene, id=_stem(container.name) or scene.id)
 
 
 def _name_polarisation(container: Container) -> str:

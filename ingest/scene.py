@@ -55,14 +55,18 @@ def scene_from_name(name: str) -> Scene:
     if match is None:
         raise UnreadableInput(name, "not a Sentinel-1 product name", "give a product named S1x_..._GRDx_....SAFE")
     platform, mode, orbit = match["platform"], match["mode"], int(match["orbit"])
+    try:
+        start, stop = _utc(match["start"]), _utc(match["stop"])
+    except ValueError as error:
+        raise UnreadableInput(name, "not a Sentinel-1 product name: no such time", "give its own name") from error
     return Scene(
         id=re.sub(r"(\.SAFE)?(\.zip)?$", "", name),
         platform=platform,
         mode="SM" if mode.startswith("S") else mode,
         product_type=match["kind"],
         polarisations=_POLARISATIONS[match["polarisation"]],
-        acquired_start=_utc(match["start"]),
-        acquired_end=_utc(match["stop"]),
+        acquired_start=start,
+        acquired_end=stop,
         absolute_orbit=orbit,
         relative_orbit=_relative_orbit(platform, orbit),
     )

@@ -38,7 +38,10 @@ class Checkpoint:
 
 def default_model_id() -> str:
     """Return the id of the shipped model that is used when none is named."""
-    return (SHIPPED / "default").read_text().strip()
+    try:
+        return (SHIPPED / "default").read_text().strip()
+    except OSError as error:
+        raise ModelError(SHIPPED / "default", "cannot be read", "name a model, or install slickwatch again") from error
 
 
 def shipped_models() -> list[str]:
@@ -93,7 +96,7 @@ def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
             }
         )
         weights = (folder / "weights.safetensors").read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
     if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
         raise ModelError(folder, "the weights are not those of this checkpoint", "restore the model folder")

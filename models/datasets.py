@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,22 +108,43 @@ def _sos_group(image: Path) -> tuple[int, int]:
 
 
 def grey_image(path: Path) -> NDArray[np.float32]:
-    """Read an image of any bit depth as (H, W) float32; colours are averaged to luma."""
+    """Read an image of any bit depth as (H, W) float32; of colours, their mean. No data in a GeoTIFF is NaN."""
+    if path.suffix.lower() in {".tif", ".tiff"}:
+        return _grey_tiff(path)
     try:
         with Image.open(path) as file:
             binary, grey = file.mode == "1", file.mode in {"1", "L", "I", "F", "I;16", "I;16B"}
             values = np.asarray(file if grey else file.convert("L"), np.float32)
+    except Image.DecompressionBombError as error:
+        raise UnreadableInput(path, "is too large for a chip", "cut it into smaller images") from error
     except (OSError, UnidentifiedImageError, ValueError) as error:
         raise UnreadableInput(path, "not a readable image", "give a PNG, JPEG or TIFF file") from error
     return values * 255 if binary else values
+
+
+def _grey_tiff(path: Path) -> NDArray[np.float32]:
+    """Read a TIFF through GDAL, which knows the bit depths that Pillow does not."""
+    import rasterio  # not on every machine that trains
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings(), rasterio.Env():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff") as dataset:
+                bands = dataset.read(masked=True).astype(np.float32)
+    except RasterioError as error:
+        raise UnreadableInput(path, "not a readable TIFF", "give a PNG, JPEG or TIFF file") from error
+    return np.asarray(bands.mean(axis=0).filled(np.nan), np.float32)
 
 
 def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArray[np.float32]:
     """Bring an uncalibrated image of any stretch to the model's input.
 
     Values are taken as amplitudes (decibels where some are negative), shifted so that the median lies at the
-    model's mean: without calibration only contrast means something. NaN and runs of zero stay no data.
+    model's mean: without calibration only contrast means something. NaN stays no data; zero is merely dark.
     """
+    if np.isnan(image).all():
+        return image
     if np.nanmin(image) < 0:
         image_db = image
     else:

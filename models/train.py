@@ -99,7 +99,6 @@ def real_pairs(folder: Path) -> tuple[ImageMaskFolder, ImageMaskFolder]:
 def train(options: TrainOptions, folder: Path, *, resume: bool = False, report: Any = print) -> Checkpoint:
     """Train a SAROSS-Net and save it as a model in `folder`, with `log.csv` and the state to resume from."""
     torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)  # they cost time and mean nothing here
     torch.manual_seed(options.seed)
     preprocess, architecture = PreprocessOptions(), SarossOptions(options.encoder)
     real = real_pairs(Path(options.real)) if options.real else None
@@ -152,9 +151,8 @@ def _step(
     network.train()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=options.half_precision):
         logits = network(images.contiguous(memory_format=torch.channels_last))
-    loss = cross_entropy(logits, labels) + options.dice_weight * dice(
-        logits, labels, options.dice
-    )  # Eq. 10 without teacher
+    overlap = dice(logits, labels, options.dice)
+    loss = cross_entropy(logits, labels) + options.dice_weight * overlap  # Eq. 10 without teacher
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import time
@@ -35,6 +36,14 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def require_space(path: Path, size: int) -> None:
+    """Raise `StorageError` unless the disk of `path` has `size` bytes left: better before the work than amid it."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if shutil.disk_usage(folder).free < size:
+        problem = f"no space left to write its {size / 1e6:.0f} MB"
+        raise StorageError(path, problem, "free some space or choose another folder")
+
+
 @contextmanager
 def aside_file(path: Path) -> Iterator[Path]:
     """A hidden name beside `path` to write to; it replaces `path` when the block ends well, else it is removed.
@@ -46,6 +55,8 @@ def aside_file(path: Path) -> Iterator[Path]:
     try:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():  # such as /dev/null, which a rename would do away with
+                raise FileExistsError(errno.EEXIST, "not a file", str(path))
             yield hidden
             _require_written(hidden)
             _sync(hidden)
@@ -129,6 +140,12 @@ def _recover(folder: Path) -> None:
             shutil.rmtree(former, ignore_errors=True)
         else:
             os.rename(former, folder)
-    for partial in folder.parent.glob(f".{folder.name}.*.partial"):
-        if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S:
-            shutil.rmtree(partial, ignore_errors=True)
+    remove_abandoned(folder.parent, f".{glob.escape(folder.name)}.*.partial")
+
+
+def remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove hidden folders that killed runs left behind; one of today may belong to a run that still goes on."""
+    for left in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # another run may remove it at this moment
+            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)

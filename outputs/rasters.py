@@ -6,7 +6,7 @@ docs/decisions/0020-probability-raster.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +16,23 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from ingest.errors import StorageError
-from outputs.publish import aside_file
+from outputs.publish import aside_file, require_space
 from outputs.slicks import cell_corners, class_names, class_plane
+from outputs.style import probability_qml
 from preprocess.geolocate import Geolocation
 from preprocess.pipeline import CalibratedScene
 
 STEPS = 250  # the byte 250 is probability 1, so a step is 0.004
 NO_PROBABILITY = 255
 _WGS84 = "EPSG:4326"
+_POLAR = ("EPSG:32661", "EPSG:32761")  # universal polar stereographic, north and south
 _BLOCK = 512
 _GRID = 21  # ground control points along each side
 _CACHE_MB = 64  # GDAL's default, 5 % of the memory, would be most of what a run needs
@@ -57,6 +60,15 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
         _check_readable(hidden)
 
 
+def write_probability_style(class_names: Sequence[str], path: Path, shown: str = "oil") -> None:
+    """Write the QGIS style of a probability raster as a .qml file; it shows the band of the class `shown`.
+
+    QGIS applies it by itself where it lies beside the raster under the raster's name. Raises `StorageError`.
+    """
+    with aside_file(path) as hidden:
+        hidden.write_text(probability_qml(list(class_names).index(shown) + 1, shown), encoding="utf-8")
+
+
 _COG: dict[str, Any] = {
     "compress": "DEFLATE",
     "predictor": "YES",
@@ -73,13 +85,17 @@ def write_sigma_nought(
     """Write linear sigma nought (line, pixel) as an uncompressed float32 GeoTIFF, NaN being no data.
 
     Lazy data are computed in strips of lines, the next strip while one is written, so that a whole image at
-    full resolution passes through little memory. `looks` (azimuth, range) are those of its cells.
+    full resolution passes through little memory. `looks` (azimuth, range) are those of its cells. The tag FLAGS
+    has what calibration found out of the ordinary.
     Compression would cost more time than the calibration. Raises `StorageError`.
     """
+    require_space(path, 4 * sigma_nought.size)
     with aside_file(path) as hidden, _gdal(path):
         with _new(hidden, sigma_nought, geolocation, looks, "float32", 1) as to:
             to.units = ("m2 m-2",)
             to.descriptions = (_description(sigma_nought),)
+            if flags := sigma_nought.attrs.get("flags"):
+                to.update_tags(FLAGS="; ".join(flags))
             for first, block in _strips(sigma_nought):
                 to.write(block, 1, window=Window(0, first, block.shape[1], block.shape[0]))
         if hidden.stat().st_size < sigma_nought.size * 4:
@@ -93,21 +109,40 @@ def probability_to_byte(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.where(np.isnan(steps), NO_PROBABILITY, steps).astype(np.uint8)
 
 
-def control_points(grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int]) -> list[GroundControlPoint]:
-    """A regular net of ground control points over a raster's outer edges, at sea level.
+def control_points(
+    grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int]
+) -> tuple[list[GroundControlPoint], str]:
+    """A regular net of ground control points up to a raster's outer edges, at sea level, and their EPSG code.
 
-    Rows and columns count from the corner of the first cell, as GDAL does. Longitudes go on beyond 180 where
-    the scene crosses the antimeridian, because a polynomial is laid through them.
+    Rows and columns count from the corner of the first cell, as GDAL does. Readers lay a polynomial of second order
+    through the points, which metres on a plane suit at any latitude, so they are in `map_projection` of the middle.
+    Across the antimeridian they are in degrees that go on beyond 180: QGIS 3.22 crashes when a projected raster is
+    zoomed into there on a map in degrees.
     """
     height, width = grid.shape
     row, column = np.meshgrid(np.linspace(0, height, _GRID), np.linspace(0, width, _GRID), indexing="ij")
     cells = cell_corners(grid, looks)
     pixel, line = cells.c + cells.a * column, cells.f + cells.e * row
     longitude, latitude = geolocation.lonlat(line, pixel)
-    middle = longitude[_GRID // 2, _GRID // 2]
-    longitude = middle + (longitude - middle + 180.0) % 360.0 - 180.0
-    points = zip(row.flat, column.flat, longitude.flat, latitude.flat, strict=True)
-    return [GroundControlPoint(row=r, col=c, x=x, y=y, z=0.0) for r, c, x, y in points]
+    middle = longitude[_GRID // 2, _GRID // 2], latitude[_GRID // 2, _GRID // 2]
+    projection = map_projection(float(middle[0]), float(middle[1]))
+    if np.ptp(longitude) > 180.0 and projection not in _POLAR:
+        projection = _WGS84
+        x, y = middle[0] + (longitude - middle[0] + 180.0) % 360.0 - 180.0, latitude
+    else:
+        x, y = Transformer.from_crs(_WGS84, projection, always_xy=True).transform(longitude, latitude)
+    places = zip(row.flat, column.flat, x.flat, y.flat, strict=True)
+    return [GroundControlPoint(row=r, col=c, x=east, y=north, z=0.0) for r, c, east, north in places], projection
+
+
+def map_projection(longitude: float, latitude: float) -> str:
+    """The EPSG code of the UTM zone of a place, or of the polar stereographic projection beyond 84 N and 80 S."""
+    if latitude > 84.0:
+        return _POLAR[0]
+    if latitude < -80.0:
+        return _POLAR[1]
+    zone = int((longitude + 180.0) // 6.0) % 60 + 1
+    return f"EPSG:{(32600 if latitude >= 0.0 else 32700) + zone}"
 
 
 def strip_heights(grid: xr.DataArray) -> list[int]:
@@ -145,6 +180,7 @@ def _new(
     path: Path, grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int], dtype: str, bands: int
 ) -> Any:
     height, width = grid.shape
+    points, projection = control_points(grid, geolocation, looks)
     return rasterio.open(
         path,
         "w",
@@ -154,8 +190,8 @@ def _new(
         count=bands,
         dtype=dtype,
         nodata=NO_PROBABILITY if dtype == "uint8" else np.nan,
-        gcps=control_points(grid, geolocation, looks),
-        crs=_WGS84,
+        gcps=points,
+        crs=projection,
         tiled=dtype == "uint8",
         blockysize=_BLOCK if dtype == "uint8" else 1,
         interleave="band",
@@ -181,7 +217,8 @@ def _gdal(path: Path) -> Iterator[None]:
         try:
             yield
         except RasterioError as error:
-            raise StorageError(path, f"could not be written ({error})", "check space and permissions there") from error
+            reason = error.__cause__ or error  # rasterio's own message only points to it
+            raise StorageError(path, f"could not be written ({reason})", "check space and permissions there") from error
 
 
 def _check_readable(path: Path) -> None:

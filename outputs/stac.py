@@ -48,6 +48,9 @@ _KINDS: Mapping[str, _Kind] = {
     "class_probability.tif": _Kind("class_probability", "Class probabilities", pystac.MediaType.COG, ("data",)),
     "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
     "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),
+    "class_probability.qml": _Kind(
+        "class_probability_style", "QGIS style of the class probabilities", "application/xml", ("metadata",)
+    ),
     "run.json": _Kind("run", "Record of the run", pystac.MediaType.JSON, ("metadata",)),
 }
 

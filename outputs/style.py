@@ -1,4 +1,4 @@
-"""How slicks look on a map, as QGIS and OGC style documents made from one table of colours."""
+"""How slicks and probabilities look on a map: QGIS and OGC styles of the slicks, a QGIS style of the raster."""
 
 from __future__ import annotations
 
@@ -22,8 +22,42 @@ LOOKS: tuple[Look, ...] = (
     Look("Oil, low confidence", "oil", "Low", "#ffd11a"),
     Look("Look-alike", "look-alike", None, "#3fb8e8"),
 )
+# Probability, colour and opacity (0..255): violet, which no slick has; below 0.1 the map underneath shows.
+_RAMP: tuple[tuple[float, str, int], ...] = (
+    (0.0, "#9e9ac8", 0),
+    (0.1, "#9e9ac8", 0),
+    (0.3, "#9e9ac8", 160),
+    (0.5, "#756bb1", 220),
+    (0.7, "#6a3dae", 240),
+    (1.0, "#3f007d", 255),
+)
 _FILL_OPACITY = 0.35
 _LINE_MM = 0.5
+
+
+def probability_qml(band: int, name: str) -> str:
+    """QGIS style of a probability raster: band `band`, the class `name`, from 0 to 1.
+
+    Left to itself QGIS shows the first three classes as red, green and blue: a red sea with black oil.
+    """
+    items = "\n".join(
+        f'          <item value="{value:g}" color="{colour}" alpha="{alpha}" label={quoteattr(f"{name} {value:g}")}/>'
+        for value, colour, alpha in _RAMP
+    )
+    return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology">
+  <pipe>
+    <rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" alphaBand="-1" nodataColor=""
+        classificationMin="0" classificationMax="1">
+      <rastershader>
+        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" maximumValue="1">
+{items}
+        </colorrampshader>
+      </rastershader>
+    </rasterrenderer>
+  </pipe>
+</qgis>
+"""
 
 
 def _qml() -> str:

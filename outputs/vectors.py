@@ -103,6 +103,7 @@ def _write_layer(slicks: gpd.GeoDataFrame, path: Path) -> None:
         layer=LAYER,
         driver="GPKG",
         geometry_type="MultiPolygon",
+        dataset_options={"VERSION": "1.3"},  # GDAL before 3.7, as in QGIS 3.22 on Debian 12, warns of 1.4 and its times
         layer_options={"DESCRIPTION": "Slicks found in a Sentinel-1 scene", "SPATIAL_INDEX": "YES"},
     )
 

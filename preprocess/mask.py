@@ -111,8 +111,10 @@ def _read(coastline: Path, bounds: tuple[float, float, float, float]) -> NDArray
         ) from error
     if meta["crs"] is None or not CRS(meta["crs"]).equals("EPSG:4326", ignore_axis_order=True):
         raise UsageError(coastline, "land polygons not in WGS 84 longitude and latitude", "reproject to EPSG:4326")
-    polygons: NDArray[np.object_] = shapely.from_wkb(geometry)
-    return polygons
+    found: NDArray[np.object_] = shapely.from_wkb(geometry)
+    if not np.isin(shapely.get_dimensions(found), (-1, 2)).all():  # -1: nothing but an empty geometry
+        raise UsageError(coastline, "holds lines or points where land must be polygons", "give land polygons")
+    return found
 
 
 def _packaged_coastline() -> Path:
@@ -127,7 +129,7 @@ def _packaged_coastline() -> Path:
     if not path.is_file():
         try:
             _write_packaged_coastline(path)
-        except OSError as error:
+        except (OSError, DataSourceError, DataLayerError) as error:
             remedy = "set XDG_CACHE_HOME to a folder with 250 MB to spare, or give a coastline file"
             raise StorageError(path, f"cannot store the land polygons ({error})", remedy) from error
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,18 +60,22 @@ def calibrated_scene(
     if len({image.shape for image in images}) > 1:
         raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
     stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
-    stacked = stacked.rename("sigma_nought").assign_attrs(images[0].attrs)
-    if options.denoise:
-        flags += tuple(f"{one}: {flag}" for one in chosen for flag in _noise_flags(product, one))
+    flags += tuple(f"{one}: {flag}" for one, image in zip(chosen, images, strict=True) for flag in image.attrs["flags"])
+    stacked = stacked.rename("sigma_nought").assign_attrs({**images[0].attrs, "flags": flags})
     geolocation = Geolocation(product.image(chosen[0]).annotation.geolocation_grid)
     return CalibratedScene(product.scene, stacked, geolocation, looks, flags)
 
 
 def looks_for(annotation: Annotation, pixel_spacing: float) -> tuple[int, int]:
-    """Lines and pixels to average so that cells are about `pixel_spacing` metres wide; at least one."""
+    """Lines and pixels to average so that cells are about `pixel_spacing` metres wide; at least one, at most all.
+
+    Raises `UsageError` for a spacing that is no length.
+    """
+    if not 0.0 < pixel_spacing < math.inf:
+        raise UsageError("pixel spacing", f"{pixel_spacing} is not a length in metres", "give one such as 40")
     azimuth = round(pixel_spacing / annotation.azimuth_pixel_spacing)
     across = round(pixel_spacing / annotation.range_pixel_spacing)
-    return max(1, azimuth), max(1, across)
+    return min(max(1, azimuth), annotation.number_of_lines), min(max(1, across), annotation.number_of_samples)
 
 
 def sigma_nought(
@@ -85,8 +90,9 @@ def sigma_nought(
 
     `looks` lines and pixels are averaged into one cell while a band is read, so that nothing at full
     resolution is ever kept; `rows_per_block` counts full-resolution lines. `quantity` is one of
-    `preprocess.calibrate.QUANTITIES`. Raises `UsageError` for a polarisation that is not there, and
-    `UnreadableInput` for data that are not what the annotation says.
+    `preprocess.calibrate.QUANTITIES`. The attribute `flags` has what the noise table lacks. Raises
+    `UsageError` for a polarisation that is not there, and `UnreadableInput` for data that are not what the
+    annotation says.
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
@@ -94,7 +100,11 @@ def sigma_nought(
     bands = _CalibratedBands(measurement, calibration_table(image.calibration, quantity), noise, looks)
     rows = measurement.band_lines(rows_per_block, multiple_of=looks[0]) // looks[0]
     shape = (-(-measurement.lines // looks[0]), -(-measurement.samples // looks[1]))
-    attrs = {"units": "m2 m-2", "long_name": f"{polarisation} {quantity.replace('_', ' ')}"}
+    attrs = {
+        "units": "m2 m-2",
+        "long_name": f"{polarisation} {quantity.replace('_', ' ')}",
+        "flags": _noise_flags(product, polarisation) if denoise else (),
+    }
     return lines_and_pixels(lazy_bands(bands, shape, np.float32, rows), quantity, looks).assign_attrs(attrs)
 
 

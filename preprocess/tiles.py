@@ -62,13 +62,13 @@ def blend_rows(
     top = 0
     for row, column, tile in tiles:
         if row > top:
-            yield top, _finished(total, weights, row - top)
+            yield from _finished(total, weights, top, row)
             total, weights = _moved_up(total, row - top), _moved_up(weights, row - top)
             top = row
         height, width = tile.shape[-2:]
         total[:, :height, column : column + width] += tile * weight[:height, :width]
         weights[:height, column : column + width] += weight[:height, :width]
-    yield top, _finished(total, weights, rows - top)
+    yield from _finished(total, weights, top, rows)
 
 
 def blend(
@@ -81,11 +81,17 @@ def blend(
     return raster
 
 
-def _finished(total: NDArray[np.float32], weights: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    """Return the first n rows, which may be more than are held where whole rows of tiles were skipped."""
-    band = np.full((len(total), n, total.shape[-1]), np.nan, np.float32)
-    np.divide(total[:, :n], weights[:n], out=band[:, : len(weights)], where=weights[:n] > 0)
-    return band
+def _finished(
+    total: NDArray[np.float32], weights: NDArray[np.float32], top: int, stop: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the rows from top to stop; those behind the ones held, where whole rows of tiles were skipped, are NaN."""
+    held = len(weights)
+    for row in range(top, stop, held):
+        n = min(held, stop - row)
+        band = np.full((len(total), n, total.shape[-1]), np.nan, np.float32)
+        if row == top:
+            np.divide(total[:, :n], weights[:n], out=band, where=weights[:n] > 0)
+        yield row, band
 
 
 def _moved_up(array: NDArray[np.float32], n: int) -> NDArray[np.float32]:

@@ -58,6 +58,22 @@ def test_macintosh_rubbish_beside_the_product(tmp_path: Path) -> None:
     assert container.read("manifest.safe") == b"<manifest/>"
 
 
+@pytest.mark.parametrize("prefix", [f"wrapped/{NAME}/", f"./{NAME}/", "./"])
+def test_a_product_anywhere_in_the_archive(prefix: str, tmp_path: Path) -> None:
+    members = {f"{prefix}{member}": content for member, content in FILES.items()}
+    container = open_container(make_zip(tmp_path / "a.zip", "", {**members, "read me.txt": b"x"}))
+    assert container.members == tuple(sorted(FILES))
+    assert {member: container.read(member) for member in container.members} == FILES
+    assert container.name == ("a.zip" if prefix == "./" else NAME)
+    assert open_container(make_zip(tmp_path / "b.zip", "./", {"a.txt": b"x"})).name == "b.zip"
+
+
+def test_several_products_in_one_archive_are_refused(tmp_path: Path) -> None:
+    members = {f"{name}.SAFE/manifest.safe": b"<manifest/>" for name in "ab"}
+    with pytest.raises(UnreadableInput, match="several products"):
+        open_container(make_zip(tmp_path / "a.zip", "", members))
+
+
 @pytest.mark.parametrize("member", ["/etc/passwd", "../outside.xml", f"{NAME}/../../x", "C:/x", f"{NAME}\\..\\x"])
 def test_members_outside_are_refused(member: str, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"

@@ -133,6 +133,13 @@ def test_renamed_cog_and_one_without_manifest(tmp_path: Path) -> None:
     assert scene.footprint is None
 
 
+def test_a_folder_without_any_name_still_has_an_id(tmp_path: Path) -> None:
+    # An empty id would let a scene's results replace the whole folder of results.
+    path = make_product(tmp_path).rename(tmp_path / ".SAFE")
+    (path / "manifest.safe").unlink()
+    assert SafeProduct.open(path).scene.id.startswith("S1A_IW_GRDH_")
+
+
 def test_footprint_across_the_antimeridian(tmp_path: Path) -> None:
     path = make_product(tmp_path)
     edited = member(path, "manifest.safe")

@@ -58,7 +58,8 @@ def test_every_product_name(letter: str, mode: str, kind: str, polarisation: str
 
 
 @pytest.mark.parametrize(
-    "name", ["", "holiday.jpg", NAME[:-1], NAME + "x", "S2A_" + NAME[4:], NAME.replace("T03", "X03")]
+    "name",
+    ["", "holiday.jpg", NAME[:-1], NAME + "x", "S2A_" + NAME[4:], NAME.replace("T03", "X03"), NAME.replace("01", "19")],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UnreadableInput, match="not a Sentinel-1 product name"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ingest.errors import ModelError
+from models import checkpoint
 from models.checkpoint import load_model, save_model
 from models.saross import SAROSSNet, SarossOptions
 from preprocess.options import PreprocessOptions
@@ -41,6 +42,7 @@ def test_the_folder_holds_no_pickle(stored):
         ("checkpoint.json", lambda b: b[: len(b) // 2]),
         ("checkpoint.json", lambda b: b.replace(b'"format": 1', b'"format": 99')),
         ("checkpoint.json", lambda b: b.replace(b'"nano"', b'"T"')),
+        ("checkpoint.json", lambda b: b"5"),
     ],
 )
 def test_a_damaged_model_is_refused_in_one_line(stored, file, damage):
@@ -50,6 +52,12 @@ def test_a_damaged_model_is_refused_in_one_line(stored, file, damage):
         load_model(str(stored[0]))
     assert str(stored[0]) in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+def test_a_missing_default_is_a_model_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    with pytest.raises(ModelError, match="default"):
+        checkpoint.default_model_id()
 
 
 def test_missing_weights_are_refused(stored):

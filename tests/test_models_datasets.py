@@ -63,6 +63,17 @@ def test_failures_name_the_file(tmp_path):
         grey_image(tmp_path / "broken.png")
 
 
+def test_an_image_too_large_for_a_chip_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "large.png", np.zeros((9, 9), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.raises(UnreadableInput, match=r"large\.png: is too large"):
+        grey_image(tmp_path / "large.png")
+
+
+def test_an_image_without_data_stays_without():
+    assert np.isnan(chip_input(np.full((4, 4), np.nan, np.float32), OPTIONS)).all()
+
+
 def sos(*numbers):
     return ImageMaskFolder(tuple(Path(f"{n}.jpg") for n in numbers), tuple(Path(f"{n}.png") for n in numbers))
 

@@ -146,3 +146,13 @@ def test_a_single_file_is_replaced_or_left(tmp_path):
         pass
     assert path.read_text() == "old"
     assert names(path.parent) == ["a.json"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(StorageError, match="something else"), aside_file(path) as hidden:
+            hidden.write_text("x")
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]

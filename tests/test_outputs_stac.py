@@ -13,7 +13,7 @@ from outputs.slicks import SlickOptions, find_slicks
 from outputs.stac import scene_item, write_item
 from tests.slick_scenes import CLASSES, NAME, PROCESSED_AT, probabilities, scene
 
-FILES = ("slicks.geojson", "slicks.gpkg", "class_probability.tif", "quicklook.png", "run.json")
+FILES = ("slicks.geojson", "slicks.gpkg", "class_probability.tif", "class_probability.qml", "quicklook.png", "run.json")
 
 
 def validate(document):

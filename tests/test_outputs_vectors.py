@@ -110,6 +110,10 @@ def test_the_geopackage_brings_its_style(tmp_path, count):
         ).fetchall()
         columns = {name: kind for _, name, kind, *_ in database.execute("PRAGMA table_info(slicks)")}
         (found,) = database.execute("SELECT count(*) FROM slicks").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        times = [time for (time,) in database.execute("SELECT acquired_start FROM slicks")]
+    assert version == 10300, "older QGIS warns of later versions"
+    assert all(time == "2021-01-19T03:16:53.000Z" for time in times), "older GDAL wants milliseconds"
     assert row[:3] == ("slicks", "geom", 1)
     assert found == len(table)
     assert columns["relative_orbit"] == "INTEGER"

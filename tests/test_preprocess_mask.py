@@ -7,13 +7,14 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
-from shapely import MultiPolygon, Polygon, box
+from shapely import LineString, MultiPolygon, Polygon, box
 from shapely.affinity import scale, translate
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from preprocess.geolocate import Geolocation
 from preprocess.mask import land_mask
+from tests.full_disk import full_after
 from tests.grids import geolocation_grid
 
 LOOKS = 40
@@ -76,6 +77,10 @@ def test_unfit_coastlines_are_refused(tmp_path: Path) -> None:
     projected = coastline(tmp_path, box(0.0, 0.0, 1e6, 1e6), crs="EPSG:32631")
     with pytest.raises(UsageError, match="reproject"):
         land_mask(geolocation, LINE, PIXEL, projected)
+    # A coast drawn as lines has no inside: without a word, nothing would be masked.
+    lines = coastline(tmp_path, LineString([(2.0, 53.0), (6.0, 57.0)]))
+    with pytest.raises(UsageError, match="polygons"):
+        land_mask(geolocation, LINE, PIXEL, lines)
 
 
 def test_an_uneven_raster_is_refused(tmp_path: Path) -> None:
@@ -118,3 +123,7 @@ def test_a_cache_that_cannot_be_written_is_a_storage_error(
     geolocation = Geolocation(geolocation_grid())
     with pytest.raises(StorageError, match="XDG_CACHE_HOME"):
         land_mask(geolocation, LINE, PIXEL)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with full_after(1000), pytest.raises(StorageError, match="XDG_CACHE_HOME"):
+        land_mask(geolocation, LINE, PIXEL)
+    assert list((tmp_path / "slickwatch").iterdir()) == []

@@ -14,7 +14,7 @@ from ingest.metadata import ThermalNoise
 from ingest.safe import SafeProduct
 from ingest.safe_geometry import grd_metadata
 from ingest.safe_writer import write_safe
-from preprocess.pipeline import PreprocessOptions, calibrated_scene, multilook, sigma_nought
+from preprocess.pipeline import PreprocessOptions, calibrated_scene, looks_for, multilook, sigma_nought
 
 LINES, SAMPLES = 141, 118
 
@@ -149,6 +149,16 @@ def test_looks_follow_the_spacing(spacing: float, native: float, looks: int, tmp
     assert calibrated_scene(product, PreprocessOptions(pixel_spacing=spacing)).looks == (looks, looks)
 
 
+def test_looks_stay_within_the_image(tmp_path: Path) -> None:
+    product = make_product(tmp_path)
+    annotation = product.image("VV").annotation
+    assert looks_for(annotation, 1e12) == (LINES, SAMPLES)
+    assert sigma_nought(product, "VV", looks=looks_for(annotation, 1e12)).values.shape == (1, 1)
+    for spacing in (0.0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="is not a length"):
+            looks_for(annotation, spacing)
+
+
 def test_polarisations_of_the_same_role_stand_in(tmp_path: Path) -> None:
     product = make_product(tmp_path, ("HH", "HV"), mode="EW")
     calibrated = calibrated_scene(product, PreprocessOptions())
@@ -186,6 +196,8 @@ def test_what_the_noise_lacks_is_flagged(tmp_path: Path) -> None:
     product = make_product(tmp_path / "silent", edit=silent)
     calibrated = calibrated_scene(product, PreprocessOptions())
     assert calibrated.flags == ("VV: thermal-noise table is all zero, nothing removed",)
+    assert sigma_nought(product, "VH").attrs["flags"] == ("thermal-noise table is all zero, nothing removed",)
+    assert sigma_nought(product, "VH", denoise=False).attrs["flags"] == ()
     plain = calibrated_scene(product, PreprocessOptions(denoise=False))
     assert plain.flags == ()
     np.testing.assert_array_equal(calibrated.sigma_nought.values, plain.sigma_nought.values)

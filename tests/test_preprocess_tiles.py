@@ -72,6 +72,7 @@ def test_whole_rows_of_tiles_may_be_skipped():
     blended = blend(kept, raster.shape, tiling)[0, :, 0]
     assert np.flatnonzero(~np.isnan(blended)).tolist() == [*range(12, 20), *range(42, 50)]
     assert np.isnan(blend([], raster.shape, tiling)).all()
+    assert max(band.shape[1] for _, band in blend_rows([], (5, 1000, 8), tiling)) <= tiling.size
 
 
 def test_an_overlap_beyond_half_a_tile_is_refused():
