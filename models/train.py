@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ingest.errors import UsageError
-from models.checkpoint import Checkpoint, save_model
+from models.checkpoint import Checkpoint, load_model, save_model
 from models.datasets import ImageMaskFolder, augmented, image_mask_folder, simulated_pair, without_leak
 from models.losses import NOT_OIL, OIL, cross_entropy, dice
 from models.metrics import confusion_matrix, intersection_over_union, precision, recall
@@ -33,6 +33,7 @@ class TrainOptions:
     """Everything a training depends on; a TOML file may set any of it."""
 
     encoder: str = "nano"
+    start: str | None = None  # model to start from, an id or a folder; None: random weights
     steps: int = 6000
     batch_size: int = 8
     real_share: float = 0.25  # of a batch, where `real` is given
@@ -105,6 +106,8 @@ def train(options: TrainOptions, folder: Path, *, resume: bool = False, report: 
     # With weights in the layout of the images a step takes half the time on a CPU.
     network = SAROSSNet(architecture).to(options.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    if options.start:
+        network.load_state_dict(load_model(options.start)[0].state_dict())
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     folder.mkdir(parents=True, exist_ok=True)

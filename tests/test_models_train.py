@@ -40,6 +40,15 @@ def test_an_interrupted_training_goes_on_to_what_an_uninterrupted_one_gives(tmp_
         assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
 
 
+def test_a_training_may_start_from_another_models_weights(tmp_path):
+    train(TINY, tmp_path / "first", report=quiet)
+    still = replace(TINY, steps=1, learning_rate=0.0, weight_decay=0.0, start=str(tmp_path / "first"))
+    train(still, tmp_path / "second", report=quiet)
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    learned = [name for name in first if "running" not in name and "num_batches" not in name]
+    assert all(torch.equal(first[name], second[name]) for name in learned)
+
+
 def test_another_schedule_is_not_resumed(tmp_path):
     train(replace(TINY, steps=2), tmp_path, report=quiet)
     with pytest.raises(UsageError, match="another steps"):

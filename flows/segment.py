@@ -1,0 +1,38 @@
+"""Classifying chips that come without a product: images of any bit depth and stretch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from models.datasets import chip_input, grey_image
+from models.predict import probabilities
+from models.saross import CLASSES
+from outputs.publish import aside_file
+from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling, blend, split
+
+NO_CLASS = 255
+
+
+def segment_image(path: Path, out: Path, network: nn.Module, options: PreprocessOptions) -> Path:
+    """Write out/<stem>.png, the class map, and out/<stem>.npz, `probability` (class, row, column); returns the map.
+
+    Cells without data are `NO_CLASS` in the map and NaN in the probabilities.
+    """
+    image = chip_input(grey_image(path), options)[None]  # (1, rows, columns)
+    tiling = Tiling()
+    tiles = ((row, column, probabilities(network, tile[None])[0]) for row, column, tile in split(image, tiling))
+    probability = blend(tiles, (len(CLASSES), *image.shape[1:]), tiling)
+    no_data = np.isnan(image[0])
+    probability[:, no_data] = np.nan
+    classes = np.where(no_data, NO_CLASS, probability.argmax(axis=0)).astype(np.uint8)
+    class_map = out / f"{path.stem}.png"
+    with aside_file(out / f"{path.stem}.npz") as hidden:
+        np.savez_compressed(hidden, probability=probability.astype(np.float16), classes=np.array(CLASSES))
+    with aside_file(class_map) as hidden:
+        Image.fromarray(classes).save(hidden)
+    return class_map

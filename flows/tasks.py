@@ -1,0 +1,225 @@
+"""The steps from a product to published slicks, as Prefect tasks that hand each other paths.
+
+Every task opens what it needs by its path, so that it can be retried, or run by another process.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import geopandas as gpd
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from PIL import Image
+from prefect import task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.progress import Advance, step
+from ingest.errors import SlickwatchError
+from ingest.safe import SafeProduct
+from models.checkpoint import load_model
+from models.predict import open_probability, predict_classes
+from models.saross import CLASSES
+from outputs.publish import aside, storage_errors
+from outputs.quicklook import write_quicklook
+from outputs.rasters import write_probability_cog, write_probability_style
+from outputs.record import RunRecord, write_record
+from outputs.slicks import SlickOptions, find_slicks
+from outputs.stac import scene_item, write_item
+from outputs.vectors import write_geojson, write_geopackage, write_style
+from preprocess.mapped import create_mapped, open_mapped
+from preprocess.mask import land_mask
+from preprocess.pipeline import CalibratedScene, calibrated_scene
+from preprocess.tiles import Tiling
+
+PUBLISHED = (
+    "slicks.geojson", "slicks.gpkg", "slicks.qml", "class_probability.tif", "class_probability.qml", "quicklook.png",
+    "item.json", "run.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene to analyse: its product, the model, and a folder for what is in between."""
+
+    safe_path: Path
+    model: str
+    scratch: Path
+    polarisation: str | None = None  # None: as the model says
+    coastline: Path | None = None  # land polygons; None: the packaged ones
+
+    @property
+    def sigma_nought(self) -> Path:
+        return self.scratch / "sigma_nought.npy"
+
+    @property
+    def land(self) -> Path:
+        return self.scratch / "land.npy"
+
+    @property
+    def class_probability(self) -> Path:
+        return self.scratch / "class_probability.npy"
+
+
+def worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    """A known failure will fail again; anything else, such as a network drive that hung, may not."""
+    return not isinstance(state.result(raise_on_failure=False), SlickwatchError)
+
+
+def lazy_scene(job: Job) -> CalibratedScene:
+    """Open a job's product as its model wants it; nothing is computed yet."""
+    options = load_model(job.model)[1].preprocess
+    return calibrated_scene(SafeProduct.open(job.safe_path), options, job.polarisation)
+
+
+def stored_scene(job: Job) -> CalibratedScene:
+    """Open a job's product with the sigma nought that `calibrate` stored."""
+    scene = lazy_scene(job)
+    data = da.from_array(open_mapped(job.sigma_nought), chunks=scene.sigma_nought.chunks)
+    return replace(scene, sigma_nought=scene.sigma_nought.copy(data=data))
+
+
+@task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def calibrate(job: Job) -> tuple[str, ...]:
+    """Compute the scene's sigma nought on the model's grid and store it; returns the flags raised on the way."""
+    scene = lazy_scene(job)
+    with step("calibrate") as advance:
+        _store(scene.sigma_nought, job.sigma_nought, advance)
+    return scene.flags
+
+
+@task(name="mask-land", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def mask_land(job: Job) -> float:
+    """Store which cells of the scene are land; returns their share."""
+    scene = stored_scene(job)
+    with step("mask land"):
+        line, pixel = scene.sigma_nought["line"], scene.sigma_nought["pixel"]
+        land = land_mask(scene.geolocation, line, pixel, job.coastline)
+        _save(land, job.land)
+    return float(land.mean())
+
+
+@task(name="predict", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def predict(job: Job, tiling: Tiling) -> None:
+    """Run the model over the scene and store the stitched class probabilities."""
+    network, checkpoint = load_model(job.model)
+    scene = stored_scene(job)
+    with step("predict") as advance:
+        predict_classes(
+            network,
+            scene.sigma_nought,
+            checkpoint.preprocess,
+            out=job.class_probability,
+            land=np.load(job.land),
+            tiling=tiling,
+            progress=advance,
+        )
+
+
+@task(name="find-slicks", cache_policy=NO_CACHE)
+def extract_slicks(job: Job, options: SlickOptions, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
+    """Turn the stored probabilities into slicks with their attributes."""
+    _, checkpoint = load_model(job.model)
+    scene = stored_scene(job)
+    with step("find slicks"):
+        return find_slicks(
+            open_probability(job.class_probability, scene.sigma_nought),
+            scene,
+            land=np.load(job.land),
+            options=options,
+            model_id=checkpoint.id,
+            weights_sha256=checkpoint.weights_sha256,
+            config_hash=config_hash,
+            run_id=run_id,
+        )
+
+
+@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
+    """Write all layers of a scene aside and put them in place in one step, over those of a former run."""
+    scene = stored_scene(job)
+    probability = open_probability(job.class_probability, scene.sigma_nought)
+    land: NDArray[np.bool_] = np.load(job.land)
+    with step("publish"), aside(folder, required=PUBLISHED) as hidden:
+        write_geojson(slicks, hidden / "slicks.geojson")
+        write_geopackage(slicks, hidden / "slicks.gpkg")
+        write_style(hidden / "slicks.qml")
+        write_probability_cog(probability, scene, hidden / "class_probability.tif")
+        write_probability_style(CLASSES, hidden / "class_probability.qml")
+        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land)
+        write_record(record, hidden / "run.json")
+        item = scene_item(
+            scene,
+            slicks,
+            [name for name in PUBLISHED if name != "item.json"],
+            model_id=record.model_id,
+            processed_at=record.ended_at,
+            class_names=CLASSES,
+        )
+        write_item(item, hidden / "item.json")
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
+    """Leave a summary and the quick look as artifacts in Prefect."""
+    key = artifact_key(record.scene_id)
+    create_markdown_artifact(summary(slicks, record, folder), key=f"slicks-{key}", description="Slicks of a scene")
+    with Image.open(folder / "quicklook.png") as picture:
+        picture.thumbnail((900, 900))
+        jpeg = io.BytesIO()
+        picture.convert("RGB").save(jpeg, "JPEG", quality=80)
+    data = base64.b64encode(jpeg.getvalue()).decode()
+    create_image_artifact(f"data:image/jpeg;base64,{data}", key=f"quicklook-{key}", description=record.scene_id)
+
+
+def artifact_key(scene_id: str) -> str:
+    """A scene's id in the only characters that Prefect allows; a renamed product's id may have any."""
+    return re.sub(r"[^a-z0-9]+", "-", scene_id.lower()).strip("-")
+
+
+def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
+    """Describe a run in Markdown: the scene, what was found, how long each step took."""
+    lines = [f"# {record.scene_id}", "", f"Model {record.model_id}, run {record.run_id}, layers in `{folder}`.", ""]
+    lines += [f"- {flag}" for flag in record.flags]
+    if slicks.empty:
+        lines += ["No slick found.", ""]
+    else:
+        lines += [
+            "| slick | area km2 | length km | confidence | contrast dB | lon | lat |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for slick in slicks.sort_values("area_m2", ascending=False).itertuples():
+            contrast = "" if np.isnan(slick.contrast_db) else f"{slick.contrast_db:.1f}"
+            lines.append(
+                f"| {slick.id} | {slick.area_m2 / 1e6:.2f} | {slick.length_m / 1e3:.1f} | {slick.confidence_mean:.2f} "
+                f"| {contrast} | {slick.centroid_lon:.4f} | {slick.centroid_lat:.4f} |"
+            )
+    steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record.durations_s.items())
+    return "\n".join([*lines, "", f"Durations: {steps}.", ""])
+
+
+def _save(array: NDArray[np.bool_], path: Path) -> None:
+    """Write a .npy file; unlike `numpy.save` to a path, this notices a full disk. Raises `StorageError`."""
+    content = io.BytesIO()
+    np.save(content, array)
+    with storage_errors(path):
+        path.write_bytes(content.getvalue())
+
+
+def _store(sigma_nought: xr.DataArray, path: Path, advance: Advance) -> None:
+    """Compute band by band from the top: a deflated image in a zip can only be read forward at a bearable price."""
+    mapped, first = create_mapped(path, sigma_nought.shape), 0
+    heights = sigma_nought.chunksizes["line"]
+    for done, height in enumerate(heights, start=1):
+        band = slice(first, first + height)
+        mapped[:, band] = sigma_nought[:, band]
+        first += height
+        advance(done, len(heights))

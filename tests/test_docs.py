@@ -1,0 +1,38 @@
+"""What the documents say of the code is what the code does."""
+
+import re
+from pathlib import Path
+
+from flows.tasks import PUBLISHED
+from outputs.attributes import attribute_table
+from outputs.slicks import SlickOptions
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_attribute_table_is_that_of_the_code():
+    assert attribute_table().strip() in (ROOT / "docs" / "slicks.md").read_text()
+
+
+def test_the_layers_and_thresholds_are_those_of_the_code():
+    text = (ROOT / "docs" / "slicks.md").read_text()
+    assert all(f"`{name}`" in text for name in PUBLISHED)
+    options = SlickOptions()
+    assert f"at least {options.grow}" in text
+    assert f"a cell of {options.keep}" in text
+    assert f"cells of {options.outline}" in text
+    assert f"under {options.minimum_area_m2 / 1e6} km2" in text
+
+
+def test_links_between_documents_lead_somewhere():
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("models/shipped/*/README.md")]
+    assert documents
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_every_decision_has_a_number_of_its_own():
+    numbers = [p.name[:4] for p in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert len(numbers) == len(set(numbers)) > 5
