@@ -12,7 +12,7 @@ from flows.detect import Detection, detect_slicks
 from flows.progress import step
 from flows.score import Score, score_slicks
 from ingest.safe import SafeProduct
-from models.checkpoint import default_model_id, load_model
+from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import SimulatedProduct, simulate_product
 from outputs.publish import aside_file, storage_errors
 from preprocess.pipeline import calibrated_scene
@@ -54,7 +54,7 @@ def demonstrate(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096,
 def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = None) -> tuple[Detection, Score]:
     """Run the flow on a simulated product and score what it published against the truth."""
     detection = detect_slicks(product.safe, out, model)
-    options = load_model(model or default_model_id())[1].preprocess
+    options = read_checkpoint(model or default_model_id()).preprocess
     scene = calibrated_scene(SafeProduct.open(product.safe), options)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
     return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)

@@ -25,7 +25,7 @@ from prefect import flow
 from flows import tasks
 from flows.tasks import Job
 from ingest.safe import SafeProduct
-from models.checkpoint import default_model_id, load_model
+from models.checkpoint import default_model_id, read_checkpoint
 from outputs.publish import remove_abandoned, storage_errors
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 from outputs.slicks import SlickOptions
@@ -57,7 +57,7 @@ def detect_slicks(
     with _scratch(out) as scratch:
         product = SafeProduct.open(safe_path)
         job = Job(product.path.absolute(), model, scratch, polarisation, coastline)
-        _, checkpoint = load_model(model)
+        checkpoint = read_checkpoint(model)
         options = {
             "preprocess": asdict(checkpoint.preprocess),
             "tiling": asdict(tiling),

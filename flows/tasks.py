@@ -25,7 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.progress import Advance, step
 from ingest.errors import SlickwatchError
 from ingest.safe import SafeProduct
-from models.checkpoint import load_model
+from models.checkpoint import load_model, read_checkpoint
 from models.predict import open_probability, predict_classes
 from models.saross import CLASSES
 from outputs.publish import aside, storage_errors
@@ -76,7 +76,7 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 
 def lazy_scene(job: Job) -> CalibratedScene:
     """Open a job's product as its model wants it; nothing is computed yet."""
-    options = load_model(job.model)[1].preprocess
+    options = read_checkpoint(job.model).preprocess
     return calibrated_scene(SafeProduct.open(job.safe_path), options, job.polarisation)
 
 
@@ -127,7 +127,7 @@ def predict(job: Job, tiling: Tiling) -> None:
 @task(name="find-slicks", cache_policy=NO_CACHE)
 def extract_slicks(job: Job, options: SlickOptions, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
     """Turn the stored probabilities into slicks with their attributes."""
-    _, checkpoint = load_model(job.model)
+    checkpoint = read_checkpoint(job.model)
     scene = stored_scene(job)
     with step("find slicks"):
         return find_slicks(

@@ -76,18 +76,17 @@ def save_model(
     return checkpoint
 
 
-def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
-    """Load a model by id or folder, ready for inference.
+def read_checkpoint(model: str) -> Checkpoint:
+    """Read what a model, by id or folder, was made of, without its weights.
 
-    Raises `ModelError` where it is missing, damaged, of an unknown format, or its weights are not those that
-    the JSON file was written for.
+    Raises `ModelError` where it is missing, damaged or of an unknown format.
     """
     folder = model_folder(model)
     try:
         record = json.loads((folder / "checkpoint.json").read_text())
         if record.pop("format") != FORMAT:
             raise ModelError(folder, "a checkpoint of another format", "use the release of slickwatch that wrote it")
-        checkpoint = Checkpoint(
+        return Checkpoint(
             **{
                 **record,
                 "architecture": SarossOptions(**record["architecture"]),
@@ -95,8 +94,20 @@ def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
                 "classes": tuple(record["classes"]),
             }
         )
-        weights = (folder / "weights.safetensors").read_bytes()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
+
+
+def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
+    """Load a model by id or folder, ready for inference.
+
+    Raises `ModelError` as `read_checkpoint` does, and where the weights are missing, damaged, or not those
+    that the JSON file was written for.
+    """
+    checkpoint, folder = read_checkpoint(model), model_folder(model)
+    try:
+        weights = (folder / "weights.safetensors").read_bytes()
+    except OSError as error:
         raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
     if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
         raise ModelError(folder, "the weights are not those of this checkpoint", "restore the model folder")
