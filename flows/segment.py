@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from models.architecture import CLASSES
 from models.datasets import chip_input, grey_image
 from models.predict import probabilities
-from models.saross import CLASSES
 from outputs.publish import aside_file
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling, blend, split

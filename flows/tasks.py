@@ -25,9 +25,9 @@ from prefect.cache_policies import NO_CACHE
 from flows.progress import Advance, step
 from ingest.errors import SlickwatchError
 from ingest.safe import SafeProduct
+from models.architecture import CLASSES
 from models.checkpoint import load_model, read_checkpoint
 from models.predict import open_probability, predict_classes
-from models.saross import CLASSES
 from outputs.publish import aside, storage_errors
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style

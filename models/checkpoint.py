@@ -14,9 +14,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
-from ingest.errors import ModelError
-from models.saross import CLASSES, SAROSSNet, SarossOptions
+from ingest.errors import ModelError, UsageError
+from models.architecture import CLASSES, Architecture
+from models.networks import build_network
 from preprocess.options import PreprocessOptions
 
 FORMAT = 1
@@ -28,7 +30,7 @@ class Checkpoint:
     """What a model was made of; inference takes its preprocessing from here, so it cannot drift from training."""
 
     id: str
-    architecture: SarossOptions
+    architecture: Architecture
     preprocess: PreprocessOptions
     weights_sha256: str
     classes: tuple[str, ...] = CLASSES
@@ -59,17 +61,18 @@ def model_folder(model: str) -> Path:
 
 def save_model(
     folder: Path,
-    network: SAROSSNet,
-    architecture: SarossOptions,
+    network: nn.Module,
+    architecture: Architecture,
     preprocess: PreprocessOptions,
     metrics: dict[str, Any],
     training: dict[str, Any],
+    classes: tuple[str, ...] = CLASSES,
 ) -> Checkpoint:
     """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     checkpoint = Checkpoint(
-        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), CLASSES, metrics, training
+        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, metrics, training
     )
     _replace(folder / "weights.safetensors", weights)
     _replace(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
@@ -89,7 +92,7 @@ def read_checkpoint(model: str) -> Checkpoint:
         return Checkpoint(
             **{
                 **record,
-                "architecture": SarossOptions(**record["architecture"]),
+                "architecture": _architecture(record["architecture"]),
                 "preprocess": PreprocessOptions.from_dict(record["preprocess"]),
                 "classes": tuple(record["classes"]),
             }
@@ -98,7 +101,7 @@ def read_checkpoint(model: str) -> Checkpoint:
         raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
 
 
-def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
+def load_model(model: str) -> tuple[nn.Module, Checkpoint]:
     """Load a model by id or folder, ready for inference.
 
     Raises `ModelError` as `read_checkpoint` does, and where the weights are missing, damaged, or not those
@@ -112,11 +115,16 @@ def load_model(model: str) -> tuple[SAROSSNet, Checkpoint]:
     if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
         raise ModelError(folder, "the weights are not those of this checkpoint", "restore the model folder")
     try:
-        network = SAROSSNet(checkpoint.architecture)
+        network = build_network(checkpoint.architecture)
         network.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, KeyError, UsageError) as error:
         raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
     return network.eval(), checkpoint
+
+
+def _architecture(record: dict[str, Any]) -> Architecture:
+    windows = record.get("windows")
+    return Architecture(**{**record, "windows": tuple(windows) if windows else None})
 
 
 def _replace(path: Path, content: bytes) -> None:

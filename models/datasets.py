@@ -12,24 +12,31 @@ from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput
 from models.losses import IGNORE, NOT_OIL, OIL
-from models.simulator import simulate_chip
+from models.simulator import SEA, simulate_chip
 from preprocess.options import PreprocessOptions, normalised_db
 
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]  # image (1, H, W), normalised, NaN = no data; labels (H, W)
 
 
 def simulated_pair(
-    seed: int, size: int, options: PreprocessOptions, stretch: np.random.Generator | None = None
+    seed: int, size: int, options: PreprocessOptions, stretch: np.random.Generator | None = None, margin: int = 0
 ) -> Pair:
     """Simulate one chip with all five classes; no data is labelled `IGNORE`.
 
-    With `stretch` the chip comes as an uncalibrated 8-bit image would, in a stretch drawn from it.
+    With `stretch` the chip comes as an uncalibrated 8-bit image would, in a stretch drawn from it; `margin` is that of
+    `simulate_chip`.
     """
-    sigma_nought, truth = simulate_chip(seed, size)
+    sigma_nought, truth = simulate_chip(seed, size, margin=margin)
     labels = np.where(np.isnan(sigma_nought), IGNORE, truth).astype(np.int64)
     if stretch is None:
         return normalised_db(sigma_nought, options)[None], labels
     return chip_input(_stretched(sigma_nought, stretch), options)[None], labels
+
+
+def flat_pair(size: int, rng: np.random.Generator) -> Pair:
+    """A sea without any texture at a level drawn from `rng`: where nothing shows, there is nothing."""
+    level = np.float32(rng.uniform(-2.5, 1.5))
+    return np.full((1, size, size), level, np.float32), np.full((size, size), SEA, np.int64)
 
 
 def _stretched(sigma_nought: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.architecture import Architecture
 from models.caft import CAFT
 from models.mambavision import SIZES, MambaVision
-
-CLASSES = ("sea", "oil", "look-alike", "ship", "land")
-
-
-@dataclass(frozen=True)
-class SarossOptions:
-    """What a checkpoint says of its architecture."""
-
-    encoder: str = "nano"  # a key of models.mambavision.SIZES
-    in_channels: int = 1
-    classes: int = len(CLASSES)
 
 
 class DecoderBlock(nn.Module):
@@ -50,9 +38,9 @@ class SAROSSNet(nn.Module):
     row is a block of the convolutional decoder.
     """
 
-    def __init__(self, options: SarossOptions) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.encoder = MambaVision(SIZES[options.encoder], options.in_channels)
+        self.encoder = MambaVision(SIZES[architecture.encoder or "nano"], architecture.in_channels)
         channels = self.encoder.channels
         rows = len(channels)
         self.skips = nn.ModuleDict(
@@ -63,7 +51,7 @@ class SAROSSNet(nn.Module):
             }
         )
         self.decoder = nn.ModuleList(DecoderBlock(channels[i], channels[i + 1]) for i in range(rows - 1))
-        self.head = nn.Sequential(_conv3x3(channels[0], channels[0]), nn.Conv2d(channels[0], options.classes, 1))
+        self.head = nn.Sequential(_conv3x3(channels[0], channels[0]), nn.Conv2d(channels[0], architecture.classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, H, W) normalised image to (B, classes, H, W) logits."""

@@ -18,11 +18,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ingest.errors import UsageError
+from models.architecture import CLASSES, Architecture
 from models.checkpoint import Checkpoint, load_model, save_model
-from models.datasets import ImageMaskFolder, augmented, image_mask_folder, simulated_pair, without_leak
+from models.datasets import ImageMaskFolder, augmented, flat_pair, image_mask_folder, simulated_pair, without_leak
 from models.losses import NOT_OIL, OIL, cross_entropy, dice
 from models.metrics import confusion_matrix, intersection_over_union, precision, recall
-from models.saross import CLASSES, SAROSSNet, SarossOptions
+from models.saross import SAROSSNet
 from preprocess.options import PreprocessOptions
 
 VALIDATION_SEED = 2_000_000_000  # simulated chips from this seed on are never trained on
@@ -39,6 +40,8 @@ class TrainOptions:
     real_share: float = 0.25  # of a batch, where `real` is given
     real: str | None = None  # folder of image and mask pairs with train/ and test/, such as SOS
     stretched_share: float = 0.2  # of the simulated chips that come as uncalibrated 8-bit images would
+    margin: int = 0  # pixels of sea simulated around a chip, and cut off
+    flat_share: float = 0.0  # of the simulated chips that are a sea without any texture
     crop: int = 256
     learning_rate: float = 1e-3
     warm_up: int = 200  # steps
@@ -86,7 +89,11 @@ class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
             pair = self.real.pair(int(rng.integers(len(self.real))), self.preprocess)
         else:
             stretch = rng if rng.random() < self.options.stretched_share else None
-            pair = simulated_pair(int(rng.integers(VALIDATION_SEED)), self.options.crop, self.preprocess, stretch)
+            seed = int(rng.integers(VALIDATION_SEED))
+            if self.options.flat_share and rng.random() < self.options.flat_share:
+                pair = flat_pair(self.options.crop, rng)
+            else:
+                pair = simulated_pair(seed, self.options.crop, self.preprocess, stretch, self.options.margin)
         image, labels = augmented(pair, rng)
         return torch.from_numpy(np.nan_to_num(image)), torch.from_numpy(labels)
 
@@ -101,7 +108,7 @@ def train(options: TrainOptions, folder: Path, *, resume: bool = False, report: 
     """Train a SAROSS-Net and save it as a model in `folder`, with `log.csv` and the state to resume from."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    preprocess, architecture = PreprocessOptions(), SarossOptions(options.encoder)
+    preprocess, architecture = PreprocessOptions(), Architecture(encoder=options.encoder)
     real = real_pairs(Path(options.real)) if options.real else None
     # With weights in the layout of the images a step takes half the time on a CPU.
     network = SAROSSNet(architecture).to(options.device)
@@ -129,7 +136,7 @@ def train(options: TrainOptions, folder: Path, *, resume: bool = False, report: 
     if real:
         metrics["real_test"] = real_scores(averaged.module, real[1], options, preprocess)
     training = {"options": asdict(options), "real_pairs": _fingerprint(real[0]) if real else None}
-    return save_model(folder, averaged.module, architecture, preprocess, metrics, training)  # type: ignore[arg-type]
+    return save_model(folder, averaged.module, architecture, preprocess, metrics, training)
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:

@@ -5,17 +5,18 @@ import torch
 
 from ingest.errors import ModelError
 from models import checkpoint
+from models.architecture import Architecture
 from models.checkpoint import load_model, save_model
-from models.saross import SAROSSNet, SarossOptions
+from models.saross import SAROSSNet
 from preprocess.options import PreprocessOptions
 
 
 @pytest.fixture
 def stored(tmp_path):
     torch.manual_seed(3)
-    network = SAROSSNet(SarossOptions()).eval()
+    network = SAROSSNet(Architecture(encoder="nano")).eval()
     options = PreprocessOptions(pixel_spacing=80.0, polarisations=("VV",))
-    checkpoint = save_model(tmp_path / "one", network, SarossOptions(), options, {"oil_iou": 0.5}, {"seed": 3})
+    checkpoint = save_model(tmp_path / "one", network, Architecture(encoder="nano"), options, {"oil_iou": 0.5}, {"seed": 3})
     return tmp_path / "one", network, checkpoint
 
 

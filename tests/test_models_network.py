@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from models.architecture import CLASSES, Architecture
 from models.caft import CAFT
 from models.mambavision import SIZES, MambaVision, from_windows, to_windows
-from models.saross import CLASSES, SAROSSNet, SarossOptions
+from models.saross import SAROSSNet
 
 # arXiv 2407.08083, Table 1, in millions; these count the classifier, which an encoder has not: a batch norm
 # and a linear layer on 8 * dim channels, for 1000 classes.
@@ -85,20 +86,20 @@ def test_caft_is_cross_attention_between_channels():
 
 
 def test_skips_and_decoder_form_the_unet_plus_plus_triangle():
-    network = SAROSSNet(SarossOptions())
+    network = SAROSSNet(Architecture())
     assert set(network.skips) == {"0_1", "1_1", "2_1", "0_2", "1_2", "0_3"}
     assert len(network.decoder) == 4
 
 
 def test_the_skips_of_the_paper_size_cost_what_the_decision_record_says():
     with torch.device("meta"):
-        skips = SAROSSNet(SarossOptions("B")).skips
+        skips = SAROSSNet(Architecture(encoder="B")).skips
     assert sum(p.numel() for p in skips.parameters()) / 1e6 == pytest.approx(0.57, abs=0.01)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 130), (33, 47), (32, 200)])
 def test_logits_have_the_size_of_the_input(shape):
-    network = SAROSSNet(SarossOptions(in_channels=2)).eval()
+    network = SAROSSNet(Architecture(in_channels=2)).eval()
     with torch.inference_mode():
         logits = network(torch.randn(1, 2, *shape))
     assert logits.shape == (1, len(CLASSES), *shape)
@@ -107,7 +108,7 @@ def test_logits_have_the_size_of_the_input(shape):
 
 def test_every_parameter_learns():
     torch.manual_seed(0)
-    network = SAROSSNet(SarossOptions())
+    network = SAROSSNet(Architecture())
     network(torch.randn(2, 1, 64, 64)).square().mean().backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []

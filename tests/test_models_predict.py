@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.architecture import CLASSES
 from models.predict import predict_classes
-from models.saross import CLASSES
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.tiles import Tiling
 from tests.sea import scene, sea

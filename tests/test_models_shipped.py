@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ingest.errors import ModelError
+from models.architecture import CLASSES
 from models.checkpoint import SHIPPED, default_model_id, load_model, shipped_models
 from models.predict import predict_classes
-from models.saross import CLASSES
 from models.simulator import simulate_chip
 from preprocess.tiles import Tiling
 from tests.sea import scene, sea

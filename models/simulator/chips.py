@@ -40,16 +40,20 @@ def simulate_chip(
     seed: int,
     size: int = 256,
     options: OceanOptions = CHIP_OPTIONS,
+    margin: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Simulate a square chip: VV sigma nought (size, size), linear m2 m-2, NaN = no data, and its five-class truth.
 
-    The chip lies at a random place of the range of incidence angles in `options`. The same seed (>= 0), size and
-    options give the same bytes.
+    The chip lies at a random place of the range of incidence angles in `options`. With a `margin` it is the middle of
+    an ocean that much wider on every side, whose slicks and calms reach into it as they do into a tile of a scene.
+    The same seed (>= 0), size, options and margin give the same bytes.
     """
+    whole, middle = size + 2 * margin, slice(margin, margin + size)
     rng = np.random.default_rng([seed, _GEOMETRY_STREAM])
     near, far = (np.tan(np.radians(angle)) for angle in options.incidence_near_far)
-    span = min(size * options.spacing / sea.EFFECTIVE_HEIGHT, far - near)
+    span = min(whole * options.spacing / sea.EFFECTIVE_HEIGHT, far - near)
     start = rng.uniform(near, far - span) if far - near > span else near
     angles = (float(np.degrees(np.arctan(start))), float(np.degrees(np.arctan(start + span))))
-    ocean = simulate_ocean((size, size), seed, replace(options, incidence_near_far=angles, polarisations=("VV",)))
-    return observed(ocean, "VV", np.random.default_rng([seed, _SPECKLE_STREAM])), ocean.truth
+    ocean = simulate_ocean((whole, whole), seed, replace(options, incidence_near_far=angles, polarisations=("VV",)))
+    image = observed(ocean, "VV", np.random.default_rng([seed, _SPECKLE_STREAM]))
+    return image[middle, middle], ocean.truth[middle, middle]
