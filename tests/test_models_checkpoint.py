@@ -14,9 +14,10 @@ from preprocess.options import PreprocessOptions
 @pytest.fixture
 def stored(tmp_path):
     torch.manual_seed(3)
-    network = SAROSSNet(Architecture(encoder="nano")).eval()
+    architecture = Architecture(encoder="nano")
+    network = SAROSSNet(architecture).eval()
     options = PreprocessOptions(pixel_spacing=80.0, polarisations=("VV",))
-    checkpoint = save_model(tmp_path / "one", network, Architecture(encoder="nano"), options, {"oil_iou": 0.5}, {"seed": 3})
+    checkpoint = save_model(tmp_path / "one", network, architecture, options, {"oil_iou": 0.5}, {"seed": 3})
     return tmp_path / "one", network, checkpoint
 
 
