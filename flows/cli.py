@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -250,14 +250,68 @@ def train_saross(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train SAROSS-Net on simulated, and where given real, pairs.
+    """Train SAROSS-Net, or a network it is compared with, on simulated and real pairs.
 
     Example: slickwatch train saross --config configs/saross-nano.toml --out runs/saross-nano
     """
-    from models.train import read_options, train
+    from flows.progress import step
+    from models.training import read_options, train
 
-    checkpoint = train(read_options(config), out, resume=resume, report=lambda line: typer.echo(line, err=True))
-    typer.echo(json.dumps(checkpoint.metrics) if json_ else f"{out}: {checkpoint.metrics['simulated_validation']}")
+    options = read_options(config)
+    with step("training") as advance:
+        checkpoint = train(
+            options, out, resume=resume, report=lambda line: typer.echo(line, err=True), progress=advance
+        )  # fmt: skip
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks for all
+        typer.echo(json.dumps(checkpoint.metrics) if json_ else f"{out}: {next(iter(checkpoint.metrics.values()))}")
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[
+        str, typer.Argument(help="sos-clean, sos-official, osd, simulated, or a folder with images/ and masks/.")
+    ],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Id or folder; several are compared with the first.")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the scores of each model.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for tables and pictures; an earlier evaluation is replaced.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score models on labelled images: pixels, objects, outlines, calibration, with intervals.
+
+    Example: slickwatch evaluate sos-clean --out evaluation
+    """
+    from flows.evaluate import evaluate_models, summary
+    from models.checkpoint import default_model_id
+
+    typer.echo(summary(evaluate_models(dataset, model or [default_model_id()], json_file=json_, out=out)))
+
+
+@app.command()
+def screen(
+    dataset: Annotated[str, typer.Argument(help="A data set's name, or a folder with train/ and test/.")],
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", help="stride, control or full (all pairs: minutes); may be repeated.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Look for training images that repeat test images: turned, shifted, by groups of copies or all against all.
+
+    Example: slickwatch screen sos-official
+    """
+    from models.datasets import open_dataset, screening
+
+    split = open_dataset(dataset)
+    if split.train is None:
+        raise UsageError(dataset, "has no training images", "give a data set with train/ and test/")
+    typer.echo(split.note, err=True)
+    modes = mode or ("stride", "control")
+    found = screening.screen(split.train, split.test, modes, report=lambda line: typer.echo(line, err=True))
+    for name, matches in found.items():
+        typer.echo(screening.summary(name, matches))
 
 
 @models_app.command("list")
@@ -321,8 +375,50 @@ def bench_scene(
     _prefect_logging(verbose)
     from flows import bench
 
-    total = bench.bench_scene(count, _size(size), model, lambda row: None if json_ else typer.echo(json.dumps(row)))
+    total = bench.bench_scene(count, _size(size), model, _row_printer(json_))
     typer.echo(json.dumps(total, indent=2))
+
+
+@bench_app.command("predict")
+def bench_predict(
+    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
+    encoder: Annotated[list[str] | None, typer.Option("--encoder", help="Of SAROSS-Net; may be repeated.")] = None,
+    windows: Annotated[str | None, typer.Option(help="Of MambaVision at strides 16 and 32, such as 8,8.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Passes of which the median is taken.")] = 5,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Time the selective scan, the encoder and the whole network, eager and on faster paths, beside a plain scan.
+
+    Example: slickwatch bench predict --encoder nano --encoder T
+    """
+    from flows import bench_network
+
+    sides = _two_numbers(windows, ",", "--windows", "give two numbers, such as 8,8", 1) if windows else None
+    rows = [
+        *bench_network.bench_scan(_row_printer(json_)),
+        *bench_network.bench_predict(_row_printer(json_), size, encoder or ("nano", "T"), sides, repeats),
+    ]
+    if json_:
+        typer.echo(json.dumps(rows))
+
+
+@bench_app.command("skips")
+def bench_skips(
+    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
+    encoder: Annotated[str, typer.Option(help="Of SAROSS-Net.")] = "B",
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Count parameters and multiply-adds of SAROSS-Net with each skip module, beside the paper's Table 7.
+
+    Example: slickwatch bench skips
+    """
+    from flows import bench_network
+
+    rows = bench_network.bench_skips(_row_printer(json_), size, encoder)
+    if json_:
+        typer.echo(json.dumps(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -363,6 +459,11 @@ def _verbose() -> bool:
 def _prefect_logging(verbose: bool) -> None:
     """Keep Prefect's log off the terminal, where failures are one line; its server has it all the same."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+
+
+def _row_printer(json_: bool) -> Callable[[dict[str, Any]], None]:
+    """Print rows as they are measured, unless all come at the end as JSON."""
+    return lambda row: None if json_ else typer.echo(json.dumps(row))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -42,8 +42,9 @@ class Scene:
     footprint: BaseGeometry | None = None
     source: str = "local"
     size: int | None = None  # bytes
-    checksum: str | None = None
+    checksum: str | None = None  # algorithm:hexadecimal, md5 or blake3, of the archive
     published: datetime | None = None
+    key: str | None = None  # what the source calls it: an id, an address or a path
 
 
 def scene_from_name(name: str) -> Scene:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ingest.errors import UsageError
 from models.selective_scan import selective_scan
 
 
@@ -38,6 +39,21 @@ SIZES = {
     "B": MambaVisionSize((3, 3, 10, 5), 128, 64, (2, 4, 8, 16), layer_scale=True),
     "L": MambaVisionSize((3, 3, 10, 5), 196, 64, (4, 8, 16, 32), layer_scale=True),
 }
+
+
+def mambavision_size(name: str, windows: tuple[int, int] | None = None) -> MambaVisionSize:
+    """Return a size by its name in `SIZES`, with other windows where some are given.
+
+    No weight belongs to a position, so a checkpoint fits any windows; those of 8 need no padding where the
+    image is a multiple of 256. Raises `UsageError` for an unknown name or for windows that are none.
+    """
+    if name not in SIZES:
+        raise UsageError(name, "no such MambaVision", f"known are {', '.join(SIZES)}")
+    if windows is None:
+        return SIZES[name]
+    if len(windows) != 2 or min(windows) < 1:
+        raise UsageError(f"windows {windows}", "not two positive sizes", "give those at strides 16 and 32, as (8, 8)")
+    return replace(SIZES[name], windows=windows)
 
 
 class Stem(nn.Module):

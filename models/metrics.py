@@ -1,9 +1,15 @@
-"""Pixel scores from a confusion matrix."""
+"""Pixel scores from a confusion matrix, averaged as the DAKD paper averages them (docs/decisions/0007-scores.md).
+
+Confusion matrices are (..., C, C), true class by predicted class; leading axes, such as that of bootstrap samples,
+are kept. Classes that neither truth nor prediction has are NaN and are left out of means.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 
 def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -13,22 +19,82 @@ def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer],
     return np.bincount(index, minlength=classes * classes).reshape(classes, classes)
 
 
-def intersection_over_union(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return IoU by class, NaN for classes that neither truth nor prediction has."""
-    hits = np.diag(confusion).astype(float)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
+def intersection_over_union(confusion: NDArray[np.number]) -> Floats:
+    """Return IoU by class, (..., C)."""
+    hits, true, predicted = _margins(confusion)
+    return ratio(hits, true + predicted - hits)
+
+
+def class_f1(confusion: NDArray[np.number]) -> Floats:
+    """Return F1, which is Dice and 2 IoU / (1 + IoU), by class, (..., C)."""
+    hits, true, predicted = _margins(confusion)
+    return ratio(2 * hits, true + predicted)
+
+
+def class_precision(confusion: NDArray[np.number]) -> Floats:
+    """Return precision by class, (..., C); 0 for a class that is there and never predicted, as F1 and IoU are."""
+    return _share(confusion, axis=-2)
+
+
+def class_recall(confusion: NDArray[np.number]) -> Floats:
+    """Return recall by class, (..., C); 0 for a class that is predicted and never there."""
+    return _share(confusion, axis=-1)
+
+
+def pixel_scores(confusion: NDArray[np.number]) -> dict[str, Floats]:
+    """Return mIoU, F1, precision, recall, each the mean over classes, and two accuracies, each (...).
+
+    `accuracy` is the share of pixels that are right; `accuracy_one_vs_rest` the mean over classes of the share of
+    pixels that are right about this class, which is what the paper's A on OSD must be. With two classes they agree.
+    """
+    hits, true, predicted = _margins(confusion)
+    pixels, right = true.sum(axis=-1), hits.sum(axis=-1)
+    present = (true + predicted > 0).sum(axis=-1)
+    return {
+        "miou": mean_present(intersection_over_union(confusion)),
+        "f1": mean_present(class_f1(confusion)),
+        "precision": mean_present(class_precision(confusion)),
+        "recall": mean_present(class_recall(confusion)),
+        "accuracy": ratio(right, pixels),
+        "accuracy_one_vs_rest": 1 - ratio(2 * (pixels - right), present * pixels),  # each error is wrong about two
+    }
 
 
 def precision(confusion: NDArray[np.int64], class_index: int) -> float:
     """Share of the pixels predicted as the class that are of the class."""
-    return _ratio(confusion[class_index, class_index], confusion[:, class_index].sum())
+    return float(ratio(confusion[class_index, class_index], confusion[:, class_index].sum()))
 
 
 def recall(confusion: NDArray[np.int64], class_index: int) -> float:
     """Share of the pixels of the class that are predicted as the class."""
-    return _ratio(confusion[class_index, class_index], confusion[class_index].sum())
+    return float(ratio(confusion[class_index, class_index], confusion[class_index].sum()))
 
 
-def _ratio(part: np.int64, whole: np.int64) -> float:
-    return float(part) / float(whole) if whole else float("nan")
+def harmonic(precision: Floats, recall: Floats) -> Floats:
+    """Return F1 of a precision and a recall; 0 where only one of them is defined, NaN where neither is."""
+    p, r = np.nan_to_num(precision), np.nan_to_num(recall)
+    f1 = np.where(p + r > 0, ratio(2 * p * r, p + r), 0.0)
+    return np.asarray(np.where(np.isnan(precision) & np.isnan(recall), np.nan, f1))
+
+
+def ratio(part: NDArray[np.number] | np.number, whole: NDArray[np.number] | np.number) -> Floats:
+    """Divide; NaN where there is nothing to divide by."""
+    parts, wholes = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
+    return np.asarray(np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0))
+
+
+def mean_present(values: Floats) -> Floats:
+    """Return the mean over the last axis without NaN; NaN where there is nothing else."""
+    return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
+
+
+def _margins(confusion: NDArray[np.number]) -> tuple[Floats, Floats, Floats]:
+    """Pixels by class, (..., C): predicted rightly, true, predicted."""
+    counts = np.asarray(confusion, float)
+    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
+
+
+def _share(confusion: NDArray[np.number], axis: int) -> Floats:
+    hits, true, predicted = _margins(confusion)
+    share = ratio(hits, np.asarray(confusion, float).sum(axis=axis))
+    return np.where(true + predicted > 0, np.nan_to_num(share), np.nan)

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from ingest.errors import UsageError
 from models.architecture import Architecture
+from models.rivals.cbdnet import CBDNet
+from models.rivals.deeplabv2 import DeepLabV2, MultiScaleDeepLabV2
+from models.rivals.library import LibraryModel
 from models.saross import SAROSSNet
 
 NETWORKS: dict[str, Callable[[Architecture], nn.Module]] = {
     "saross": SAROSSNet,
+    "unet": LibraryModel("Unet"),
+    "unet++": LibraryModel("UnetPlusPlus"),
+    "linknet": LibraryModel("Linknet"),
+    # All of the encoder, dilated to stride 8 as in its paper; the library's default stops after two stages.
+    "pspnet": LibraryModel("PSPNet", settings={"encoder_depth": 5, "output_stride": 8}),
+    "deeplabv2": DeepLabV2,
+    "deeplabv2-msc": MultiScaleDeepLabV2,
+    "deeplabv3+": LibraryModel("DeepLabV3Plus"),
+    "segformer": LibraryModel("Segformer", encoder="mit_b0"),
+    "cbdnet": CBDNet,
 }
+
+
+@runtime_checkable
+class HasAuxiliaryLoss(Protocol):
+    """A network whose training takes one more loss, already weighted, beside that of every network."""
+
+    def auxiliary_loss(self, labels: Tensor) -> Tensor:
+        """Labels (B, H, W) of the images of the last forward in training mode to a scalar."""
+        ...
 
 
 def build_network(architecture: Architecture) -> nn.Module:

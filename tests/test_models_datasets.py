@@ -1,6 +1,4 @@
-"""Pairs for training: labels, the leak of SOS, and bad folders."""
-
-from pathlib import Path
+"""Pairs for training: images of any kind, labels, augmentation, and bad folders."""
 
 import numpy as np
 import pytest
@@ -8,25 +6,17 @@ from PIL import Image
 
 from ingest.errors import UnreadableInput
 from models.datasets import (
-    ImageMaskFolder,
     augmented,
     chip_input,
     grey_image,
     image_mask_folder,
     simulated_pair,
-    without_leak,
 )
 from models.losses import IGNORE, NOT_OIL, OIL
 from preprocess.options import PreprocessOptions
+from tests.dataset_folders import write
 
 OPTIONS = PreprocessOptions()
-SOS = Path(__file__).parents[2] / "shared" / "data" / "sos" / "sentinel"
-
-
-def write(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
-    return path
 
 
 def pair_folder(folder, number=10001, size=(8, 6)):
@@ -72,23 +62,6 @@ def test_an_image_too_large_for_a_chip_is_refused(tmp_path, monkeypatch):
 
 def test_an_image_without_data_stays_without():
     assert np.isnan(chip_input(np.full((4, 4), np.nan, np.float32), OPTIONS)).all()
-
-
-def sos(*numbers):
-    return ImageMaskFolder(tuple(Path(f"{n}.jpg") for n in numbers), tuple(Path(f"{n}.png") for n in numbers))
-
-
-def test_copies_of_test_pairs_leave_the_training():
-    # 10001 + 509 and 10001 + 4 * 509 repeat 10001; 20001 + 444 repeats 20001; 3xxxx have no known group
-    kept = without_leak(sos(10510, 10511, 12037, 20445, 20446, 30001), sos(10001, 20001))
-    assert [p.stem for p in kept.images] == ["10511", "20446", "30001"]
-
-
-@pytest.mark.skipif(not SOS.is_dir(), reason="the SOS data set is not at ../shared/data/sos")
-def test_nothing_is_left_of_the_second_area_in_a_clean_sos_training():
-    kept = without_leak(image_mask_folder(SOS / "train"), image_mask_folder(SOS / "test"))
-    assert len(kept) == 1973
-    assert all(p.stem.startswith("3") for p in kept.images)
 
 
 def test_any_bit_depth_and_unit_of_a_chip_gives_the_same_input(tmp_path):

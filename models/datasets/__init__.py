@@ -1,0 +1,37 @@
+"""Data sets of labelled images: SOS, OSD, folders of pairs, simulated chips; what leaks in them, and how to see it."""
+
+from models.datasets.catalogue import DATASETS, data_root, open_dataset
+from models.datasets.folder import ImageMaskFolder, image_mask_folder, open_folder
+from models.datasets.leak import copy_group, grouped_folds, without_leak
+from models.datasets.osd import OSDImages, osd
+from models.datasets.pairs import LabelledImages, Pair, Selection, Split, augmented, chip_input, grey_image
+from models.datasets.simulated import VALIDATION_SEED, SimulatedChips, flat_pair, simulated, simulated_pair
+from models.datasets.sos import sos_clean, sos_official
+
+__all__ = [
+    "DATASETS",
+    "VALIDATION_SEED",
+    "ImageMaskFolder",
+    "LabelledImages",
+    "OSDImages",
+    "Pair",
+    "Selection",
+    "SimulatedChips",
+    "Split",
+    "augmented",
+    "chip_input",
+    "copy_group",
+    "data_root",
+    "flat_pair",
+    "grey_image",
+    "grouped_folds",
+    "image_mask_folder",
+    "open_dataset",
+    "open_folder",
+    "osd",
+    "simulated",
+    "simulated_pair",
+    "sos_clean",
+    "sos_official",
+    "without_leak",
+]

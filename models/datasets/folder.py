@@ -1,0 +1,115 @@
+"""Images with masks of oil, in folders of many layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.errors import UnreadableInput
+from models.architecture import OIL_CLASSES
+from models.datasets.pairs import Pair, Split, chip_input, grey_image, require_one_size
+from models.losses import NOT_OIL, OIL
+from preprocess.options import PreprocessOptions
+
+IMAGE_FOLDERS = ("images", "image", "sat")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "gt")
+IMAGE_ENDINGS = ("_sat", "_image")
+MASK_ENDINGS = ("_mask", "_gt", "_label")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class ImageMaskFolder:
+    """Images and their masks, 255 = oil, else not oil; greys of a compressed mask are divided at 127."""
+
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    classes: tuple[str, ...] = OIL_CLASSES
+    pixel_spacing: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        """Return the file name without what only says that it is an image: ``10001`` of ``10001_sat.jpg``."""
+        return _pair_name(self.images[index], IMAGE_ENDINGS)
+
+    def pair(self, index: int, options: PreprocessOptions) -> Pair:
+        """Read one pair; raises `UnreadableInput` where image and mask differ in size or the mask is no mask."""
+        image, mask = grey_image(self.images[index]), grey_image(self.masks[index])
+        require_one_size(image, mask, self.masks[index])
+        return chip_input(image, options)[None], _oil_labels(mask, self.masks[index])
+
+    def selected(self, indices: Iterable[int]) -> ImageMaskFolder:
+        """Return the pairs of these indices alone, in their order."""
+        chosen = list(indices)
+        images, masks = tuple(self.images[i] for i in chosen), tuple(self.masks[i] for i in chosen)
+        return ImageMaskFolder(images, masks, self.classes, self.pixel_spacing)
+
+
+def image_mask_folder(folder: Path) -> ImageMaskFolder:
+    """List the pairs of a folder; raises `UnreadableInput` for a missing folder, mask, or no image at all.
+
+    One folder for both kinds (``00001.jpg`` beside ``00001.png``, or ``00001_sat.jpg`` beside ``00001_mask.png``), or
+    two below it, such as ``images/`` and ``masks/`` or ``sat/`` and ``gt/``.
+    """
+    image_folder, mask_folder = child_folder(folder, IMAGE_FOLDERS), child_folder(folder, MASK_FOLDERS)
+    if image_folder:
+        images = _files(image_folder)
+        masks = _files(mask_folder) if mask_folder else []
+    else:
+        images, masks = _side_by_side(_files(folder))
+    if not images:
+        raise UnreadableInput(folder, "no images found", "give a folder with images/ and masks/, or of .jpg and .png")
+    by_name = {_pair_name(mask, MASK_ENDINGS): mask for mask in masks}
+    names = [_pair_name(image, IMAGE_ENDINGS) for image in images]
+    for image, name in zip(images, names, strict=True):
+        if name not in by_name:
+            beside = mask_folder or (image_folder and folder / "masks") or folder
+            raise UnreadableInput(image, "has no mask", f"add {beside / (name + '.png')}")
+    return ImageMaskFolder(tuple(images), tuple(by_name[name] for name in names))
+
+
+def open_folder(folder: Path) -> Split:
+    """Open a folder of pairs to test on, or one with ``test/`` and, where there is one, ``train/`` below."""
+    parts = {part: child_folder(folder, (part,)) for part in ("train", "test")}
+    if not any(parts.values()):
+        return Split(str(folder), None, image_mask_folder(folder), "")
+    test = image_mask_folder(parts["test"] or folder / "test")
+    train = image_mask_folder(parts["train"]) if parts["train"] else None
+    return Split(str(folder), train, test, "train/ and test/ as they are: nothing was looked at for copies")
+
+
+def child_folder(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the folder below that has one of these names in whatever case, the first of `names` first."""
+    if not folder.is_dir():
+        return None
+    below = {p.name.lower(): p for p in sorted(folder.iterdir(), reverse=True) if p.is_dir()}
+    return next((below[name] for name in names if name in below), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    # Copies made on a Mac bring a "._name" along with every file.
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def _side_by_side(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Divide the files of one folder into images and masks."""
+    masks = {p for p in files if p.stem.endswith(MASK_ENDINGS)} or {p for p in files if p.suffix.lower() == ".png"}
+    return [p for p in files if p not in masks], sorted(masks)
+
+
+def _pair_name(path: Path, endings: tuple[str, ...]) -> str:
+    return next((path.stem.removesuffix(end) for end in endings if path.stem.endswith(end)), path.stem)
+
+
+def _oil_labels(mask: NDArray[np.float32], path: Path) -> NDArray[np.int64]:
+    if mask.max() == 1:
+        raise UnreadableInput(path, "holds 0 and 1", "write oil as 255")
+    return np.where(mask > 127, OIL, NOT_OIL).astype(np.int64)

@@ -1,0 +1,145 @@
+"""What every data set gives: pairs of a normalised image and its labels, and how images are read and varied."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ingest.errors import UnreadableInput
+from preprocess.options import PreprocessOptions
+
+# Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.architecture.CLASSES,
+# NOT_OIL where nothing but that is known, IGNORE.
+Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+class LabelledImages(Protocol):
+    """Images with labels by pixel, read when asked for."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """`CLASSES` where all five are labelled; `OIL_CLASSES` where labels are `OIL` and `NOT_OIL` alone."""
+
+    @property
+    def pixel_spacing(self) -> float | None:
+        """In metres, where known."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return what the data set itself calls the image, such as the number in its file name."""
+
+    def pair(self, index: int, options: PreprocessOptions) -> Pair:
+        """Read or make one pair; raises `UnreadableInput` naming the file."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set divided into images to train on and images to test on."""
+
+    name: str
+    train: LabelledImages | None  # None: only for testing
+    test: LabelledImages
+    note: str  # what a reader of a score should know of it, one line; may be empty
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the images of a data set, in this order."""
+
+    images: LabelledImages
+    indices: tuple[int, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.images.classes
+
+    @property
+    def pixel_spacing(self) -> float | None:
+        return self.images.pixel_spacing
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.images.name(self.indices[index])
+
+    def pair(self, index: int, options: PreprocessOptions) -> Pair:
+        return self.images.pair(self.indices[index], options)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read a whole image file with Pillow; raises `UnreadableInput` naming it."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return file
+    except Image.DecompressionBombError as error:
+        raise UnreadableInput(path, "is too large for a chip", "cut it into smaller images") from error
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise UnreadableInput(path, "not a readable image", "give a PNG, JPEG or TIFF file") from error
+
+
+def grey_image(path: Path) -> NDArray[np.float32]:
+    """Read an image of any bit depth as (H, W) float32; of colours, their mean. No data in a GeoTIFF is NaN."""
+    if path.suffix.lower() in {".tif", ".tiff"}:
+        return _grey_tiff(path)
+    image = read_image(path)
+    grey = image.mode in {"1", "L", "I", "F", "I;16", "I;16B"}
+    values = np.asarray(image if grey else image.convert("L"), np.float32)
+    return values * 255 if image.mode == "1" else values
+
+
+def _grey_tiff(path: Path) -> NDArray[np.float32]:
+    """Read a TIFF through GDAL, which knows the bit depths that Pillow does not."""
+    import rasterio  # not on every machine that trains
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings(), rasterio.Env():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff") as dataset:
+                bands = dataset.read(masked=True).astype(np.float32)
+    except RasterioError as error:
+        raise UnreadableInput(path, "not a readable TIFF", "give a PNG, JPEG or TIFF file") from error
+    return np.asarray(bands.mean(axis=0).filled(np.nan), np.float32)
+
+
+def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArray[np.float32]:
+    """Bring an uncalibrated image of any stretch to the model's input.
+
+    Values are taken as amplitudes (decibels where some are negative), shifted so that the median lies at the
+    model's mean: without calibration only contrast means something. NaN stays no data; zero is merely dark.
+    """
+    if np.isnan(image).all():
+        return image
+    if np.nanmin(image) < 0:
+        image_db = image
+    else:
+        step = np.median(image[image > 0]) * 0.01 if (image > 0).any() else 1.0  # below this, zero is as good
+        image_db = 20 * np.log10(np.maximum(image, step))
+    centred = image_db - np.nanmedian(image_db)
+    return np.asarray(np.maximum(centred, options.floor_db - options.mean_db) / options.std_db, np.float32)
+
+
+def augmented(pair: Pair, rng: np.random.Generator) -> Pair:
+    """Flip, turn by right angles, and change level and contrast by what calibration and damping may be off."""
+    image, labels = pair
+    turns, flip = int(rng.integers(4)), rng.integers(2)
+    image, labels = np.rot90(image, turns, (1, 2)), np.rot90(labels, turns)
+    if flip:
+        image, labels = image[:, :, ::-1], labels[:, ::-1]
+    image = image * rng.uniform(0.85, 1.2) + rng.normal(0, 0.3)
+    return image.astype(np.float32), np.ascontiguousarray(labels)
+
+
+def require_one_size(image: NDArray[np.float32], labels: NDArray[np.generic], path: Path) -> None:
+    """Raise `UnreadableInput` naming the file of the labels where they are not of the image's size."""
+    if image.shape != labels.shape:
+        raise UnreadableInput(path, f"is {labels.shape}, its image {image.shape}", "give mask and image of one size")

@@ -1,0 +1,201 @@
+"""From labelled images and networks to scores: one pass over the images, a few hundred numbers kept of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ingest.errors import UsageError
+from models.architecture import CLASSES, OIL_CLASSES
+from models.datasets import LabelledImages
+from models.evaluation.bootstrap import Counts, bootstrap, grouped, interval, total
+from models.evaluation.boundary import boundary_counts, boundary_scores
+from models.evaluation.calibration import (
+    brier,
+    expected_calibration_error,
+    maximum_calibration_error,
+    oil_calibration,
+    top_label_calibration,
+)
+from models.evaluation.objects import HITS, PREDICTED, ObjectOptions, object_counts, object_scores
+from models.losses import IGNORE, OIL
+from models.metrics import (
+    Floats,
+    class_f1,
+    class_precision,
+    class_recall,
+    confusion_matrix,
+    intersection_over_union,
+    pixel_scores,
+    ratio,
+)
+from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling, blend, split
+
+LAND = CLASSES.index("land")
+LARGEST = 1536  # pixels a side of the images that a network sees whole
+_M2_PER_1000_KM2 = 1e9
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What the scores depend on; the paper fixes none of it."""
+
+    objects: ObjectOptions = field(default_factory=ObjectOptions)
+    boundary_tolerance: float = 2.0  # pixels
+    calibration_bins: int = 15
+    samples: int = 1000  # of the bootstrap
+    seed: int = 0
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one model: `scores` and `samples`, the same of each bootstrap sample, have the same keys."""
+
+    classes: tuple[str, ...]
+    counts: Counts  # by image
+    totals: Counts
+    scores: dict[str, float]
+    samples: dict[str, Floats]
+
+    def interval(self, score: str, confidence: float) -> tuple[float, float]:
+        """Return the bootstrap interval of a score."""
+        return interval(self.samples[score], confidence)
+
+    def image_oil_iou(self) -> Floats:
+        """Oil IoU of each image, NaN without oil in truth and prediction."""
+        return intersection_over_union(self.counts["confusion"])[:, OIL]
+
+
+def common_classes(kinds: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the classes that a data set and all models of a run can be compared on; raises `UsageError`."""
+    for classes in kinds:
+        if classes not in (CLASSES, OIL_CLASSES):
+            raise UsageError(", ".join(classes), "not classes that scores are known for", f"use {', '.join(CLASSES)}")
+    return CLASSES if all(classes == CLASSES for classes in kinds) else OIL_CLASSES
+
+
+def evaluate(
+    network: nn.Module,
+    preprocess: PreprocessOptions,
+    images: LabelledImages,
+    classes: tuple[str, ...],
+    options: EvaluationOptions = EvaluationOptions(),
+    progress: Progress = lambda done, total: None,
+    groups: Sequence[Hashable] | None = None,
+) -> Evaluation:
+    """Predict every image once and score it on `classes`; raises `UsageError` where there is no image.
+
+    `groups`, one entry an image, says which images are copies of one another and are drawn together.
+    """
+    if not len(images):
+        raise UsageError("the data set", "holds no test image", "choose another one")
+    rows = []
+    for i in range(len(images)):
+        image, labels = images.pair(i, preprocess)
+        labels = np.where(np.isnan(image).all(axis=0), IGNORE, labels)
+        rows.append(image_counts(class_probability(network, image), labels, classes, options))
+        progress(i + 1, len(images))
+    counts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def score(totals: Counts) -> dict[str, Floats]:
+        return scores(totals, classes, images.pixel_spacing)
+
+    totals = total(counts)
+    point = {name: float(value) for name, value in score(totals).items()}
+    drawn = counts if groups is None else grouped(counts, groups)
+    return Evaluation(classes, counts, totals, point, bootstrap(drawn, score, options.samples, options.seed))
+
+
+def class_probability(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a network, wherever it is, on one image (1, H, W), NaN = no data; returns (classes, H, W).
+
+    Images of up to `LARGEST` pixels a side are seen whole, larger ones in overlapping tiles as products are.
+    """
+    if max(image.shape[1:]) <= LARGEST:
+        return _forward(network, image)
+    tiling = Tiling()
+    tiles = ((row, column, _forward(network, tile)) for row, column, tile in split(image, tiling))
+    first = next(tiles)
+    return blend(chain([first], tiles), (len(first[2]), *image.shape[1:]), tiling)
+
+
+def image_counts(
+    probability: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], options: EvaluationOptions
+) -> Counts:
+    """Reduce one image to the counts its scores are made of.
+
+    probability: (C, H, W) of `CLASSES` or `OIL_CLASSES`; labels: (H, W). Compared on `OIL_CLASSES`, a pixel is taken
+    for oil where oil is the likeliest of the network's classes, and its confidence is the probability of oil.
+    """
+    predicted = probability.argmax(axis=0)
+    known = labels != IGNORE
+    oil, predicted_oil = labels == OIL, (predicted == OIL) & known
+    in_oil_bins = oil_calibration(probability[OIL][known], oil[known], options.calibration_bins)
+    if classes == CLASSES:
+        of_classes = labels < len(CLASSES)
+        confusion = confusion_matrix(labels, predicted, len(CLASSES))
+        in_bins = top_label_calibration(probability[:, of_classes], labels[of_classes], options.calibration_bins)
+    else:
+        confusion = confusion_matrix(np.where(known, oil, IGNORE), predicted_oil, len(OIL_CLASSES))
+        in_bins = in_oil_bins
+    return {
+        "images": np.ones(()),
+        "sea": np.asarray((known & (labels != LAND)).sum(), float),
+        "confusion": confusion.astype(float),
+        "objects": object_counts(oil, predicted_oil, options.objects).astype(float),
+        "boundary": boundary_counts(oil, predicted_oil, known, options.boundary_tolerance).astype(float),
+        "calibration": in_bins,
+        "oil_calibration": in_oil_bins,
+    }
+
+
+def scores(totals: Counts, classes: tuple[str, ...], pixel_spacing: float | None) -> dict[str, Floats]:
+    """Turn counts summed over images, with any leading axes, into all scores, each with these axes."""
+    confusion, objects = totals["confusion"], totals["objects"].sum(axis=-2)
+    false_alarms = objects[..., PREDICTED] - objects[..., HITS]
+    result = pixel_scores(confusion)
+    for name, by_class in (
+        ("iou", intersection_over_union(confusion)),
+        ("f1", class_f1(confusion)),
+        ("precision", class_precision(confusion)),
+        ("recall", class_recall(confusion)),
+    ):
+        result |= {f"{one}_{name}": by_class[..., i] for i, one in enumerate(classes)}
+    result |= object_scores(objects) | {"false_alarms_per_image": ratio(false_alarms, totals["images"])}
+    if pixel_spacing is not None:
+        sea = totals["sea"] * pixel_spacing**2 / _M2_PER_1000_KM2
+        result["false_alarms_per_1000_km2"] = ratio(false_alarms, sea)
+    return (
+        result
+        | boundary_scores(totals["boundary"])
+        | {
+            "ece": expected_calibration_error(totals["calibration"]),
+            "maximum_calibration_error": maximum_calibration_error(totals["calibration"]),
+            "brier": brier(totals["calibration"]),
+            "oil_ece": expected_calibration_error(totals["oil_calibration"]),
+            "oil_brier": brier(totals["oil_calibration"]),
+        }
+    )
+
+
+def difference(one: Evaluation, other: Evaluation, score: str, confidence: float) -> tuple[float, tuple[float, float]]:
+    """Return `one` less `other` in a score, and its interval from the samples that both drew alike."""
+    paired = one.samples[score] - other.samples[score]
+    return one.scores[score] - other.scores[score], interval(paired, confidence)
+
+
+def _forward(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.nan_to_num(image))[None].to(device).contiguous(memory_format=torch.channels_last)
+        probability: NDArray[np.float32] = network(batch).float().softmax(dim=1)[0].cpu().numpy()
+    return probability

@@ -1,0 +1,95 @@
+"""What each step of a training sees: item i of the training is the same on every machine and after every resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from models.datasets import LabelledImages, Pair, augmented, flat_pair, simulated_pair
+from models.datasets.simulated import VALIDATION_SEED
+from models.losses import IGNORE
+from models.training.options import TrainOptions
+from preprocess.options import PreprocessOptions
+
+_ROUNDING = 1  # tells the stream of a step's draw from that of a pair
+
+
+class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Item i is drawn from its own random stream, so a resumed training sees the very pairs it would have seen."""
+
+    def __init__(self, options: TrainOptions, real: LabelledImages | None, preprocess: PreprocessOptions) -> None:
+        self.options, self.real, self.preprocess = options, real, preprocess
+
+    def __len__(self) -> int:
+        return self.options.steps * self.options.batch_size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.options.seed, index))
+        pair = self._simulated(rng) if self.real is None or not self._is_real(index) else self._real(self.real, rng)
+        image, labels = augmented(pair, rng)
+        return torch.from_numpy(np.nan_to_num(image)), torch.from_numpy(labels)
+
+    def _is_real(self, index: int) -> bool:
+        """The first pairs of a batch are real; where their number is no whole one, a draw of the step rounds it."""
+        step, in_batch = divmod(index, self.options.batch_size)
+        wanted = self.options.real_share * self.options.batch_size
+        return in_batch < math.floor(wanted + np.random.default_rng((self.options.seed, step, _ROUNDING)).random())
+
+    def _real(self, real: LabelledImages, rng: np.random.Generator) -> Pair:
+        if self.options.real_mosaic:
+            return mosaic([self._real_chip(real, self.options.crop // 2, rng) for _ in range(4)])
+        return self._real_chip(real, self.options.crop, rng)
+
+    def _real_chip(self, real: LabelledImages, size: int, rng: np.random.Generator) -> Pair:
+        return cropped(real.pair(int(rng.integers(len(real))), self.preprocess), size, rng)
+
+    def _simulated(self, rng: np.random.Generator) -> Pair:
+        # Shares of zero draw nothing, so that an option added later leaves the pairs of older trainings as they were.
+        if self.options.mosaic_share and rng.random() < self.options.mosaic_share:
+            return mosaic([self._chip(self.options.crop // 2, rng) for _ in range(4)])
+        return self._chip(self.options.crop, rng)
+
+    def _chip(self, size: int, rng: np.random.Generator) -> Pair:
+        stretch = rng if rng.random() < self.options.stretched_share else None
+        seed = int(rng.integers(VALIDATION_SEED))
+        if self.options.flat_share and rng.random() < self.options.flat_share:
+            return flat_pair(size, rng)
+        return simulated_pair(seed, size, self.preprocess, stretch, self.options.margin)
+
+
+def cropped(pair: Pair, size: int, rng: np.random.Generator) -> Pair:
+    """Cut a square of `size` at random; a smaller image is filled up with no data, labelled `IGNORE`."""
+    image, labels = pair
+    missing = [max(0, size - n) for n in labels.shape]
+    if any(missing):
+        image = np.pad(image, ((0, 0), (0, missing[0]), (0, missing[1])), constant_values=np.nan)
+        labels = np.pad(labels, ((0, missing[0]), (0, missing[1])), constant_values=IGNORE)
+    if labels.shape == (size, size):
+        return image, labels
+    top, left = (int(rng.integers(n - size + 1)) for n in labels.shape)
+    window = (slice(top, top + size), slice(left, left + size))
+    return image[:, *window], labels[window]
+
+
+def mosaic(pairs: list[Pair]) -> Pair:
+    """Set four pairs of one size side by side, two by two (DAKD paper, section 4.2)."""
+    images = [np.concatenate([a, b], axis=2) for a, b in ((pairs[0][0], pairs[1][0]), (pairs[2][0], pairs[3][0]))]
+    labels = [np.concatenate([a, b], axis=1) for a, b in ((pairs[0][1], pairs[1][1]), (pairs[2][1], pairs[3][1]))]
+    return np.concatenate(images, axis=1), np.concatenate(labels, axis=0)
+
+
+def parts_of_batches(options: TrainOptions, first: int, rank: int) -> Iterator[list[int]]:
+    """Yield the items of each part of each step from `first` on that process `rank` takes.
+
+    Items are dealt out like cards, so that every part has its share of the real pairs at the front of a batch.
+    """
+    parts = options.devices * options.accumulate
+    for step in range(first, options.steps):
+        batch = range(step * options.batch_size, (step + 1) * options.batch_size)
+        for part in range(options.accumulate):
+            yield list(batch[rank * options.accumulate + part :: parts])

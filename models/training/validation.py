@@ -1,0 +1,82 @@
+"""Scores of a network while it learns, on pairs that it does not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ingest.errors import UsageError
+from models.architecture import OIL_CLASSES
+from models.datasets import LabelledImages, Selection, Split, copy_group, grouped_folds
+from models.datasets.simulated import SimulatedChips
+from models.losses import IGNORE, OIL
+from models.metrics import confusion_matrix, intersection_over_union, precision, recall
+from models.training.options import TrainOptions
+from preprocess.options import PreprocessOptions
+
+_FOLDS = 20  # one of them is held out
+
+
+def held_out(real: Split | None, options: TrainOptions) -> tuple[LabelledImages | None, LabelledImages]:
+    """Return the real pairs to learn from, and the pairs to watch the learning on.
+
+    The latter are simulated chips; where all training pairs are real, some of these, copies kept together.
+    Raises `UsageError` for a data set without training pairs.
+    """
+    chips = SimulatedChips(options.validation_chips, options.crop, margin=0)
+    if real is None:
+        return None, chips
+    if real.train is None:
+        raise UsageError(real.name, "has no pairs to train on", "give a data set with train/ and test/")
+    if not options.all_real:
+        return real.train, chips
+    names = [real.train.name(i) for i in range(len(real.train))]
+    groups = len({copy_group(name) or name for name in names})
+    seen, watched = grouped_folds(real.train, min(_FOLDS, groups), options.seed)[0]
+    return seen, Selection(watched, tuple(range(min(len(watched), options.validation_chips))))
+
+
+@torch.inference_mode()
+def scores(
+    network: nn.Module,
+    images: LabelledImages,
+    options: TrainOptions,
+    preprocess: PreprocessOptions,
+    device: torch.device,
+) -> dict[str, float]:
+    """Score a network: IoU by class where both it and the labels know all five, mIoU, precision and recall of oil.
+
+    Where one of them knows oil alone, everything else is one class.
+    """
+    network.eval()
+    classes = images.classes if len(images.classes) == len(options.classes) else OIL_CLASSES
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    for i in range(len(images)):
+        image, labels = images.pair(i, preprocess)
+        predicted = _predicted(network, image, options, device)
+        if classes == OIL_CLASSES:
+            labels, predicted = _oil_or_other(labels), predicted == OIL
+        confusion += confusion_matrix(labels, predicted, len(classes))
+    iou = intersection_over_union(confusion)
+    return {
+        "n_images": len(images),
+        **{f"{name}_iou": round(float(value), 4) for name, value in zip(classes, iou, strict=True)},
+        "miou": round(float(np.nanmean(iou)), 4),
+        "oil_precision": round(precision(confusion, OIL), 4),
+        "oil_recall": round(recall(confusion, OIL), 4),
+    }
+
+
+def _oil_or_other(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(labels == IGNORE, IGNORE, (labels == OIL).astype(np.int64))
+
+
+def _predicted(
+    network: nn.Module, image: NDArray[np.float32], options: TrainOptions, device: torch.device
+) -> NDArray[np.int64]:
+    batch = torch.from_numpy(np.nan_to_num(image))[None].to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.half_precision):
+        predicted: NDArray[np.int64] = network(batch).argmax(dim=1)[0].cpu().numpy()
+    return predicted

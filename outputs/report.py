@@ -1,0 +1,201 @@
+"""What an evaluation looks like: a table to read, reliability diagrams, pictures of images with truth and prediction.
+
+Records are those that `flows.evaluate` makes, as in table.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from outputs.publish import aside_file
+from outputs.style import LOOKS
+
+_SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: its high confidence, listed first
+CLASS_COLOURS: dict[str, str] = {
+    "sea": "#08306b",
+    "oil": _SLICKS["oil"],
+    "look-alike": _SLICKS["look-alike"],
+    "ship": "#ffffff",
+    "land": "#8a7f66",
+    "not oil": "#35506b",
+    "no data": "#dfe6ec",
+}
+_PIXEL_SCORES = ("miou", "oil_iou", "f1", "precision", "recall", "accuracy")
+_OBJECT_SCORES = (
+    "object_precision", "object_recall", "object_f1", "matched_f1", "false_alarms_per_image",
+    "false_alarms_per_1000_km2", "boundary_f1",
+)  # fmt: skip
+_CALIBRATION_SCORES = ("ece", "maximum_calibration_error", "brier", "oil_ece", "oil_brier")
+_STRETCH = (0.5, 99.5)  # percentiles of the image that are black and white
+_PANEL = 3.2  # inches of a panel's longer side
+
+
+def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """Return the record of an evaluation as Markdown; pictures are names of files beside it."""
+    dataset, options, models = record["dataset"], record["options"], record["models"]
+    parts = [
+        f"# Evaluation on {dataset['name']}",
+        *([f"{dataset['note']}."] if dataset["note"] else []),
+        f"{dataset['n_images']} images; classes compared: {', '.join(dataset['compared_on'])}. In brackets: "
+        f"{options['confidence']:.0%} interval of {options['samples']} bootstrap samples of "
+        f"{'the images' if dataset['n_groups'] is None else _groups(dataset['n_groups'])}.",
+        _scores("Pixels", _PIXEL_SCORES, models),
+        _scores("By class", _class_scores(dataset["compared_on"]), models),
+        _scores("Objects and outlines", _OBJECT_SCORES, models),
+        _scores("Calibration", _CALIBRATION_SCORES, models),
+        *(_objects(name, model) for name, model in models.items()),
+    ]
+    if len(models) > 1:
+        parts.append(_differences(models))
+    parts.append(
+        "## Models\n\n" + "\n".join(f"- `{k}`: weights SHA-256 `{m['weights_sha256']}`" for k, m in models.items())
+    )
+    if pictures:
+        parts.append("## Pictures\n\n" + "\n\n".join(f"![{Path(name).stem}]({name})" for name in pictures))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
+    """Write a PNG of how often the model is right where it is how sure, with the pixels of each bin below."""
+    figure = Figure(figsize=(5, 5.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    curves = {"oil_calibration": ("probability of oil", _SLICKS["oil"])}
+    if model["calibration"] != model["oil_calibration"]:
+        curves["calibration"] = ("likeliest class", CLASS_COLOURS["sea"])
+    upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    for shift, (key, (label, colour)) in enumerate(curves.items()):
+        bins = [one for one in model[key] if one["pixels"]]
+        error = model["oil_ece" if key == "oil_calibration" else "ece"]
+        said = label if error is None else f"{label}, ECE {error:.3f}"
+        upper.plot([b["confidence"] for b in bins], [b["share"] for b in bins], "o-", color=colour, label=said)
+        width = 1 / len(model[key]) / len(curves)
+        left = (np.arange(len(model[key])) * len(curves) + shift) * width
+        lower.bar(left, [b["pixels"] for b in model[key]], width, align="edge", color=colour)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share for which it is so")
+    upper.set_title(title, fontsize=9)
+    upper.legend(loc="upper left")
+    lower.set(xlabel="mean probability in the bin", ylabel="pixels", yscale="log", ylim=(0.5, None))
+    with aside_file(path) as hidden:
+        figure.savefig(hidden, format="png")
+
+
+def write_picture(
+    path: Path,
+    image: NDArray[np.float32],
+    maps: Mapping[str, NDArray[np.integer]],
+    names: Mapping[int, str],
+    title: str,
+) -> None:
+    """Write a PNG of an image beside its class maps.
+
+    image: (H, W), NaN = no data; maps: title -> labels (H, W); names: label -> key of `CLASS_COLOURS`.
+    """
+    rows, columns = (1, 1 + len(maps)) if image.shape[0] >= 0.8 * image.shape[1] else (1 + len(maps), 1)
+    scale = _PANEL * (1 if columns > 1 else 2) / max(image.shape)
+    size = columns * image.shape[1] * scale, rows * (image.shape[0] * scale + 0.3) + 0.7
+    figure = Figure(figsize=(max(size[0], 5.0), size[1]), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    pictures = {"image": _grey(image)} | {one: coloured(labels, names) for one, labels in maps.items()}
+    for panel, (panel_title, picture) in zip(panels, pictures.items(), strict=True):
+        panel.imshow(picture, interpolation="nearest" if max(image.shape) < 400 else "antialiased")
+        panel.set_title(panel_title, fontsize=9)
+        panel.set_axis_off()
+    present = dict.fromkeys(names[int(label)] for one in maps.values() for label in np.unique(one))
+    legend = [Patch(facecolor=CLASS_COLOURS[name], edgecolor="0.4", label=name) for name in present]
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10)
+    with aside_file(path) as hidden:
+        figure.savefig(hidden, format="png")
+
+
+def coloured(labels: NDArray[np.integer], names: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Paint labels (H, W) in the colours of their classes, (H, W, 3)."""
+    picture = np.zeros((*labels.shape, 3), np.uint8)
+    for label, name in names.items():
+        picture[labels == label] = np.round(255 * np.array(to_rgb(CLASS_COLOURS[name])))
+    return picture
+
+
+def _grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    picture = np.zeros((*image.shape, 3), np.uint8)
+    picture[:] = np.round(255 * np.array(to_rgb(CLASS_COLOURS["no data"])))
+    seen = ~np.isnan(image)
+    if seen.any():
+        black, white = np.percentile(image[seen], _STRETCH)
+        grey = np.clip((image[seen] - black) / max(white - black, 1e-6), 0, 1)
+        picture[seen] = np.round(255 * grey)[:, None]
+    return picture
+
+
+def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str:
+    known = [name for name in wanted if any(name in model for model in models.values())]
+    rows = [[f"`{name}`", *(_cell(model, score) for score in known)] for name, model in models.items()]
+    return f"## {title}\n\n" + _markdown(["model", *known], rows)
+
+
+def _class_scores(classes: Iterable[str]) -> list[str]:
+    return [*(f"{name}_iou" for name in classes), "oil_f1", "oil_precision", "oil_recall"]
+
+
+def _cell(model: Mapping[str, Any], score: str) -> str:
+    value = model.get(score)
+    return "-" if value is None else f"{value:.3f} {_brackets(model['intervals'][score])}"
+
+
+def _groups(n: int) -> str:
+    return f"the {n} groups of images that show one place"
+
+
+def _brackets(ends: Sequence[float | None]) -> str:
+    low, high = ends
+    return "[-]" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def _objects(name: str, model: Mapping[str, Any]) -> str:
+    header = ["area, pixels", "area, km2", "true", "found", "matched", "predicted", "on oil", "recall", "precision"]
+    rows = [
+        [
+            _range(row["pixels"], "g"), _range(row["km2"], ".3g"),
+            *(str(row[key]) for key in ("true", "found", "matched", "predicted", "hits")),
+            _value(row["object_recall"]), _value(row["object_precision"]),
+        ]
+        for row in model["objects_by_area"]
+    ]  # fmt: skip
+    return f"## Objects by area: `{name}`\n\n" + _markdown(header, rows)
+
+
+def _range(ends: Sequence[float | None], form: str) -> str:
+    start, stop = ends
+    if start is None:
+        return "-"
+    return f"from {start:{form}}" if stop is None else f"{start:{form}} to {stop:{form}}"
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _differences(models: Mapping[str, Any]) -> str:
+    first, *others = models
+    scores = list(models[others[0]]["difference_to_first"])
+    rows = []
+    for name in others:
+        cells = models[name]["difference_to_first"]
+        rows.append([f"`{name}`", *(f"{_value(cells[s]['value'])} {_brackets(cells[s]['interval'])}" for s in scores)])
+    return f"## Difference to `{first}`\n\n" + _markdown(["model", *scores], rows)
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
