@@ -204,7 +204,7 @@ def segment(
     if len({path.stem for path in image}) < len(image):
         raise UsageError(out, "two images have one name", "segment them into different folders")
     for path in image:
-        typer.echo(segment_image(path, out, network, checkpoint.preprocess))
+        typer.echo(segment_image(path, out, network, checkpoint))
 
 
 @app.command()

@@ -25,11 +25,10 @@ from prefect import flow
 from flows import tasks
 from flows.tasks import Job
 from ingest.safe import SafeProduct
-from models.checkpoint import default_model_id, read_checkpoint
+from models.checkpoint import default_model_id, read_checkpoint, require_five_classes
 from outputs.publish import remove_abandoned, storage_errors
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 from outputs.slicks import SlickOptions
-from preprocess.tiles import Tiling
 
 T = TypeVar("T")
 
@@ -53,14 +52,15 @@ def detect_slicks(
     """
     started, watch = datetime.now(UTC), _StopWatch()
     model = model or default_model_id()
-    slick_options, tiling = SlickOptions(), Tiling()
+    slick_options = SlickOptions()
     with _scratch(out) as scratch:
         product = SafeProduct.open(safe_path)
         job = Job(product.path.absolute(), model, scratch, polarisation, coastline)
         checkpoint = read_checkpoint(model)
+        require_five_classes(checkpoint)
         options = {
             "preprocess": asdict(checkpoint.preprocess),
-            "tiling": asdict(tiling),
+            "tiling": asdict(checkpoint.tiling),
             "slicks": asdict(slick_options),
             "polarisation": polarisation,
             "coastline": str(coastline) if coastline else None,
@@ -68,7 +68,7 @@ def detect_slicks(
         run_id, configuration = str(uuid.uuid4()), config_hash(options)
         flags = watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
-        watch("predict", lambda: tasks.predict(job, tiling))
+        watch("predict", lambda: tasks.predict(job))
         slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, slick_options, configuration, run_id))
         record = RunRecord(
             run_id=run_id,

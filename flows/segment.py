@@ -9,22 +9,23 @@ from PIL import Image
 from torch import nn
 
 from models.architecture import CLASSES
+from models.checkpoint import Checkpoint, require_five_classes
 from models.datasets import chip_input, grey_image
 from models.predict import probabilities
 from outputs.publish import aside_file
-from preprocess.options import PreprocessOptions
-from preprocess.tiles import Tiling, blend, split
+from preprocess.tiles import blend, split
 
 NO_CLASS = 255
 
 
-def segment_image(path: Path, out: Path, network: nn.Module, options: PreprocessOptions) -> Path:
+def segment_image(path: Path, out: Path, network: nn.Module, checkpoint: Checkpoint) -> Path:
     """Write out/<stem>.png, the class map, and out/<stem>.npz, `probability` (class, row, column); returns the map.
 
     Cells without data are `NO_CLASS` in the map and NaN in the probabilities.
     """
-    image = chip_input(grey_image(path), options)[None]  # (1, rows, columns)
-    tiling = Tiling()
+    require_five_classes(checkpoint)
+    image = chip_input(grey_image(path), checkpoint.preprocess)[None]  # (1, rows, columns)
+    tiling = checkpoint.tiling
     tiles = ((row, column, probabilities(network, tile[None])[0]) for row, column, tile in split(image, tiling))
     probability = blend(tiles, (len(CLASSES), *image.shape[1:]), tiling)
     no_data = np.isnan(image[0])

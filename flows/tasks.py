@@ -38,7 +38,6 @@ from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mapped import create_mapped, open_mapped
 from preprocess.mask import land_mask
 from preprocess.pipeline import CalibratedScene, calibrated_scene
-from preprocess.tiles import Tiling
 
 PUBLISHED = (
     "slicks.geojson", "slicks.gpkg", "slicks.qml", "class_probability.tif", "class_probability.qml", "quicklook.png",
@@ -108,7 +107,7 @@ def mask_land(job: Job) -> float:
 
 
 @task(name="predict", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def predict(job: Job, tiling: Tiling) -> None:
+def predict(job: Job) -> None:
     """Run the model over the scene and store the stitched class probabilities."""
     network, checkpoint = load_model(job.model)
     scene = stored_scene(job)
@@ -119,7 +118,7 @@ def predict(job: Job, tiling: Tiling) -> None:
             checkpoint.preprocess,
             out=job.class_probability,
             land=np.load(job.land),
-            tiling=tiling,
+            tiling=checkpoint.tiling,
             progress=advance,
         )
 

@@ -20,6 +20,7 @@ from ingest.errors import ModelError, UsageError
 from models.architecture import CLASSES, Architecture
 from models.networks import build_network
 from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
@@ -34,6 +35,9 @@ class Checkpoint:
     preprocess: PreprocessOptions
     weights_sha256: str
     classes: tuple[str, ...] = CLASSES
+    tiling: Tiling = field(
+        default_factory=Tiling
+    )  # what it sees around a slick decides what it takes it for: tiles as it was trained on
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -67,12 +71,13 @@ def save_model(
     metrics: dict[str, Any],
     training: dict[str, Any],
     classes: tuple[str, ...] = CLASSES,
+    tiling: Tiling = Tiling(),  # noqa: B008 - frozen
 ) -> Checkpoint:
     """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     checkpoint = Checkpoint(
-        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, metrics, training
+        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, tiling, metrics, training
     )
     _replace(folder / "weights.safetensors", weights)
     _replace(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
@@ -95,6 +100,7 @@ def read_checkpoint(model: str) -> Checkpoint:
                 "architecture": _architecture(record["architecture"]),
                 "preprocess": PreprocessOptions.from_dict(record["preprocess"]),
                 "classes": tuple(record["classes"]),
+                "tiling": Tiling(**record.get("tiling", {})),
             }
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -120,6 +126,13 @@ def load_model(model: str) -> tuple[nn.Module, Checkpoint]:
     except (SafetensorError, RuntimeError, KeyError, UsageError) as error:
         raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
     return network.eval(), checkpoint
+
+
+def require_five_classes(checkpoint: Checkpoint) -> None:
+    """Raise `ModelError` for a model that does not tell apart the five `CLASSES` of the layers."""
+    if checkpoint.classes != CLASSES:
+        told = ", ".join(checkpoint.classes)
+        raise ModelError(checkpoint.id, f"tells apart {told} alone", f"give a model of {', '.join(CLASSES)}")
 
 
 def _architecture(record: dict[str, Any]) -> Architecture:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 class Tiling:
     """Square tiles of `size` cells that share `overlap` cells with each neighbour."""
 
-    size: int = 256  # as the default model was trained: what it sees around a slick decides what it takes it for
+    size: int = 256
     overlap: int = 128
 
     def __post_init__(self) -> None:

@@ -1,14 +1,17 @@
 """Models are stored whole, loaded as stored, and refused when damaged."""
 
+import json
+
 import pytest
 import torch
 
 from ingest.errors import ModelError
 from models import checkpoint
-from models.architecture import Architecture
+from models.architecture import OIL_CLASSES, Architecture
 from models.checkpoint import load_model, save_model
 from models.saross import SAROSSNet
 from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling
 
 
 @pytest.fixture
@@ -60,6 +63,25 @@ def test_a_missing_default_is_a_model_error(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     with pytest.raises(ModelError, match="default"):
         checkpoint.default_model_id()
+
+
+def test_a_model_comes_with_the_tiles_it_was_trained_on(tmp_path):
+    architecture = Architecture(encoder="nano", windows=(16, 16))
+    saved = save_model(
+        tmp_path / "m", SAROSSNet(architecture), architecture, PreprocessOptions(), {}, {}, tiling=Tiling(512, 256)
+    )  # fmt: skip
+    assert checkpoint.read_checkpoint(str(tmp_path / "m")) == saved
+    record = json.loads((tmp_path / "m" / "checkpoint.json").read_text())
+    del record["tiling"]  # as models had it before
+    (tmp_path / "m" / "checkpoint.json").write_text(json.dumps(record))
+    assert checkpoint.read_checkpoint(str(tmp_path / "m")).tiling == Tiling(256, 128)
+
+
+def test_a_model_of_oil_alone_makes_no_layers(tmp_path):
+    architecture = Architecture(encoder="nano", classes=2)
+    saved = save_model(tmp_path / "m", SAROSSNet(architecture), architecture, PreprocessOptions(), {}, {}, OIL_CLASSES)
+    with pytest.raises(ModelError, match="other, oil alone"):
+        checkpoint.require_five_classes(saved)
 
 
 def test_missing_weights_are_refused(stored):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,18 +237,40 @@ def test_a_training_in_parts_learns_what_one_in_whole_batches_does(tmp_path, mon
     assert float((whole - parts).abs().median()) < 0.1 * moved
 
 
+def command(folder, config, *more):
+    """The command line's training, as a user would start it."""
+    toml = folder.with_suffix(".toml")
+    toml.write_text(config)
+    slickwatch = str(Path(sys.executable).with_name("slickwatch"))
+    return [slickwatch, "train", "saross", "--config", str(toml), "--out", str(folder), *more]
+
+
+CONFIG = "batch_size = 4\ncrop = 64\nwarm_up = 1\nvalidation_chips = 1\nworkers = 0\nhalf_precision = false\n"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_a_killed_training_goes_on_to_what_an_unkilled_one_gives(tmp_path):
+    config = CONFIG + "steps = 24\nvalidate_every = 8\n"
+    killed = subprocess.Popen(command(tmp_path / "killed", config), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "killed" / "log.csv").exists():
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    again = command(tmp_path / "killed", config, "--resume")
+    said = subprocess.run(again, check=True, capture_output=True, env=ENVIRONMENT, text=True).stderr
+    assert "resuming at step" in said
+    subprocess.run(command(tmp_path / "whole", config), check=True, capture_output=True, env=ENVIRONMENT)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    log = (tmp_path / "killed" / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in log[1:]] == ["8", "16", "24"]
+
+
 def test_two_processes_train_one_model(tmp_path):
-    """Lightning's DDP on two CPU processes, started by the command as a user would."""
-    config = tmp_path / "c.toml"
-    config.write_text(
-        "steps = 2\nbatch_size = 4\ncrop = 64\nwarm_up = 1\nvalidate_every = 1\nvalidation_chips = 1\n"
-        "workers = 0\ndevices = 2\nhalf_precision = false\n"
-    )
-    command = [str(Path(sys.executable).with_name("slickwatch")), "train", "saross"]
-    subprocess.run(
-        [*command, "--config", str(config), "--out", str(tmp_path / "model")],
-        check=True, capture_output=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    """Lightning's DDP on two CPU processes."""
+    config = CONFIG + "steps = 2\nvalidate_every = 1\ndevices = 2\n"
+    subprocess.run(command(tmp_path / "model", config), check=True, capture_output=True, env=ENVIRONMENT, timeout=300)
     rows = (tmp_path / "model" / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
     assert load_model(str(tmp_path / "model"))[1].training["options"]["devices"] == 2

@@ -27,6 +27,7 @@ from models.training.options import TrainOptions
 from models.training.pairs import TrainingPairs, parts_of_batches
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -214,8 +215,9 @@ def _finish(
         metrics = {name: scores(network, watched, options, preprocess, fabric.device)}
         if test is not None:
             metrics["real_test"] = scores(network, test, options, preprocess, fabric.device)
+        tiling = Tiling(options.crop, options.crop // 2)
         training = {"options": asdict(options), "real_pairs": _fingerprint(seen) if seen is not None else None}
-        save_model(folder, network, options.architecture, preprocess, metrics, training, options.classes)
+        save_model(folder, network, options.architecture, preprocess, metrics, training, options.classes, tiling)
     fabric.barrier()
     return load_model(str(folder))[1]
 
