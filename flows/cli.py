@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows.cli_bench import bench_app
+from flows.cli_models import models_app, scores_app, train_app
+from flows.cli_options import Json, Model, Out, Verbose, asked, prefect_logging, shape_option, two_numbers
 from ingest.errors import SlickwatchError, SourceError, UsageError
 
 app = typer.Typer(
@@ -24,21 +27,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(help="List, show and verify the models at hand.", no_args_is_help=True, rich_markup_mode=None)
-train_app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
-bench_app = typer.Typer(help="Figures of this machine, never a verdict.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(models_app, name="models")
-app.add_typer(train_app, name="train")
-app.add_typer(bench_app, name="bench")
-
-
-_asked: set[str] = set()  # what options of the running command ask of `main`
-
-
-def _remember_verbose(value: bool) -> bool:
-    if value:
-        _asked.add("tracebacks")
-    return value
 
 
 def _print_version(value: bool) -> None:
@@ -47,12 +35,10 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", callback=_remember_verbose, help="Say more; show tracebacks.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-Model = Annotated[str | None, typer.Option("--model", help="Id of a shipped model, or a model folder.")]
+app.add_typer(scores_app)
+app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
+app.add_typer(bench_app, name="bench")
 
 
 @app.callback()
@@ -76,10 +62,10 @@ def demo(
 
     Example: slickwatch demo --out demo
     """
-    _prefect_logging(verbose)
+    prefect_logging(verbose)
     from flows.demonstrate import DEMO_SEED, demonstrate
 
-    shown = demonstrate(out, DEMO_SEED if seed is None else seed, _size(size))
+    shown = demonstrate(out, DEMO_SEED if seed is None else seed, shape_option(size))
     if json_:
         typer.echo(shown.summary.read_text())
         return
@@ -134,7 +120,7 @@ def detect(
         try:
             # Before the flow starts: whatever is wrong with the input is known at once, and nothing is written.
             calibrated_scene(SafeProduct.open(path), options, polarisation)
-            _prefect_logging(verbose)
+            prefect_logging(verbose)
             from flows.detect import detect_slicks
 
             detection = detect_slicks(path, out, model, polarisation, coastline)
@@ -226,7 +212,7 @@ def simulate(
 
     if format_ not in {"safe", "chips"}:
         raise UsageError("--format", f"{format_!r} is neither safe nor chips", "choose one of them")
-    shape = _size(size or ("4096,4096" if format_ == "safe" else "256,256"))
+    shape = shape_option(size or ("4096,4096" if format_ == "safe" else "256,256"))
     if format_ == "chips" and shape[0] != shape[1]:
         raise UsageError("--size", "chips are square", "give the same number twice")
     with step(f"simulate {count}") as advance:
@@ -240,190 +226,9 @@ def simulate(
             advance(i + 1, count)
 
 
-@train_app.command("saross")
-def train_saross(
-    out: Annotated[Path, typer.Option("--out", help="Model folder to write; its name becomes the model's id.")] = Path(
-        "runs/saross"
-    ),
-    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/training.md.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training in this folder stopped.")] = False,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train SAROSS-Net, or a network it is compared with, on simulated and real pairs.
-
-    Example: slickwatch train saross --config configs/saross-nano.toml --out runs/saross-nano
-    """
-    from flows.progress import step
-    from models.training import read_options, train
-
-    options = read_options(config)
-    with step("training") as advance:
-        checkpoint = train(
-            options, out, resume=resume, report=lambda line: typer.echo(line, err=True), progress=advance
-        )  # fmt: skip
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks for all
-        typer.echo(json.dumps(checkpoint.metrics) if json_ else f"{out}: {next(iter(checkpoint.metrics.values()))}")
-
-
-@app.command()
-def evaluate(
-    dataset: Annotated[
-        str, typer.Argument(help="sos-clean, sos-official, osd, simulated, or a folder with images/ and masks/.")
-    ],
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="Id or folder; several are compared with the first.")
-    ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the scores of each model.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for tables and pictures; an earlier evaluation is replaced.")
-    ] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Score models on labelled images: pixels, objects, outlines, calibration, with intervals.
-
-    Example: slickwatch evaluate sos-clean --out evaluation
-    """
-    from flows.evaluate import evaluate_models, summary
-    from models.checkpoint import default_model_id
-
-    typer.echo(summary(evaluate_models(dataset, model or [default_model_id()], json_file=json_, out=out)))
-
-
-@app.command()
-def screen(
-    dataset: Annotated[str, typer.Argument(help="A data set's name, or a folder with train/ and test/.")],
-    mode: Annotated[
-        list[str] | None, typer.Option("--mode", help="stride, control or full (all pairs: minutes); may be repeated.")
-    ] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Look for training images that repeat test images: turned, shifted, by groups of copies or all against all.
-
-    Example: slickwatch screen sos-official
-    """
-    from models.datasets import open_dataset, screening
-
-    split = open_dataset(dataset)
-    if split.train is None:
-        raise UsageError(dataset, "has no training images", "give a data set with train/ and test/")
-    typer.echo(split.note, err=True)
-    modes = mode or ("stride", "control")
-    found = screening.screen(split.train, split.test, modes, report=lambda line: typer.echo(line, err=True))
-    for name, matches in found.items():
-        typer.echo(screening.summary(name, matches))
-
-
-@models_app.command("list")
-def models_list(json_: Json = False, verbose: Verbose = False) -> None:
-    """List the shipped models, the default one marked.
-
-    Example: slickwatch models list
-    """
-    from models.checkpoint import default_model_id, shipped_models
-
-    default = default_model_id()
-    ids = shipped_models()
-    typer.echo(
-        json.dumps({"default": default, "models": ids})
-        if json_
-        else "\n".join(f"{'*' if one == default else ' '} {one}" for one in ids)
-    )
-
-
-@models_app.command("show")
-def models_show(
-    model: Annotated[str | None, typer.Argument(help="Id or folder; the default model if left out.")] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Print all that a checkpoint says of its model, as JSON.
-
-    Example: slickwatch models show
-    """
-    from models.checkpoint import default_model_id, load_model
-
-    typer.echo(json.dumps(dataclasses.asdict(load_model(model or default_model_id())[1]), indent=2))
-
-
-@models_app.command("verify")
-def models_verify(
-    model: Annotated[str | None, typer.Argument(help="Id or folder; all shipped ones if left out.")] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Load models and check their weights against their hashes.
-
-    Example: slickwatch models verify
-    """
-    from models.checkpoint import load_model, shipped_models
-
-    for one in [model] if model else shipped_models():
-        typer.echo(f"{one}: {load_model(one)[1].weights_sha256}")
-
-
-@bench_app.command("scene")
-def bench_scene(
-    count: Annotated[int, typer.Option(min=1, help="Scenes.")] = 10,
-    size: Annotated[str, typer.Option(help="Lines,pixels at 10 m.")] = "4096,4096",
-    model: Model = None,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Detect on simulated scenes that no training saw, and print scores and times.
-
-    Example: slickwatch bench scene --count 10
-    """
-    _prefect_logging(verbose)
-    from flows import bench
-
-    total = bench.bench_scene(count, _size(size), model, _row_printer(json_))
-    typer.echo(json.dumps(total, indent=2))
-
-
-@bench_app.command("predict")
-def bench_predict(
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
-    encoder: Annotated[list[str] | None, typer.Option("--encoder", help="Of SAROSS-Net; may be repeated.")] = None,
-    windows: Annotated[str | None, typer.Option(help="Of MambaVision at strides 16 and 32, such as 8,8.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Passes of which the median is taken.")] = 5,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Time the selective scan, the encoder and the whole network, eager and on faster paths, beside a plain scan.
-
-    Example: slickwatch bench predict --encoder nano --encoder T
-    """
-    from flows import bench_network
-
-    sides = _two_numbers(windows, ",", "--windows", "give two numbers, such as 8,8", 1) if windows else None
-    rows = [
-        *bench_network.bench_scan(_row_printer(json_)),
-        *bench_network.bench_predict(_row_printer(json_), size, encoder or ("nano", "T"), sides, repeats),
-    ]
-    if json_:
-        typer.echo(json.dumps(rows))
-
-
-@bench_app.command("skips")
-def bench_skips(
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
-    encoder: Annotated[str, typer.Option(help="Of SAROSS-Net.")] = "B",
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Count parameters and multiply-adds of SAROSS-Net with each skip module, beside the paper's Table 7.
-
-    Example: slickwatch bench skips
-    """
-    from flows import bench_network
-
-    rows = bench_network.bench_skips(_row_printer(json_), size, encoder)
-    if json_:
-        typer.echo(json.dumps(rows))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code: 0 done, 1 unexpected, or that of the failure."""
-    _asked.clear()
+    asked.clear()
     # So that what is half done is removed when the process is asked to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -453,38 +258,14 @@ def _say(error: SlickwatchError) -> None:
 
 
 def _verbose() -> bool:
-    return "tracebacks" in _asked
-
-
-def _prefect_logging(verbose: bool) -> None:
-    """Keep Prefect's log off the terminal, where failures are one line; its server has it all the same."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
-
-
-def _row_printer(json_: bool) -> Callable[[dict[str, Any]], None]:
-    """Print rows as they are measured, unless all come at the end as JSON."""
-    return lambda row: None if json_ else typer.echo(json.dumps(row))
-
-
-def _size(text: str) -> tuple[int, int]:
-    return _two_numbers(text, ",", "--size", "give lines,pixels such as 4096,4096", minimum=1)
+    return "tracebacks" in asked
 
 
 def _rows(text: str, length: int) -> slice:
-    start, stop = _two_numbers(text, ":", "--rows", f"give A:B with 0 <= A < B <= {length}", minimum=0)
+    start, stop = two_numbers(text, ":", "--rows", f"give A:B with 0 <= A < B <= {length}", minimum=0)
     if not start < stop <= length:
         raise UsageError("--rows", f"{text!r} is outside the image", f"give A:B with 0 <= A < B <= {length}")
     return slice(start, stop)
-
-
-def _two_numbers(text: str, separator: str, option: str, remedy: str, minimum: int) -> tuple[int, int]:
-    try:
-        first, second = (int(part) for part in text.split(separator))
-    except ValueError:
-        raise UsageError(option, f"{text!r} is not two whole numbers", remedy) from None
-    if min(first, second) < minimum:
-        raise UsageError(option, f"{text!r} is too small", remedy)
-    return first, second
 
 
 if __name__ == "__main__":
