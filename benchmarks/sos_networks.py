@@ -23,10 +23,10 @@ BUDGET = TrainOptions(
     only_oil=True, real_share=1.0, steps=400, batch_size=16, crop=128, learning_rate=1e-3, warm_up=40,
     average_decay=0.99, dice="generalised", validate_every=100, validation_chips=60, threads=1, seed=1,
 )  # fmt: skip
-NETWORKS = {  # of about one size and cost
+NETWORKS = {  # of about one cost a step on a CPU
     "saross": {"encoder": "nano"},
-    "unet": {"encoder": "mobilenet_v2"},
-    "deeplabv3+": {"encoder": "mobilenet_v2"},
+    "unet": {"encoder": "resnet18"},
+    "deeplabv3+": {"encoder": "resnet18"},
     "segformer": {"encoder": "mit_b0"},
 }
 SPLITS = ("sos-official", "sos-clean")

@@ -17,7 +17,19 @@ import typer
 
 from flows.cli_bench import bench_app
 from flows.cli_models import models_app, scores_app, train_app
-from flows.cli_options import Json, Model, Out, Verbose, asked, prefect_logging, shape_option, two_numbers
+from flows.cli_options import (
+    Json,
+    Model,
+    Out,
+    Verbose,
+    asked,
+    prefect_logging,
+    say,
+    shape_option,
+    two_numbers,
+    verbose_asked,
+)
+from flows.cli_scenes import scenes_app, watch_app
 from ingest.errors import SlickwatchError, SourceError, UsageError
 
 app = typer.Typer(
@@ -36,6 +48,8 @@ def _print_version(value: bool) -> None:
 
 
 app.add_typer(scores_app)
+app.add_typer(watch_app)
+app.add_typer(scenes_app, name="scenes")
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
@@ -126,7 +140,7 @@ def detect(
             detection = detect_slicks(path, out, model, polarisation, coastline)
         except SlickwatchError as error:
             failures.append(error)
-            _say(error)
+            say(error)
             continue
         if json_:
             typer.echo(json.dumps(dataclasses.asdict(detection), default=str))
@@ -234,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except SlickwatchError as error:
-        _say(error)
+        say(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -242,23 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "Failed to reach API" in str(error):  # Prefect has no exception of its own for it
             url = os.environ.get("PREFECT_API_URL", "the Prefect server")
             failure = SourceError(url, "no Prefect server answers", "start it, or unset PREFECT_API_URL to run without")
-            _say(failure)
+            say(failure)
             sys.exit(failure.exit_code)
         said = " ".join(str(error).split())
         typer.echo(f"slickwatch: unexpected {type(error).__name__}: {said}; run again with --verbose", err=True)
-        if _verbose():
+        if verbose_asked():
             traceback.print_exc()
         sys.exit(1)
-
-
-def _say(error: SlickwatchError) -> None:
-    typer.echo(f"slickwatch: {error}", err=True)
-    if _verbose():
-        traceback.print_exception(error)
-
-
-def _verbose() -> bool:
-    return "tracebacks" in asked
 
 
 def _rows(text: str, length: int) -> slice:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ingest.errors import UsageError
+from ingest.errors import SlickwatchError, UsageError
 
 asked: set[str] = set()  # what options of the running command ask of `main`
 
@@ -25,6 +26,18 @@ Verbose = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Model = Annotated[str | None, typer.Option("--model", help="Id of a shipped model, or a model folder.")]
+
+
+def verbose_asked() -> bool:
+    """Whether the running command was given `--verbose`."""
+    return "tracebacks" in asked
+
+
+def say(error: SlickwatchError) -> None:
+    """Say a known failure in one line on stderr, with its traceback where `--verbose` asks for it."""
+    typer.echo(f"slickwatch: {error}", err=True)
+    if verbose_asked():
+        traceback.print_exception(error)
 
 
 def prefect_logging(verbose: bool) -> None:

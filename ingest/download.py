@@ -1,0 +1,290 @@
+"""Fetch one scene from a source: resumable, verified, and visible to others only when it is whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ingest.errors import SourceError
+from ingest.locks import Stopped, never, slot
+from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
+from ingest.scene import Scene
+from ingest.sources.source import ByteStream, SceneSource, TransientError
+from ingest.store import SceneFolder, read_json, storing, write_json
+from ingest.verify import BLOCK, Digest, flaw, hash_file, new_digest
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How a scene is fetched."""
+
+    connections: int = 4  # at a time to one source, over all processes that share the folder
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    margin: int = 1 << 30  # bytes that stay free on the disk
+    downloads: int = 3  # from the first byte on, before a scene that stays broken is put into quarantine
+    stalled_after: float = 60.0  # seconds in which at least `stalled_below` bytes must come
+    stalled_below: int = 16 * 1024
+
+
+class Unreachable(SourceError):
+    """A source that failed in passing ways until no attempt was left; what came is kept, to be continued."""
+
+
+class BrokenScene(SourceError):
+    """A scene that the source delivers, but never as the catalogue promises; it is in quarantine."""
+
+
+class BeingFetched(SourceError):
+    """Another thread or process is at this scene."""
+
+
+@runtime_checkable
+class LocalSource(Protocol):
+    """A source whose scenes lie on a disk of this machine, and need no fetching."""
+
+    def local_path(self, scene: Scene) -> Path | None:
+        """The scene's archive or folder, None where it has to be fetched after all."""
+
+
+def fetch(
+    source: SceneSource,
+    scene: Scene,
+    folder: str | Path,
+    options: FetchOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    sleep: Sleep | None = None,
+) -> Path:
+    """Bring one scene into a folder as ``<id>.SAFE.zip`` and give its path; one that is there is not fetched again.
+
+    While another fetches the same scene it is waited for, or `BeingFetched` raised without `wait`. Raises
+    `Unreachable` where the attempts are used up, `BrokenScene` where the archive stays broken, `SourceError` where
+    the source refuses, `StorageError` where the disk does, and `Stopped` where the event was set; what had come by
+    then is continued by the next call, after a ``kill -9`` too.
+    """
+    if isinstance(source, LocalSource) and (local := source.local_path(scene)) is not None:
+        return local
+    scenes, stop = SceneFolder(Path(folder)), stop or never()
+    scenes.create()
+    if scenes.is_recorded(scene):
+        return scenes.archive(scene.id)
+    with _alone(scenes, scene, stop, wait):
+        if scenes.holds(scene):
+            return scenes.archive(scene.id)
+        download = _Download(source, scene, scenes, options or FetchOptions(), progress or _unseen, stop)
+        return download.bring(sleep or sleep_until(stop))
+
+
+@contextmanager
+def _alone(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: bool) -> Iterator[None]:
+    if wait:
+        with scenes.changing(scene.id, stop):
+            yield
+        return
+    with scenes.changing_if_free(scene.id) as free:
+        if not free:
+            raise BeingFetched(scene.id, "is being fetched by another process", "wait for it")
+        yield
+
+
+@dataclass
+class _Part:
+    """The bytes gathered of one scene, the hash of them, and notes of what they are of."""
+
+    scenes: SceneFolder
+    scene: Scene
+    identity: dict[str, object]
+    size: int = 0
+    total: int | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def found(cls, scenes: SceneFolder, scene: Scene, source: str) -> _Part:
+        """Take up what an earlier process left, if it is of this very version from this very source."""
+        identity: dict[str, object] = {"id": scene.id, "checksum": scene.checksum, "promised_bytes": scene.size}
+        part = cls(scenes, scene, identity | {"source": source, "key": scene.key}, digest=new_digest(scene))
+        notes = read_json(scenes.notes(scene.id))
+        if part.path.is_file() and notes == part.identity | {"total": notes.get("total")}:
+            part.total = notes["total"]
+            part.cut_to(part.path.stat().st_size)
+        else:
+            part.cut_to(0)
+        return part
+
+    @property
+    def path(self) -> Path:
+        return self.scenes.part(self.scene.id)
+
+    @property
+    def promised(self) -> int | None:
+        return self.scene.size if self.total is None else self.total
+
+    @property
+    def is_complete(self) -> bool:
+        return self.size > 0 and self.size in (self.total, self.scene.size)
+
+    @property
+    def missing(self) -> int:
+        return max(0, (self.promised or 0) - self.size)
+
+    def cut_to(self, size: int) -> None:
+        """Keep the first bytes alone, and hash them anew; nothing is kept of a length that cannot be told."""
+        if self.promised is None or size > self.promised:
+            size = 0
+        if size == 0:
+            self.scenes.discard(self.scene.id)
+            self.total = None
+        else:
+            with storing(self.path), open(self.path, "r+b") as file:
+                file.truncate(size)
+        self.size, self.digest = size, new_digest(self.scene)
+        if size:
+            hash_file(self.path, self.digest)
+
+    def join(self, stream: ByteStream) -> None:
+        """Make what is there meet what comes; `TransientError` where these are pieces of two archives."""
+        changed = self.total is not None and stream.total is not None and stream.total != self.total
+        if stream.offset > 0 and (changed or stream.offset > self.size):
+            self.cut_to(0)
+            raise TransientError("the archive has changed at its source since its first part came", retry_after=0)
+        if stream.offset != self.size:
+            self.cut_to(stream.offset)
+        if stream.total is not None and stream.total != self.total:
+            self.total = stream.total
+            with storing(self.path):
+                write_json(self.scenes.notes(self.scene.id), self.identity | {"total": self.total})
+
+
+@dataclass
+class _Download:
+    source: SceneSource
+    scene: Scene
+    scenes: SceneFolder
+    options: FetchOptions
+    progress: Progress
+    stop: threading.Event
+
+    def bring(self, sleep: Sleep) -> Path:
+        """Gather, verify and admit; whatever is broken is gathered once more before it is given up."""
+        part = _Part.found(self.scenes, self.scene, self.source.name)
+        flaws: list[str] = []
+        while True:
+            is_resumed = part.size > 0
+            self._gather(part, sleep)
+            wrong = flaw(part.path, self.scene, part.digest)
+            if wrong is None:
+                return self.scenes.admit(self.scene)
+            # The first bytes may be of an older version or of a crash: only a download in one process counts.
+            flaws += [] if is_resumed else [wrong]
+            if len(flaws) >= self.options.downloads:
+                raise self._condemned(flaws)
+            part.cut_to(0)
+
+    def _gather(self, part: _Part, sleep: Sleep) -> None:
+        count = 0
+        try:
+            for attempt in retrying(self.options.retries, sleep):
+                with attempt:
+                    count += 1
+                    self._attempt(part)
+        except TransientError as error:
+            problem = f"could not be fetched from {self.source.name} in {count} attempts ({error})"
+            raise Unreachable(self.scene.id, problem, "try again later: what came is kept") from error
+
+    def _attempt(self, part: _Part) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        if part.promised is None:
+            part.cut_to(0)
+        if part.is_complete:
+            return
+        self.scenes.require_space(self.scene.id, part.missing, self.options.margin)
+        with self._connection(), self.source.open(self.scene, part.size) as stream:
+            part.join(stream)
+            self.scenes.require_space(self.scene.id, part.missing, self.options.margin)
+            self._append(part, stream)
+        if part.missing:
+            raise TransientError(f"cut off after {part.size} of {part.promised} bytes")
+
+    def _append(self, part: _Part, stream: ByteStream) -> None:
+        """Write while hashing the block before, and hash while the next one comes."""
+        with storing(part.path), open(part.path, "ab") as file, _hashing(part.digest) as hashed:
+            for block in _blocks(stream, self.options):
+                if self.stop.is_set():
+                    raise Stopped
+                hashed(block)
+                file.write(block)
+                part.size += len(block)
+                self.progress(part.size, max(part.size, part.promised or 0))
+
+    def _connection(self) -> AbstractContextManager[None]:
+        names = (f".{self.source.name}.{number}.lock" for number in range(self.options.connections))
+        return slot([self.scenes.path / name for name in names], self.stop)
+
+    def _condemned(self, flaws: list[str]) -> BrokenScene:
+        problem = f"arrives broken from {self.source.name}: {flaws[-1]}"
+        reason = {"reason": problem, "downloads": flaws}
+        where = self.scenes.condemn(self.scene, reason)
+        return BrokenScene(self.scene.id, problem, f"see {where}, and fetch it again once the provider has mended it")
+
+
+@contextmanager
+def _hashing(digest: Digest | None) -> Iterator[Callable[[bytes], None]]:
+    """Hash blocks in order on another thread, at most one behind."""
+    if digest is None:
+        yield lambda block: None
+        return
+    pending: list[Future[object]] = []
+
+    def hashed(block: bytes) -> None:
+        while pending:
+            pending.pop().result()
+        pending.append(pool.submit(digest.update, block))
+
+    with ThreadPoolExecutor(1) as pool:  # its end waits for the last block
+        yield hashed
+
+
+def _blocks(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
+    """The stream in blocks of 1 MB or its last piece more; raises `TransientError` where it trickles or breaks off.
+
+    What had come before it broke off is still given.
+    """
+    pieces: list[bytes] = []
+    try:
+        for piece in _alive(stream, options):
+            pieces.append(piece)
+            if sum(map(len, pieces)) >= BLOCK:
+                yield b"".join(pieces)
+                pieces.clear()
+    except (TransientError, OSError) as error:
+        yield b"".join(pieces)
+        raise error if isinstance(error, TransientError) else TransientError(type(error).__name__) from error
+    yield b"".join(pieces)
+
+
+def _alive(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
+    """The stream's pieces; a source's own time-out sees silence, this sees a trickle."""
+    since, came = time.monotonic(), 0
+    for piece in stream:
+        came += len(piece)
+        now = time.monotonic()
+        if now - since > options.stalled_after:
+            if came < options.stalled_below:
+                raise TransientError(f"stalled: {came} bytes in {now - since:.0f} s")
+            since, came = now, 0
+        yield piece
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,227 @@
+"""The database below the ledger: its address, its connections, one writer at a time, and failures told in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.orm import Session
+
+from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
+
+PATIENCE_S = 30.0  # to wait for another writer
+_WRITERS_LOCK = 0x51C4_1ED6  # the advisory lock of all writers, arbitrary but for ever the same
+_FORMS = "give a file, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+
+
+class Database:
+    """Connections to one ledger's database; usable from several threads."""
+
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+        """Raises `UsageError` where the URL is of no known kind or the driver is missing."""
+        self.url = parse_url(url)
+        self.patience_s = patience_s
+        self.name = shown(self.url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        try:
+            self.engine = _sqlite(self.url, patience_s) if self.is_sqlite else _postgresql(self.url, patience_s)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                self.name, "the driver of PostgreSQL is not installed", "pip install 'slickwatch[postgresql]'"
+            ) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One transaction that sees one state of the ledger. Raises `StorageError`, `SourceError`."""
+        with self.told(), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction that is the only writer; all of it is kept, or nothing. Raises as `reading` does."""
+        # A writer that begins as a reader may find, half-way, that another wrote before it.
+        engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        with self.told(), Session(engine) as session, session.begin():
+            self.become_the_writer(session.connection())
+            yield session
+
+    def become_the_writer(self, connection: Connection) -> None:
+        """Wait for the other writers; SQLite has done so when the transaction began."""
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn a failure of the database into a `StorageError`, or a `SourceError` where a server is out of reach."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+                raise  # a mistake of ours, such as a time without a zone
+            # The driver's own text may quote the address; with -v the whole chain is printed.
+            raise self._known(error) from (None if self.url.password else error)
+
+    def _known(self, error: SQLAlchemyError) -> SlickwatchError:
+        told = str(error.orig) if isinstance(error, DBAPIError) and error.orig else str(error)
+        first = next(iter(told.strip().splitlines()), type(error).__name__).rstrip(".;:")
+        first = first.replace(str(self.url.password), "***") if self.url.password else first
+        if self.is_sqlite:
+            return _sqlite_failure(self.name, first)
+        return _postgresql_failure(self.name, first, getattr(getattr(error, "orig", None), "sqlstate", None))
+
+
+def parse_url(url: str) -> URL:
+    """An address as SQLAlchemy has it; a plain path is an SQLite file. Raises `UsageError`, no password quoted."""
+    if "://" not in url:
+        return URL.create("sqlite", database=url) if url else _refuse("the ledger", "has no address")
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        _refuse("the ledger", "its URL cannot be read")
+    backend = parsed.drivername.split("+")[0]
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        _refuse(shown(parsed), "not a database that the ledger can be kept in")
+    if parsed.database in (None, "", ":memory:"):
+        _refuse("the ledger", "a database in memory keeps nothing")
+    return parsed.set(drivername="sqlite")
+
+
+def _refuse(subject: str, problem: str) -> Any:
+    raise UsageError(subject, problem, _FORMS) from None
+
+
+def shown(url: URL) -> str:
+    """An address fit for the eye: the file, or the URL without its password and its options."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    plain = url.set(drivername=url.drivername.split("+")[0], query={})
+    return plain.render_as_string(hide_password=True)
+
+
+def _sqlite(url: URL, patience_s: float) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": patience_s}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, below
+        connection.execute("PRAGMA foreign_keys = ON")
+        # What is committed outlives a power cut, at one fsync a transaction.
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        begin = connection.get_execution_options().get("begin", "BEGIN")
+        if begin is not None:
+            connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgresql(url: URL, patience_s: float) -> Engine:
+    wait = {} if "connect_timeout" in url.query else {"connect_timeout": max(2, round(patience_s))}
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=wait)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {round(patience_s * 1000)}")
+            # A machine that vanishes inside a transaction must not hold the writers' lock for hours.
+            cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+            cursor.execute("SET client_encoding = 'UTF8'")
+        connection.commit()
+
+    return engine
+
+
+def prepare_file(database: Database) -> None:
+    """Make the folder of an SQLite ledger and set write-ahead logging, which lets readers go on beside a writer."""
+    file = _file(database)
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(database.name, f"its folder cannot be made: {error.strerror}", "name another") from error
+    with database.told():
+        _set_write_ahead(database)
+
+
+def _set_write_ahead(database: Database) -> None:
+    """Unlike all else, the change of the journal does not wait for other connections by itself."""
+    give_up = time.monotonic() + database.patience_s
+    while True:
+        try:
+            with database.engine.execution_options(begin=None).connect() as connection:
+                if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+_SQLITE_FAILURES = {
+    "locked": ("another process holds it", "wait until it is done, or end that process"),
+    "readonly": ("it cannot be written", "give yourself the right to write the file and its folder"),
+    "unable to open": ("it cannot be opened", "name a file in a folder that you may write"),
+    "not a database": ("not an SQLite database", "name another file"),
+    "malformed": ("the file is damaged", "restore a copy of it, or recover it with sqlite3 .recover"),
+    "full": ("the disk is full", "make room, then run again: nothing was half-written"),
+    "disk i/o error": ("the disk did not take it", "make room or look after the disk: nothing was half-written"),
+}
+
+
+def _sqlite_failure(name: str, told: str) -> SlickwatchError:
+    for fragment, (problem, remedy) in _SQLITE_FAILURES.items():
+        if fragment in told.lower():
+            return StorageError(name, problem, remedy)
+    return StorageError(name, f"the database failed: {told}", "see whether the file is a ledger and whole")
+
+
+# By SQLSTATE, longest first; the classes are two letters long.
+_POSTGRESQL_FAILURES: dict[str, tuple[type[SlickwatchError], str, str]] = {
+    "53100": (StorageError, "the server's disk is full", "make room there: nothing was half-written"),
+    "55P03": (StorageError, "another process has been writing for too long", "see who holds its lock"),
+    "25006": (StorageError, "the database is read-only", "name the primary server"),
+    "42501": (StorageError, "no permission", "grant this user its tables, or the right to create them"),
+    "28": (SourceError, "the server refused the user or the password", "see to the credentials"),
+    "3D": (SourceError, "the server has no such database", "create it"),
+}
+
+
+# What the driver says when it cannot connect, without an SQLSTATE.
+_NO_CONNECTION = {"authentication failed": "28", "no password supplied": "28", "does not exist": "3D"}
+
+
+def _postgresql_failure(name: str, told: str, state: str | None) -> SlickwatchError:
+    if state is None:
+        state = next((state for fragment, state in _NO_CONNECTION.items() if fragment in told), None)
+    for key in (state or "", (state or "")[:2]):
+        if key in _POSTGRESQL_FAILURES:
+            kind, problem, remedy = _POSTGRESQL_FAILURES[key]
+            return kind(name, problem, remedy)
+    if state is None or state[:2] in ("08", "53", "57"):
+        return SourceError(name, f"the server is out of reach: {told}", "see that it runs and is reachable from here")
+    return StorageError(name, f"the database failed: {told}", "see whether its tables are those of a ledger")
+
+
+def exists(database: Database) -> bool:
+    """Whether there is a ledger's file; a server is asked when it is opened."""
+    file = _file(database)
+    return file is None or file.exists()
+
+
+def _file(database: Database) -> Path | None:
+    if not database.is_sqlite:
+        return None
+    path = str(database.url.database)
+    return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)

@@ -1,0 +1,43 @@
+"""A living worker renews its lease."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ingest.errors import SlickwatchError
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
+
+
+@contextmanager
+def kept(ledger: Ledger, claim: Claim) -> Iterator[Callable[[], None]]:
+    """Renew a claim every third of its lease while the block runs.
+
+    Call the value between steps of long work: it raises `LeaseLost` once the scene is another worker's. A database out
+    of reach is asked again; a lease that runs out meanwhile may be lost.
+    """
+    done, lost = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(claim.lease_s / 3):
+            try:
+                ledger.renew(claim)
+            except LeaseLost:
+                lost.set()
+                return
+            except SlickwatchError:
+                continue
+
+    def check() -> None:
+        if lost.is_set():
+            raise LeaseLost(claim)
+
+    thread = threading.Thread(target=beat, name=f"lease on {claim.scene.id}", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        done.set()
+        thread.join()

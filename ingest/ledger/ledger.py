@@ -1,0 +1,299 @@
+"""The scene ledger. Every change is one transaction of the only writer at the time, in SQLite as in PostgreSQL.
+
+The rules of identity, leases and repetition are in docs/ledger.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, selectinload
+
+from ingest.errors import UsageError
+from ingest.ledger import recording, rows
+from ingest.ledger.database import PATIENCE_S, Database, exists
+from ingest.ledger.migrate import migrate
+from ingest.ledger.records import STATES, Claim, RetryPolicy, SceneRecord, Task
+from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
+from ingest.scene import Scene, scene_from_name
+
+Clock = Callable[[], datetime]
+
+
+class Ledger:
+    """Scenes, their states and who works on them. Usable from several threads; processes each open their own.
+
+    Every method raises `StorageError` where the database cannot be read or written, `SourceError` where its server is
+    out of reach; both in one line that shows no password.
+    """
+
+    def __init__(self, database: Database, policy: RetryPolicy, clock: Clock | None) -> None:
+        self._database, self._policy, self._clock = database, policy, clock
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        policy: RetryPolicy | None = None,
+        create: bool = True,
+        patience_s: float = PATIENCE_S,
+        clock: Clock | None = None,
+    ) -> Ledger:
+        """Open a ledger by a file's path, ``sqlite:///FILE`` or ``postgresql://...``; make or upgrade its tables.
+
+        `patience_s` is how long to wait for another writer. `clock` tells the time (aware) in place of the database's
+        own. Raises `UsageError` for another URL, a missing driver, or a missing file where `create` is false.
+        """
+        database = Database(url, patience_s)
+        if not create and not exists(database):
+            raise UsageError(database.name, "no such ledger", "name one with --ledger, or let a watch begin one")
+        try:
+            migrate(database)
+        except BaseException:
+            database.engine.dispose()
+            raise
+        return cls(database, policy or RetryPolicy(), clock)
+
+    @property
+    def name(self) -> str:
+        """Its file, or its URL without password and options."""
+        return self._database.name
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.engine.dispose()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # What sources find
+
+    def record_found(
+        self, source: str, watch: str, scenes: Sequence[Scene], watermark: datetime | None = None
+    ) -> list[SceneRecord]:
+        """Record what `source` has found for `watch`, and up to which publication time it was asked, all or nothing.
+
+        The scenes may overlap with former ones in any way. Returns those not known before, in their order; one that is
+        superseded or a duplicate from the start says so. Raises `UnreadableInput` for an id that is no product name.
+        """
+        with self._writing() as (session, now):
+            new = recording.record(session, [replace(scene, source=source) for scene in scenes], now)
+            if watermark is not None:
+                recording.move_watermark(session, source, watch, watermark, now)
+            session.flush()
+            return [rows.record(session.get_one(SceneRow, id)) for id in new]
+
+    def watermark(self, source: str, watch: str) -> datetime | None:
+        """Up to which publication time `source` has been asked for `watch`; None for never."""
+        with self._database.reading() as session:
+            row = session.get(WatermarkRow, (source, watch))
+            return None if row is None else row.published
+
+    # What workers do
+
+    def claim(
+        self, task: Task, owner: str, lease_s: float, limit: int = 1, sources: Collection[str] | None = None
+    ) -> list[Claim]:
+        """Take up to `limit` scenes that wait for `task`, for `lease_s` seconds; those tried least, then the youngest.
+
+        `sources` are those that the worker can fetch from, by default any. Where several have a scene, each attempt
+        takes the next one.
+        """
+        with self._writing() as (session, now):
+            self._park_the_hopeless(session, now)
+            taken = session.scalars(rows.waiting(task, now, sources).limit(limit)).all()
+            return [rows.lease(row, task, owner, lease_s, now, sources) for row in taken]
+
+    def renew(self, claim: Claim) -> Claim:
+        """Lengthen the lease by its length from now on. Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            row.lease_until = now + timedelta(seconds=claim.lease_s)
+            return replace(claim, until=row.lease_until)
+
+    def give_up(self, claim: Claim) -> None:
+        """Put a scene back as if it had not been claimed, as on a shutdown. Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            row.changed_at = now
+            recording.release_lease(row)
+
+    def fetched(self, claim: Claim, path: str, size: int, checksum: str | None) -> bool:
+        """Record a verified file. False where the source has meanwhile published another archive under the same name:
+        the file is not taken, and the scene waits to be fetched anew. Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            offered = next((offer.checksum for offer in row.offers if offer.source == claim.scene.source), None)
+            if not recording.same_archive(checksum, offered):
+                self._fail(row, f"{claim.scene.source} has published another archive meanwhile", now)
+                rows.settled(session, row, now)
+                return False
+            recording.advance(row, "fetched", now)
+            row.path, row.size, row.checksum = path, size, checksum
+            row.fetched_from, row.fetched_at = claim.scene.source, now
+            return True
+
+    def processed(self, claim: Claim, result_folder: str, model_id: str, code_version: str | None) -> None:
+        """Record a result, also of a scene that was superseded meanwhile. Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            recording.advance(row, "processed", now)
+            row.result_folder, row.model_id, row.code_version = result_folder, model_id, code_version
+            row.processed_at = now
+
+    def failed(self, claim: Claim, reason: str, retry_at: datetime | None = None, final: bool = False) -> SceneRecord:
+        """Record a failure: tried again at `retry_at` or after a growing while, until the policy's attempts are used up
+        or it is `final`; then the scene is parked with its reason. Another packing of it is taken in its place.
+        `reason` is shown to people: no secrets. Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            self._fail(row, reason, retry_at or now + self._policy.wait(row.attempts + 1), final)
+            return rows.settled(session, row, now)
+
+    def quarantined(self, claim: Claim, reason: str, path: str | None = None) -> SceneRecord:
+        """Record that what was fetched is broken, and where it lies. Another packing of it is taken in its place.
+        Raises `LeaseLost`."""
+        with self._writing() as (session, now):
+            row = rows.own(session, claim)
+            rows.park(row, reason, "quarantined")
+            row.failed_task, row.path = "fetch", path  # the file is to blame, whoever found it out
+            return rows.settled(session, row, now)
+
+    def _fail(self, row: SceneRow, reason: str, retry_at: datetime, final: bool = False) -> None:
+        row.attempts += 1
+        if final or row.attempts >= self._policy.attempts:
+            rows.park(row, reason)
+        else:
+            row.due_at, row.reason = retry_at, rows.one_line(reason)
+
+    def _park_the_hopeless(self, session: Session, now: datetime) -> None:
+        """Scenes whose workers die time and again (out of memory, say) are not claimed for ever."""
+        dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._policy.deaths)
+        for row in session.scalars(select(SceneRow).where(*dead)).all():
+            rows.park(row, f"{row.deaths + 1} workers ended without a word at it, the last was {row.lease_owner}")
+            rows.settled(session, row, now)
+
+    # What operators do
+
+    def retry(self, scene_id: str) -> SceneRecord:
+        """Have a failed, quarantined, waiting or forgotten scene tried again at once, with all attempts ahead.
+
+        Raises `UsageError` where it is claimed, processed, superseded or a duplicate, or unknown.
+        """
+        with self._writing() as (session, now):
+            row = self._known(session, scene_id)
+            self._refuse_claimed(row, now)
+            if row.standing != "current":
+                self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
+            if row.progress == "processed":
+                self._refuse(row, "has been processed", "forget it entirely to have it found anew")
+            progress = "fetched" if row.progress == "fetched" or rows.waits_to_be_processed_again(row) else "found"
+            recording.begin_anew(row, now)
+            row.progress = progress
+            return rows.settled(session, row, now)
+
+    def forget(self, scene_id: str, entirely: bool = False) -> None:
+        """Let a scene be: it is not found again, not worked on, and an older processing of it is current again.
+
+        With `entirely` its row and those of its other packings are deleted: a source that still lists it finds it anew.
+        Raises `UsageError` where it is claimed, or a duplicate (forget the one that is taken), or unknown.
+        """
+        with self._writing() as (session, now):
+            row = self._known(session, scene_id)
+            if row.standing == "duplicate":
+                self._refuse(row, f"a duplicate of {row.yields_to}", "forget that one")
+            others = select(SceneRow).where(SceneRow.yields_to == row.id, SceneRow.standing == "duplicate")
+            packings = [row, *session.scalars(others)]
+            for each in packings:
+                self._refuse_claimed(each, now)
+            if entirely:
+                for each in packings:
+                    session.delete(each)
+            else:
+                recording.begin_anew(row, now)
+                row.progress = "forgotten"
+            session.flush()
+            recording.settle_standings(session, {row.datatake}, now)
+
+    def evict(self, scene_id: str) -> bool:
+        """Give up a scene's file; True: nobody uses it, nobody will be given it, delete it now. False: it is in use."""
+        with self._writing() as (session, now):
+            row = self._known(session, scene_id)
+            if rows.used(row, now):
+                return False
+            if row.progress == "fetched":
+                row.progress = "found"
+            row.path, row.changed_at = None, now
+            return True
+
+    def in_use(self, scene_id: str) -> bool:
+        """Whether a scene's file is being worked on, or waits to be processed. An unknown scene is not in use."""
+        with self._database.reading() as session:
+            row = session.get(SceneRow, scene_from_name(scene_id).id)
+            return row is not None and rows.used(row, self._now(session))
+
+    def get(self, scene_id: str) -> SceneRecord:
+        """One scene. Raises `UsageError` where the ledger has none of this name."""
+        with self._database.reading() as session:
+            return rows.record(self._known(session, scene_id))
+
+    def list(
+        self, states: Collection[str] | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[SceneRecord]:
+        """The scenes in any of `states` that have changed since a time, the last changed first.
+
+        Raises `UsageError` for a state that there is not.
+        """
+        unknown = sorted(set(states or ()) - set(STATES))
+        if unknown:
+            raise UsageError("state", f"there is no {', '.join(unknown)}", f"choose of {', '.join(STATES)}")
+        wanted = select(SceneRow).options(selectinload(SceneRow.offers))
+        wanted = wanted.order_by(SceneRow.changed_at.desc(), SceneRow.id).limit(limit)
+        if states:
+            wanted = wanted.where(STATE.in_(states))
+        if since is not None:
+            wanted = wanted.where(SceneRow.changed_at >= since)
+        with self._database.reading() as session:
+            return [rows.record(row) for row in session.scalars(wanted)]
+
+    def counts(self) -> dict[str, int]:
+        """How many scenes are in each state, in the order of `STATES`."""
+        with self._database.reading() as session:
+            found = dict(session.execute(select(STATE, func.count()).group_by(STATE)).tuples().all())
+        return {state: found.get(state, 0) for state in STATES}
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Session, datetime]]:
+        with self._database.writing() as session:
+            yield session, self._now(session)
+
+    def _now(self, session: Session) -> datetime:
+        """The time by one clock for all machines: the server's."""
+        if self._clock is not None:
+            return self._clock()
+        if self._database.is_sqlite:
+            return datetime.now(UTC)
+        now: datetime = session.scalars(select(func.clock_timestamp())).one()
+        return now.astimezone(UTC)
+
+    def _known(self, session: Session, scene_id: str) -> SceneRow:
+        row = session.get(SceneRow, scene_from_name(scene_id).id)
+        if row is None:
+            raise UsageError(scene_id, f"not in the ledger {self.name}", "list its scenes, or name another")
+        return row
+
+    def _refuse_claimed(self, row: SceneRow, now: datetime) -> None:
+        if row.lease_until is not None and row.lease_until > now:
+            self._refuse(row, f"{row.lease_owner} is at work on it (to {row.lease_task})", "wait, or end that worker")
+
+    def _refuse(self, row: SceneRow, problem: str, remedy: str) -> None:
+        raise UsageError(row.id, problem, remedy)

@@ -1,0 +1,96 @@
+"""What the ledger hands out: claims on scenes, and records of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from ingest.errors import StorageError
+from ingest.scene import Scene
+
+Task = Literal["fetch", "process"]
+# What a task begins with and what it leaves behind.
+TASKS: dict[str, tuple[str, str]] = {"fetch": ("found", "fetched"), "process": ("fetched", "processed")}
+STATES = ("found", "fetched", "processed", "failed", "quarantined", "superseded", "duplicate", "forgotten")
+
+
+class LeaseLost(StorageError):
+    """The claim is no longer the worker's own: its lease ran out and another has the scene, or it was taken away."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(claim.scene.id, f"{claim.owner} has lost its lease on it", "leave it to its present owner")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one scene until `until` (UTC), or longer where it is renewed.
+
+    `token` grows with every claim on the scene; a result is taken from the newest claim alone.
+    """
+
+    scene: Scene  # as the source says that this attempt is to use
+    task: Task
+    owner: str
+    token: int
+    attempt: int  # 1 is the first
+    until: datetime
+    lease_s: float
+    path: str | None = None  # the fetched file; None where it is yet to be fetched
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a task may fail, and how long it waits in between: `first_s`, then twice as long each time.
+
+    A worker that ends without a word counts apart (`deaths`): machines are restarted more often than scenes kill them.
+    """
+
+    attempts: int = 6
+    deaths: int = 20
+    first_s: float = 60.0
+    longest_s: float = 6 * 3600.0
+
+    def wait(self, attempt: int) -> timedelta:
+        """The time to wait after attempt number `attempt` (1 is the first) has failed."""
+        doublings = min(attempt - 1, 60)
+        return timedelta(seconds=min(self.longest_s, self.first_s * 2.0**doublings))
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """One scene as the ledger has it; times are UTC."""
+
+    id: str
+    state: str  # one of STATES
+    by: str | None  # the scene that supersedes it, or that is taken in its place
+    reason: str | None  # of the last failure
+    sources: tuple[str, ...]
+    acquired_start: datetime
+    published: datetime | None
+    recorded_at: datetime
+    changed_at: datetime
+    attempts: int  # failures of the task at hand
+    due_at: datetime | None  # not tried again before
+    claimed_for: str | None
+    claimed_by: str | None
+    claimed_until: datetime | None
+    path: str | None
+    size: int | None
+    checksum: str | None
+    fetched_at: datetime | None
+    processed_at: datetime | None
+    result_folder: str | None
+    model_id: str | None
+    code_version: str | None
+    republished_at: datetime | None  # when another archive was last noted under the same name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as JSON knows it: times in ISO 8601 with a Z, sources as a list."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,101 @@
+"""What a claim, a failure or a look at the ledger does to one row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session
+
+from ingest.ledger.recording import release_lease, scene_of, settle_standings
+from ingest.ledger.records import TASKS, Claim, LeaseLost, SceneRecord, Task
+from ingest.ledger.tables import OfferRow, SceneRow
+
+
+def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Select[tuple[SceneRow]]:
+    """The scenes that wait for a task, in the order in which they are taken."""
+    wanted = select(SceneRow).where(
+        SceneRow.progress == TASKS[task][0],
+        SceneRow.standing == "current",
+        or_(SceneRow.lease_until.is_(None), SceneRow.lease_until <= now),
+        or_(SceneRow.due_at.is_(None), SceneRow.due_at <= now),
+    )
+    if sources is not None and task == "fetch":
+        wanted = wanted.where(SceneRow.offers.any(OfferRow.source.in_(sources)))
+    return wanted.order_by(SceneRow.attempts, SceneRow.acquired_start.desc(), SceneRow.id)
+
+
+def lease(
+    row: SceneRow, task: Task, owner: str, lease_s: float, now: datetime, sources: Collection[str] | None
+) -> Claim:
+    """Give a scene to a worker. Each attempt to fetch takes the next source that has it."""
+    row.token += 1
+    if row.lease_owner is not None:
+        row.deaths += 1
+    until = now + timedelta(seconds=lease_s)
+    row.lease_task, row.lease_owner, row.lease_until, row.changed_at = task, owner, until, now
+    if task == "fetch":
+        offers = [offer for offer in row.offers if sources is None or offer.source in sources]
+        offer = offers[(row.attempts + row.deaths) % len(offers)]
+    else:
+        offer = next(offer for offer in row.offers if offer.source == row.fetched_from)
+    scene = scene_of(row, offer)
+    path = row.path if task == "process" else None
+    return Claim(scene, task, owner, row.token, row.attempts + 1, until, lease_s, path)
+
+
+def own(session: Session, claim: Claim) -> SceneRow:
+    """The row of a claim. Raises `LeaseLost` where the claim is not its newest, or was settled."""
+    row = session.get(SceneRow, claim.scene.id)
+    if row is None or (row.token, row.lease_owner, row.lease_task) != (claim.token, claim.owner, claim.task):
+        raise LeaseLost(claim)
+    return row
+
+
+def park(row: SceneRow, reason: str, progress: str = "failed") -> None:
+    """No further attempts at the task until somebody asks for them."""
+    row.progress, row.failed_task, row.reason, row.due_at = progress, row.lease_task, one_line(reason), None
+
+
+def settled(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
+    """End the work on a row, which may give the turn to another packing of the scene."""
+    release_lease(row)
+    row.changed_at = now
+    session.flush()
+    settle_standings(session, {row.datatake}, now)
+    return record(row)
+
+
+def one_line(reason: str) -> str:
+    """A reason fit for a table."""
+    return " ".join(reason.split())[:1000]
+
+
+def waits_to_be_processed_again(row: SceneRow) -> bool:
+    """Whether it failed after it was fetched, and the file is still there."""
+    return row.progress == "failed" and row.failed_task == "process" and row.path is not None
+
+
+def used(row: SceneRow, now: datetime) -> bool:
+    """Whether a file is being worked on or waits to be processed."""
+    claimed = row.lease_until is not None and row.lease_until > now
+    return claimed or (row.progress == "fetched" and row.standing == "current")
+
+
+def record(row: SceneRow) -> SceneRecord:
+    """What the ledger tells of a row."""
+    state = row.progress if row.progress == "forgotten" or row.standing == "current" else row.standing
+    same = (
+        "id", "reason", "acquired_start", "published", "recorded_at", "changed_at", "attempts", "due_at", "path",
+        "size", "checksum", "fetched_at", "processed_at", "result_folder", "model_id", "code_version", "republished_at",
+    )  # fmt: skip
+    return SceneRecord(
+        state=state,
+        by=row.yields_to,
+        sources=tuple(offer.source for offer in row.offers),
+        claimed_for=row.lease_task,
+        claimed_by=row.lease_owner,
+        claimed_until=row.lease_until,
+        **{name: getattr(row, name) for name in same},
+    )

@@ -1,0 +1,197 @@
+"""The OData catalogue of Copernicus Data Space: a query as its filter text, and its answers as scenes.
+
+Facts of the interface: https://documentation.dataspace.copernicus.eu/APIs/OData.html and its release notes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import shapely
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, field_validator
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from ingest.errors import SourceError, UnreadableInput, UsageError
+from ingest.scene import Scene, scene_from_name
+from ingest.sources.source import Query
+
+LARGEST_PAGE = 1000  # $top
+LARGEST_SKIP = 10_000  # $skip; there is no nextLink beyond it
+# A GET request's line may hold about 8 kB; an area beyond this many characters is asked for by its hull or its box.
+_LONGEST_AREA = 3000
+_SWATHS = {"IW": ("IW",), "EW": ("EW",), "SM": ("S1", "S2", "S3", "S4", "S5", "S6"), "WV": ("WV",)}
+_PRODUCT_TYPES = {
+    "GRD": ("GRDH_1S", "GRDM_1S", "GRDF_1S", "GRDH_1S-COG", "GRDM_1S-COG", "GRDF_1S-COG"),
+    "SLC": ("SLC__1S",),
+    "RAW": ("RAW__0S",),
+    "OCN": ("OCN__2S",),
+}
+_FULL_RESOLUTION_IS_FOR = "SM"
+_CHANNELS = {
+    "VV": ("VV", "VV&VH", "VH&VV"), "VH": ("VH", "VV&VH", "VH&VV"),
+    "HH": ("HH", "HH&HV", "HV&HH"), "HV": ("HV", "HH&HV", "HV&HH"),
+}  # fmt: skip
+_CHECKSUMS = ("BLAKE3", "MD5")  # the preferred first
+
+_log = logging.getLogger(__name__)
+
+
+class Checksum(BaseModel):
+    algorithm: str | None = Field(default=None, alias="Algorithm")
+    value: str | None = Field(default=None, alias="Value")
+
+
+class Product(BaseModel):
+    """One product of the catalogue, as far as a scene needs it."""
+
+    id: str = Field(alias="Id", min_length=1)
+    name: str = Field(alias="Name")
+    published: AwareDatetime = Field(alias="PublicationDate")
+    online: bool = Field(alias="Online")
+    length: int | None = Field(default=None, alias="ContentLength")
+    checksums: list[Checksum] = Field(default=[], alias="Checksum")
+    s3_path: str | None = Field(default=None, alias="S3Path")
+    footprint: dict[str, Any] | None = Field(default=None, alias="GeoFootprint")
+
+    @field_validator("checksums", mode="before")
+    @classmethod
+    def _null_is_none(cls, value: object) -> object:
+        return [] if value is None else value
+
+
+class Page(BaseModel):
+    """One answer of the catalogue."""
+
+    products: list[Product] = Field(alias="value")
+    next_link: str | None = Field(default=None, alias="@odata.nextLink")
+
+
+def read_page(text: bytes, subject: str) -> Page:
+    """Read and check an answer; raises `SourceError` saying which field is not as agreed."""
+    try:
+        return Page.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise SourceError(subject, f"the answer is not as agreed: {where}: {first['msg']}", "try again later") from None
+
+
+def filter_text(query: Query, published_since: datetime | None, *, inclusive: bool = False) -> str:
+    """The `$filter` of a query: only what is online, published after a time (or at it, where `inclusive`).
+
+    A product type begins with its mode (``IW_GRDH_1S``), hence the mode needs no condition of its own. Alternatives
+    stand side by side, each with its own `any`: the catalogue finds nothing for an `or` inside of one.
+    Raises `UsageError` for a mode, a product type or a polarisation that Sentinel-1 does not have.
+    """
+    conditions = ["Collection/Name eq 'SENTINEL-1'", "Online eq true", _of_type(query)]
+    if query.polarisation is not None:
+        channels = _known(_CHANNELS, query.polarisation, "polarisation")
+        conditions.append(_any_of([_attribute("polarisationChannels", channel) for channel in channels]))
+    if query.relative_orbit is not None:
+        conditions.append(_attribute("relativeOrbitNumber", query.relative_orbit))
+    if query.orbit_direction is not None:
+        conditions.append(_attribute("orbitDirection", query.orbit_direction.upper()))
+    if query.timeliness is not None:
+        conditions.append(_attribute("timeliness", query.timeliness))
+    if query.area is not None:
+        conditions.append(_any_of([_intersects(part) for part in _askable_parts(query.area)]))
+    if published_since is not None:
+        conditions.append(f"PublicationDate {'ge' if inclusive else 'gt'} {_time(published_since)}")
+    return " and ".join(conditions)
+
+
+def _of_type(query: Query) -> str:
+    kinds = _known(_PRODUCT_TYPES, query.product_type, "product type")
+    if query.mode is None:
+        return f"contains(Name,'_{query.product_type}')"
+    swaths = _known(_SWATHS, query.mode, "mode")
+    if query.mode != _FULL_RESOLUTION_IS_FOR:
+        kinds = tuple(kind for kind in kinds if not kind.startswith("GRDF"))
+    return _any_of([_attribute("productType", f"{swath}_{kind}") for swath in swaths for kind in kinds])
+
+
+def _known(choices: Mapping[str, tuple[str, ...]], name: str, what: str) -> tuple[str, ...]:
+    if name not in choices:
+        raise UsageError(name, f"is no {what} of Sentinel-1", f"choose of {', '.join(choices)}")
+    return choices[name]
+
+
+def _attribute(name: str, value: str | int) -> str:
+    kind = "OData.CSC.IntegerAttribute" if isinstance(value, int) else "OData.CSC.StringAttribute"
+    literal = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+    return f"Attributes/{kind}/any(att:att/Name eq '{name}' and att/{kind}/Value eq {literal})"
+
+
+def _any_of(conditions: list[str]) -> str:
+    return conditions[0] if len(conditions) == 1 else "(" + " or ".join(conditions) + ")"
+
+
+def _intersects(part: BaseGeometry) -> str:
+    return f"OData.CSC.Intersects(area=geography'SRID=4326;{shapely.to_wkt(part, rounding_precision=6)}')"
+
+
+def _askable_parts(area: BaseGeometry) -> list[BaseGeometry]:
+    """The area's parts, wider and simpler where they are too long for an address; `is_wanted` narrows the answers."""
+    if area.is_empty:
+        raise UsageError("the area", "is empty", "give one with at least a point in it")
+    parts: list[BaseGeometry] = list(getattr(area, "geoms", [area]))
+    hulls = [part.convex_hull for part in parts]
+    boxes: list[BaseGeometry] = [shapely.box(*part.bounds) for part in parts]
+    for asked in (parts, hulls, boxes):
+        if sum(len(_intersects(part)) for part in asked) <= _LONGEST_AREA:
+            return asked
+    return [shapely.box(*area.bounds)]
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def scene_of(product: Product, source: str) -> Scene | None:
+    """The scene of a product; None, with a warning in the log, where its name is not that of an acquisition."""
+    try:
+        named = scene_from_name(product.name)
+    except UnreadableInput as error:
+        _log.warning("Passed over a product of the catalogue: %s", error)
+        return None
+    return replace(
+        named,
+        footprint=_footprint(product),
+        source=source,
+        # The catalogue writes 0 where it does not know the size.
+        size=product.length or None,
+        checksum=_checksum(product.checksums),
+        published=product.published,
+        key=product.id,
+    )
+
+
+def _footprint(product: Product) -> BaseGeometry | None:
+    if product.footprint is None:
+        return None
+    try:
+        footprint = shape(product.footprint)
+        return footprint if footprint.is_valid else shapely.make_valid(footprint)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, shapely.GEOSException):
+        # A scene is worth more than its outline: it is kept, and read from the product itself later.
+        _log.warning("%s: its footprint in the catalogue is no GeoJSON geometry", product.name)
+        return None
+
+
+def is_wanted(scene: Scene, query: Query) -> bool:
+    """Whether a scene fits the area and the polarisation, for which the catalogue may have been asked too widely."""
+    if query.polarisation is not None and query.polarisation not in scene.polarisations:
+        return False
+    if query.area is None or scene.footprint is None:
+        return True
+    return bool(scene.footprint.intersects(query.area))
+
+
+def _checksum(given: list[Checksum]) -> str | None:
+    known = {each.algorithm.upper(): each.value for each in given if each.algorithm and each.value}
+    return next((f"{name.lower()}:{known[name].lower()}" for name in _CHECKSUMS if name in known), None)

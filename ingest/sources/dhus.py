@@ -1,0 +1,251 @@
+"""Nodes of ESA's Data Hub Software (DHuS) as a source, through sentinelsat (GPLv3+, the extra `dhus`).
+
+National mirrors and archives run such nodes; ESA's own hub has been closed, hence there is no default address.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from ingest.areas import read_areas
+from ingest.credentials import Credentials
+from ingest.errors import SourceError, UnreadableInput, UsageError
+from ingest.scene import Scene, scene_from_name
+from ingest.sources.http import base_address, content_range, retry_after
+from ingest.sources.source import ByteStream, Query, TransientError
+
+PAGE = 100  # products, the most that a node gives at once
+BLOCK = 1 << 16  # bytes
+# A node fetches from its archive on tape within hours up to a day: this scene waits, and blocks no other.
+ARCHIVE_WAIT = 6 * 3600.0  # seconds
+_MAY_PASS = {408, 425, 429}
+_WITHDRAWN = "is no longer on the node"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_log = logging.getLogger(__name__)
+
+
+class DhusNode:
+    """The `SceneSource` of one DHuS node; a scene's `key` is the product's UUID.
+
+    Raises `UsageError` without sentinelsat and for an address that would send the password unencrypted, `SourceError`
+    for one that is none. Products in the node's long-term archive are found as all others; `open` asks for their
+    retrieval, and raises `TransientError` until they are there.
+    """
+
+    def __init__(self, api_url: str, credentials: Credentials, *, name: str = "dhus", timeout: float = 60.0) -> None:
+        address = base_address(api_url)
+        if address.scheme != "https" and address.host not in _LOOPBACK:
+            raise UsageError(api_url, "would send the password unencrypted", "give the node's https:// address")
+        self.name, self._url = name, str(address)
+        self._sentinelsat = _sentinelsat()
+        word = credentials.secret.get_secret_value()
+        self._api = self._sentinelsat.SentinelAPI(credentials.user, word, self._url, show_progressbars=False)
+        # sentinelsat's own `timeout` has no effect: requests knows no time-out of a session.
+        self._api.session.request = functools.partial(self._api.session.request, timeout=timeout)
+
+    def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
+        """Yield the scenes of a query by ingestion time, oldest first; raises `SourceError`, `TransientError`.
+
+        Size and MD5 are asked for each scene by itself, when its turn comes.
+        """
+        keywords = self._keywords(query, published_after)
+        seen: set[str] = set()
+        for offset in range(0, 1 << 30, PAGE):
+            with self._failures(self._url):
+                page = self._api.query(**keywords, order_by="ingestiondate", limit=PAGE, offset=offset)
+            for uuid in [each for each in page if each not in seen]:
+                seen.add(uuid)
+                scene = _found(uuid, page[uuid], self.name)
+                if scene is not None and _is_wanted(scene, page[uuid], query, published_after):
+                    yield from self._with_facts(scene)
+            if len(page) < PAGE:
+                return
+
+    @contextmanager
+    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
+        """Open the scene's zip at a byte, or at 0 where the node cannot; raises `SourceError`, `TransientError`."""
+        response = self._answer(scene, offset)
+        if response is None:  # nothing is left, or another archive is there than the one that was begun
+            if offset == scene.size:
+                yield _ResponseStream(None, offset, offset, scene.id)
+                return
+            response = self._answer(scene, 0)
+        if response is None:
+            raise SourceError(scene.id, "the node has no first byte of it", "check the product on the node")
+        try:
+            yield _stream(response, offset, scene.id)
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.session.close()
+
+    def _keywords(self, query: Query, published_after: datetime | None) -> dict[str, Any]:
+        keywords: dict[str, Any] = {
+            "platformname": "Sentinel-1",
+            "producttype": query.product_type,
+            "sensoroperationalmode": query.mode,
+            "relativeorbitnumber": query.relative_orbit,
+            # Its fractions of a second are cut, so that it asks for a little too much.
+            "ingestiondate": (published_after, None) if published_after else None,
+        }
+        keywords = {name: value for name, value in keywords.items() if value is not None}
+        return keywords | ({} if query.area is None else {"area": self._askable(query.area, keywords)})
+
+    def _askable(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
+        """The area as WKT, coarser and larger where the node would refuse the length; `find` narrows the answers."""
+        text = ""
+        for coarser in (area, shapely.convex_hull(area), shapely.box(*area.bounds)):
+            text = shapely.to_wkt(coarser, rounding_precision=4)
+            if self._api.check_query_length(self._api.format_query(area=text, **keywords)) <= 1:
+                break
+        return text
+
+    def _with_facts(self, scene: Scene) -> Iterator[Scene]:
+        try:
+            with self._failures(scene.id):
+                facts = self._api.get_product_odata(scene.key)
+        except SourceError as error:
+            if error.problem != _WITHDRAWN:
+                raise
+            _log.warning("%s: passed over, %s", scene.id, error.problem)
+            return
+        md5 = facts.get("md5")
+        if not facts.get("Online", True):
+            _log.info("%s: is not there yet, but in the node's long-term archive", scene.id)
+        yield replace(scene, size=facts.get("size"), checksum=f"md5:{md5.lower()}" if md5 else None)
+
+    def _answer(self, scene: Scene, offset: int) -> requests.Response | None:
+        """The answer with the bytes from `offset` on, None where there are none."""
+        if scene.key is None:
+            raise SourceError(scene.id, "has no product id", "find it on the node first")
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        with self._failures(scene.id):
+            try:
+                response: requests.Response = self._api.get_stream(scene.key, headers=headers)
+            except self._sentinelsat.SentinelAPIError as error:
+                if getattr(getattr(error, "response", None), "status_code", None) == 416 and offset:
+                    return None
+                raise
+        return response
+
+    @contextmanager
+    def _failures(self, subject: str) -> Iterator[None]:
+        """Failures of the node, sorted. Only their kind is told: a node's own words may be a page, or name the user."""
+        known = self._sentinelsat
+        try:
+            yield
+        except known.UnauthorizedError:
+            remedy = "check SLICKWATCH_DHUS_USERNAME and SLICKWATCH_DHUS_PASSWORD"
+            raise SourceError(subject, "the node refused the user name and the password", remedy) from None
+        except known.InvalidKeyError:
+            raise SourceError(subject, _WITHDRAWN, "find it anew") from None
+        except known.exceptions.LTATriggered:
+            problem = "is not there yet: its retrieval from the node's long-term archive has been asked for"
+            raise TransientError(f"{subject}: {problem}", ARCHIVE_WAIT) from None
+        except known.exceptions.LTAError:
+            problem = "is not there yet: the node takes no more requests to its long-term archive for now"
+            raise TransientError(f"{subject}: {problem}", ARCHIVE_WAIT) from None
+        except known.SentinelAPIError as error:
+            raise _sorted(error, subject) from None
+        except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL):
+            raise SourceError(subject, "is no usable address", "give one as https://host/path") from None
+        except requests.RequestException as error:
+            raise TransientError(f"{subject}: the connection failed ({type(error).__name__})") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise SourceError(subject, "the node's answer is not as agreed", "check that it is a DHuS node") from None
+
+
+def _sentinelsat() -> Any:
+    try:
+        return importlib.import_module("sentinelsat")
+    except ModuleNotFoundError as error:
+        raise UsageError("dhus", "sentinelsat is not installed", "run: pip install 'slickwatch[dhus]'") from error
+
+
+def _sorted(error: Any, subject: str) -> TransientError | SourceError:
+    response: requests.Response | None = getattr(error, "response", None)
+    if response is None or response.status_code < 400:
+        return TransientError(f"{subject}: the node answered with something else than data")
+    status = response.status_code
+    if status in _MAY_PASS or status >= 500:
+        return TransientError(f"{subject}: HTTP {status}", retry_after(response.headers.get("Retry-After")))
+    return SourceError(subject, f"HTTP {status}", "check the node's address and the account's rights")
+
+
+def _found(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
+    try:
+        scene = scene_from_name(str(properties.get("identifier") or properties.get("title")))
+        return replace(
+            scene,
+            relative_orbit=properties.get("relativeorbitnumber", scene.relative_orbit),
+            footprint=_footprint(properties.get("footprint")),
+            source=source,
+            published=properties["ingestiondate"].replace(tzinfo=UTC),
+            key=uuid,
+        )
+    except (UnreadableInput, KeyError, AttributeError) as error:
+        told = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
+        _log.warning("Passed over the product %s of a DHuS node: %s", uuid, told)
+        return None
+
+
+def _footprint(wkt: str | None) -> BaseGeometry | None:
+    try:
+        return read_areas(wkt)[0].geometry if wkt else None
+    except UsageError:
+        # A scene is worth more than its outline: that is read from the product later.
+        return None
+
+
+def _is_wanted(scene: Scene, properties: dict[str, Any], query: Query, published_after: datetime | None) -> bool:
+    """Compare what the node was not asked for, or too widely; what a product does not tell does not exclude it."""
+    direction = str(properties.get("orbitdirection", query.orbit_direction)).lower()
+    timeliness = properties.get("timeliness")
+    return (
+        (published_after is None or scene.published is None or scene.published > published_after)
+        and (query.mode in (None, scene.mode) and query.product_type == scene.product_type)
+        and (query.polarisation is None or query.polarisation in scene.polarisations)
+        and (query.orbit_direction is None or direction == query.orbit_direction.lower())
+        and (query.timeliness is None or timeliness in (None, query.timeliness))
+        and (query.area is None or scene.footprint is None or bool(scene.footprint.intersects(query.area)))
+    )
+
+
+def _stream(response: requests.Response, offset: int, subject: str) -> ByteStream:
+    if response.headers.get("Content-Type", "").startswith(("text/html", "application/json")):
+        raise TransientError(f"{subject}: the node answered with a page in place of an archive")
+    if response.status_code != 206:
+        length = response.headers.get("Content-Length", "")
+        return _ResponseStream(response, 0, int(length) if length.isdigit() else None, subject)
+    first, total = content_range(response.headers.get("Content-Range"))
+    if first != offset:
+        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
+    return _ResponseStream(response, offset, total, subject)
+
+
+class _ResponseStream:
+    def __init__(self, response: requests.Response | None, offset: int, total: int | None, subject: str) -> None:
+        self.offset, self.total = offset, total
+        self._response, self._subject = response, subject
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._response is None:
+            return
+        try:
+            yield from self._response.iter_content(BLOCK)
+        except requests.RequestException as error:
+            raise TransientError(f"{self._subject}: the connection failed ({type(error).__name__})") from None

@@ -1,0 +1,137 @@
+"""What the sources that speak HTTP share: a client, and failures sorted into those that pass and those that stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from ingest.errors import SourceError
+from ingest.sources.source import TransientError
+
+REDIRECTS = 5
+_TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds
+# RFC 9110: 408 and 425 ask for another try; RFC 6585: 429 too many requests.
+_MAY_PASS = {408, 425, 429}
+_REMEDIES = {
+    400: "this is a mistake of the request; report it with the command that made it",
+    401: "check the user name and the password",
+    403: "check that the account may use the service",
+    404: "check the address; a product may have been withdrawn",
+    410: "the product has been withdrawn",
+    422: "this is a mistake of the request; report it with the command that made it",
+}
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
+
+
+def http_client(timeout: float | None = None) -> httpx.Client:
+    """A client that keeps connections, follows no redirect by itself and asks for bytes as they are, uncompressed."""
+    return httpx.Client(
+        timeout=_TIMEOUT if timeout is None else httpx.Timeout(timeout),
+        headers={"User-Agent": "slickwatch", "Accept-Encoding": "identity"},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
+    )
+
+
+def base_address(address: str, *parts: str) -> httpx.URL:
+    """An address, with further parts of its path; raises `SourceError` where it is none of HTTP."""
+    with network_failures(address):
+        url = httpx.URL("/".join([address.rstrip("/"), *parts]))
+        if url.scheme not in ("http", "https") or not url.host:
+            raise httpx.UnsupportedProtocol("neither http nor https")
+        return url
+
+
+@contextmanager
+def network_failures(subject: str) -> Iterator[None]:
+    """Turn time-outs and cut connections into `TransientError`, an impossible address into `SourceError`.
+
+    `subject` names the service or the scene. Only the kind of the failure is told: an exception of the client holds
+    the request, and the request holds a token.
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise TransientError(f"{subject}: no answer in time ({_kind(error)})") from None
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise SourceError(subject, f"is no usable address ({_kind(error)})", "give one as https://host/path") from None
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise TransientError(f"{subject}: the connection failed ({_kind(error)})") from None
+
+
+def _kind(error: Exception) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+
+
+def require_success(response: httpx.Response, subject: str) -> None:
+    """Let 2xx pass; 408, 425, 429 and 5xx raise `TransientError` with their Retry-After, others `SourceError`."""
+    status = response.status_code
+    if response.is_success:
+        return
+    told = f"HTTP {status} {response.reason_phrase}".rstrip()
+    if status in _MAY_PASS or status >= 500:
+        raise TransientError(f"{subject}: {told}", retry_after(response.headers.get("Retry-After")))
+    raise SourceError(subject, told, _REMEDIES.get(status, "check the address and the account"))
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds to wait by a Retry-After header, in seconds or as a date; None where there is none that makes sense."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+
+
+def require_type(response: httpx.Response, subject: str, *, json: bool) -> None:
+    """Raise `TransientError` where a page stands in for data: JSON is wanted, or anything but a page or JSON.
+
+    Services under maintenance, gateways and captive portals answer 200 with HTML; that passes.
+    """
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    is_json = kind == "application/json" or kind.endswith("+json")
+    if (json and not is_json) or (not json and (is_json or kind == "text/html")):
+        wanted = "JSON" if json else "an archive"
+        raise TransientError(f"{subject}: answered with {kind or 'data of no kind'} in place of {wanted}")
+
+
+def content_range(value: str | None) -> tuple[int | None, int | None]:
+    """First byte and size of the whole by a Content-Range header; None for what it does not tell."""
+    match = _CONTENT_RANGE.match(value.strip()) if value else None
+    if match is None:
+        return None, None
+    first, _, total = match.groups()
+    return (None if first is None else int(first)), (None if total == "*" else int(total))
+
+
+class HttpByteStream:
+    """The body of an answer as a `ByteStream`; a cut connection raises `TransientError`."""
+
+    def __init__(self, response: httpx.Response, offset: int, total: int | None, subject: str) -> None:
+        self.offset, self.total = offset, total
+        self._response, self._subject = response, subject
+
+    def __iter__(self) -> Iterator[bytes]:
+        with network_failures(self._subject):
+            # Raw: a body that was compressed on the way would no longer fit its range.
+            yield from self._response.iter_raw()
+
+
+class EmptyByteStream:
+    """What is left of an archive that is complete already."""
+
+    def __init__(self, total: int) -> None:
+        self.offset: int = total
+        self.total: int | None = total
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())

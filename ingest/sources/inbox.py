@@ -1,0 +1,345 @@
+"""The local inbox: a folder into which others put SAFE products, taken once they are whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from shapely.geometry import MultiPoint
+from shapely.geometry.base import BaseGeometry
+
+from ingest.annotation import Document
+from ingest.container import Container, open_container
+from ingest.errors import SlickwatchError, SourceError, UnreadableInput
+from ingest.metadata import Annotation
+from ingest.safe import SafeProduct
+from ingest.scene import Scene, scene_from_name
+from ingest.sources.source import ByteStream, Query
+
+SETTLE = 10.0  # seconds
+BLOCK = 1 << 20  # bytes
+_MANIFEST = "manifest.safe"
+_UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".aria2", "~")
+
+_log = logging.getLogger(__name__)
+Report = Callable[[Path, str], None]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look at a product saw; while two of them differ, it is being written."""
+
+    files: int
+    size: int  # bytes
+    changed: int  # ns since 1970, the latest change of content or of place
+
+
+@dataclass
+class _Known:
+    """A product as of the last look."""
+
+    look: _Look
+    quiet_since: float  # s since 1970
+    product: _Product | None = None
+    reported: bool = False
+
+
+class _Product:
+    """A whole product, with what of it is only read where a query asks for it. Keeps no table of it in memory."""
+
+    def __init__(self, path: Path) -> None:
+        product = SafeProduct.open(path)
+        _require_whole(product.container)
+        self.path = path
+        self.scene = replace(product.scene, key=str(path))
+
+    @cached_property
+    def footprint(self) -> BaseGeometry | None:
+        """By the manifest, or else around the annotation's tie points; None where these jump by 360 degrees."""
+        if self.scene.footprint is not None:
+            return self.scene.footprint
+        grid = self._annotation().geolocation_grid
+        if grid.longitude.max() - grid.longitude.min() > 180:
+            return None
+        points = zip(grid.longitude.ravel().tolist(), grid.latitude.ravel().tolist(), strict=True)
+        return MultiPoint(list(points)).convex_hull
+
+    @cached_property
+    def orbit_direction(self) -> str:
+        return self._annotation().pass_direction.lower()
+
+    @cached_property
+    def timeliness(self) -> str | None:
+        manifest = _manifest(open_container(self.path))
+        if manifest is None:
+            return None
+        tags = (each for each in manifest.root.iter() if str(each.tag).endswith("}productTimelinessCategory"))
+        return next((tag.text.strip() for tag in tags if tag.text), None)
+
+    def _annotation(self) -> Annotation:
+        product = SafeProduct.open(self.path)
+        return product.image(product.polarisations[0]).annotation
+
+
+def _log_unreadable(path: Path, reason: str) -> None:
+    _log.warning("Passed over in the inbox until it changes: %s", reason)
+
+
+@dataclass
+class Inbox:
+    """Products in a folder and in its direct subfolders: SAFE folders and SAFE zips, plain or COG.
+
+    They are used in place: `local_path` tells where a scene lies, so that nothing has to be fetched; `open` streams
+    zips for those who want a copy. A product is left alone while its name says that it is unfinished, while its
+    size or a time of it changed less than `settle` seconds ago, and, being a folder, while files that its manifest
+    lists are missing or short. What stays unreadable is told to `report`, once until it changes.
+    """
+
+    folder: Path
+    settle: float = SETTLE
+    report: Report = _log_unreadable
+    clock: Callable[[], float] = time.time
+    name: str = "inbox"
+    _known: dict[Path, _Known] = field(default_factory=dict, init=False, repr=False)
+
+    def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
+        """Yield the whole products that fit the query, oldest first; raises `SourceError` for want of the folder.
+
+        `published` is when the product's last byte, or the product as a whole, came to its place. One that came with
+        its subfolder counts as new when the subfolder does. What a product does not tell does not exclude it.
+        """
+        since = None if published_after is None else published_after.timestamp()
+        found = []
+        for path, arrived in self._settled(query):
+            if since is not None and arrived <= since:
+                continue
+            scene = self._scene(path, query)
+            if scene is not None:
+                found.append(scene)
+        yield from sorted(found, key=lambda scene: (scene.published or datetime.min.replace(tzinfo=UTC), scene.key))
+
+    def local_path(self, scene: Scene) -> Path:
+        """Where a scene of this inbox lies, a SAFE folder or zip; raises `SourceError` where it is gone."""
+        path = Path(scene.key or "")
+        if scene.key is None or not path.exists():
+            raise SourceError(scene.id, f"is no longer in the inbox {self.folder}", "put it there again")
+        return path
+
+    def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
+        """Open a scene's zip at a byte; a folder has no archive, take it from `local_path`. Raises `SourceError`."""
+        path = self.local_path(scene)
+        if path.is_dir():
+            raise SourceError(path, "lies in the inbox unpacked, and has no archive to stream", "use it in place")
+        return _opened(path, offset)
+
+    def _settled(self, query: Query) -> Iterator[tuple[Path, float]]:
+        """Products that may be whole, each with the time (s since 1970) from which it counts as new."""
+        candidates = dict(self._candidates())
+        for path in [path for path in self._known if path not in candidates and not os.path.lexists(path)]:
+            del self._known[path]
+        taken: set[tuple[int, int]] = set()
+        for path, came_with in sorted(candidates.items()):
+            if not _may_fit(path, query):
+                continue
+            try:
+                status = path.stat()
+                look = _look(path)
+            except OSError as error:
+                self._tell(path, f"{path}: cannot be read ({error.strerror})")
+                continue
+            # Links lead to one product on several paths.
+            if (status.st_dev, status.st_ino) not in taken and self._is_quiet(path, look):
+                taken.add((status.st_dev, status.st_ino))
+                yield path, max(look.changed / 1e9, came_with)
+
+    def _candidates(self) -> Iterator[tuple[Path, float]]:
+        """Paths that look like products, with the time (s since 1970) at which their subfolder changed."""
+        try:
+            entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
+        except OSError as error:
+            problem = f"the inbox cannot be read ({error.strerror})"
+            raise SourceError(self.folder, problem, "create the folder, or check its permissions") from error
+        for entry in entries:
+            if _is_candidate(entry):
+                yield Path(entry.path), 0.0
+            elif not _is_unfinished(entry.name) and _is_folder(entry):
+                yield from self._candidates_below(Path(entry.path))
+
+    def _candidates_below(self, folder: Path) -> Iterator[tuple[Path, float]]:
+        try:
+            came = folder.stat().st_ctime
+            for entry in os.scandir(folder):
+                if _is_candidate(entry):
+                    yield Path(entry.path), came
+        except OSError as error:
+            self._tell(folder, f"{folder}: cannot be read ({error.strerror})")
+
+    def _is_quiet(self, path: Path, look: _Look) -> bool:
+        now, known = self.clock(), self._known.get(path)
+        if known is None:
+            # On the first look the times of the files tell for how long it has been quiet; those in the future nothing.
+            known = self._known[path] = _Known(look, min(now, look.changed / 1e9))
+        elif known.look != look:
+            known = self._known[path] = _Known(look, now)
+        return now - known.quiet_since >= self.settle
+
+    def _scene(self, path: Path, query: Query) -> Scene | None:
+        known = self._known[path]
+        try:
+            if known.product is None and not known.reported:
+                str(path).encode()  # names that are no text have no place in a ledger
+                known.product = _Product(path)
+            if known.product is None or not _fits(known.product, query):
+                return None
+            published = datetime.fromtimestamp(known.look.changed / 1e9, UTC)
+            footprint = known.product.footprint
+            return replace(known.product.scene, source=self.name, footprint=footprint, published=published)
+        except SlickwatchError as error:
+            self._tell(path, str(error))
+        except UnicodeEncodeError:
+            self._tell(path, f"{os.fsencode(path)!r}: its name is no text in UTF-8")
+        except OSError as error:
+            self._tell(path, f"{path}: cannot be read ({error.strerror})")
+        return None
+
+    def _tell(self, path: Path, reason: str) -> None:
+        known = self._known.setdefault(path, _Known(_Look(0, 0, 0), self.clock()))
+        if not known.reported:
+            known.reported, known.product = True, None
+            self.report(path, reason)
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_candidate(entry: os.DirEntry[str]) -> bool:
+    """A zip, or a folder that is called .SAFE or holds a manifest."""
+    if _is_unfinished(entry.name):
+        return False
+    try:
+        if entry.is_dir():
+            return entry.name.upper().endswith(".SAFE") or os.path.exists(os.path.join(entry.path, _MANIFEST))
+        return entry.name.lower().endswith(".zip") and entry.is_file()
+    except OSError:
+        return False
+
+
+def _look(path: Path) -> _Look:
+    status = path.stat()
+    # A rename leaves the time of the content as it was: only the status change tells that it came.
+    looks = [(0, max(status.st_mtime_ns, status.st_ctime_ns))]
+    if not stat.S_ISDIR(status.st_mode):
+        return _Look(1, status.st_size, looks[0][1])
+    for root, _, names in os.walk(path):
+        for name in names:
+            each = os.lstat(os.path.join(root, name))
+            looks.append((each.st_size, max(each.st_mtime_ns, each.st_ctime_ns)))
+    return _Look(len(looks) - 1, sum(size for size, _ in looks), max(changed for _, changed in looks))
+
+
+def _may_fit(path: Path, query: Query) -> bool:
+    """Whether a product may be wanted by its name; a name of another grammar tells nothing."""
+    try:
+        return _scene_fits(scene_from_name(path.name), query)
+    except UnreadableInput:
+        return True
+
+
+def _scene_fits(scene: Scene, query: Query) -> bool:
+    wanted = (query.mode, query.product_type, query.polarisation, query.relative_orbit)
+    is_with = query.polarisation if query.polarisation in scene.polarisations else None
+    told = (scene.mode, scene.product_type, is_with, scene.relative_orbit or query.relative_orbit)
+    return all(each is None or each == had for each, had in zip(wanted, told, strict=True))
+
+
+def _fits(product: _Product, query: Query) -> bool:
+    if not _scene_fits(product.scene, query):
+        return False
+    if query.orbit_direction is not None and product.orbit_direction != query.orbit_direction.lower():
+        return False
+    if query.timeliness is not None and product.timeliness not in (None, query.timeliness):
+        return False
+    return query.area is None or product.footprint is None or bool(product.footprint.intersects(query.area))
+
+
+def _require_whole(container: Container) -> None:
+    """Raise `UnreadableInput` where a part of a product is missing, as in a copy that broke off.
+
+    AWS renames the files of a product and keeps its manifest: there, what the manifest lists is not looked for.
+    """
+    if container.path.is_file():
+        _require_members(container.path)
+    elif "productInfo.json" not in container.members and (manifest := _manifest(container)) is not None:
+        _require_files(container.path, manifest)
+
+
+def _require_members(path: Path) -> None:
+    """Look at each member's own header: a download in several pieces may have the end of a zip before its middle."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                archive.open(entry).close()
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableInput(path, "the archive has gaps", "copy it again") from error
+
+
+def _require_files(folder: Path, manifest: Document) -> None:
+    for stream in manifest.root.iterfind("dataObjectSection/dataObject/byteStream"):
+        location = stream.find("fileLocation")
+        href = "" if location is None else location.get("href", "")
+        member = PurePosixPath(href)
+        if not href or member.is_absolute() or ".." in member.parts:
+            raise manifest.fail(f"lists a file outside of the product, {href[:80]!r}")
+        promised = stream.get("size", "")
+        there = (folder / member).stat().st_size if (folder / member).is_file() else None
+        if there is None or (promised.isdigit() and there < int(promised)):
+            problem = "is missing" if there is None else f"has {there} of {promised} bytes"
+            raise UnreadableInput(folder, f"{member} {problem}", "wait for the copy to end, or copy it again")
+
+
+def _manifest(container: Container) -> Document | None:
+    if _MANIFEST not in container.members:
+        return None
+    return Document.parse(container.read(_MANIFEST), f"{container.path}/{_MANIFEST}")
+
+
+@contextmanager
+def _opened(path: Path, offset: int) -> Iterator[ByteStream]:
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise SourceError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
+    with file:
+        total = os.fstat(file.fileno()).st_size
+        # Further on than its end, it is another file than the one that was begun.
+        file.seek(offset if offset <= total else 0)
+        yield _FileStream(file, file.tell(), total)
+
+
+class _FileStream:
+    def __init__(self, file: BinaryIO, offset: int, total: int | None) -> None:
+        self.offset, self.total = offset, total
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self._file.read(BLOCK):
+            yield block

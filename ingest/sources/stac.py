@@ -1,0 +1,301 @@
+"""STAC APIs as a source: scenes found by item search, downloaded as the zip that an item offers.
+
+STAC API 1.0 with its extensions Filter and Query: https://api.stacspec.org/v1.0.0/item-search.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import httpx
+import pystac
+from pydantic import SecretStr
+from pystac_client import Client, ConformanceClasses
+from pystac_client.errors import ClientTypeError
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from shapely.geometry import mapping
+
+from ingest.errors import SourceError
+from ingest.scene import Scene
+from ingest.sources.http import (
+    REDIRECTS,
+    EmptyByteStream,
+    HttpByteStream,
+    base_address,
+    content_range,
+    http_client,
+    network_failures,
+    require_success,
+    require_type,
+)
+from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
+
+PAGE = 100  # items
+LATENESS = timedelta(days=30)
+_TIMELINESS = ("product:timeliness_category", "s1:product_timeliness")
+_MAY_PASS = {408, 425, 429}
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_log = logging.getLogger(__name__)
+Authorization = Callable[[], SecretStr]  # the value of the header, such as "Bearer ..." or "Basic ..."
+
+
+class StacCatalogue:
+    """The `SceneSource` of one collection of a STAC API; a scene's `key` is the item's id.
+
+    The item is looked up again before each download, hence addresses that are signed for a time are fresh.
+    `authorization` gives the header for downloads; it is asked anew for each, and sent to the catalogue's own host
+    and `trusted_hosts` (and what lies below them) alone, over HTTPS alone.
+
+    `published_property` names the time that the server is asked by (the extension Query then leaves out items without
+    it). Without a name, or where the server knows neither Filter nor Query, it is asked for all that was acquired up
+    to `lateness` before, and what an item tells of ``published``, ``created`` or ``updated`` is compared here. An item
+    that tells none counts as published when its acquisition ended, and comes again for as long.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        collection: str,
+        *,
+        published_property: str | None = None,
+        authorization: Authorization | None = None,
+        trusted_hosts: Iterable[str] = (),
+        lateness: timedelta = LATENESS,
+        name: str = "stac",
+        timeout: float = 60.0,
+    ) -> None:
+        self.name = name
+        self._url, self._collection, self._timeout = str(base_address(url)), collection, timeout
+        self._published_property, self._lateness = published_property, lateness
+        self._authorization = authorization
+        self._trusted_hosts = (base_address(url).host, *trusted_hosts)
+        # Our own retries wait as the server asks; pystac-client's would come on top of them.
+        self._io = StacApiIO(timeout=timeout, max_retries=None)
+        self._api: Client | None = None
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return http_client(self._timeout)
+
+    def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
+        """Yield the scenes of a query by publication time, oldest first; raises `SourceError`, `TransientError`.
+
+        The server is asked for as much as it understands, and every item is compared with the query here as well.
+        What an item does not tell does not exclude it. Raises `SourceError` where items are there and none has a zip.
+        """
+        with self._failures():
+            items = [read_item(each) for each in self._search(**self._conditions(query, published_after))]
+        found: list[Scene] = []
+        without: list[Item] = []
+        for item in filter(None, items):
+            scene = scene_of(item, self.name, self._published_property)
+            if scene is not None and not self._is_wanted(item, scene, query, published_after):
+                continue
+            if archive_of(item) is None:
+                without.append(item)
+            elif scene is not None:
+                found.append(scene)
+        if without and not found:
+            raise self._no_zip(without[0])
+        for item in without:
+            _log.warning("%.100s: passed over, %s offers no zip of it", item.id, self._collection)
+        yield from sorted(found, key=lambda scene: (scene.published or scene.acquired_end, scene.id))
+
+    @contextmanager
+    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
+        """Open the scene's zip at a byte, or at 0 where the server cannot; raises `SourceError`, `TransientError`."""
+        archive = self._archive(scene)
+        response = self._answer(scene, archive, offset)
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+            response.close()
+            _, total = content_range(response.headers.get("Content-Range"))
+            if offset == total:
+                yield EmptyByteStream(total)
+                return
+            offset = 0
+            response = self._answer(scene, archive, offset)
+        try:
+            yield _stream(response, offset, scene.id)
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if "_http" in vars(self):
+            self._http.close()
+        self._io.session.close()
+
+    def _conditions(self, query: Query, published_after: datetime | None) -> dict[str, Any]:
+        """What the server is asked, in the words it understands."""
+        with self._failures():
+            api = self._opened()
+        asked: dict[str, Any] = {}
+        if query.area is not None:
+            asked["intersects"] = mapping(query.area)
+        after = published_after if self._published_property else None
+        if api.conforms_to(ConformanceClasses.FILTER):
+            asked |= _filter(query, self._published_property, after)
+        elif api.conforms_to(ConformanceClasses.QUERY):
+            asked |= _query(query, self._published_property, after)
+        else:
+            after = None
+        if published_after is not None and after is None:
+            asked["datetime"] = f"{_time(published_after - self._lateness)}/.."
+        return asked
+
+    def _opened(self) -> Client:
+        if self._api is None:
+            self._api = Client.open(self._url, stac_io=self._io)
+        return self._api
+
+    def _search(self, **asked: Any) -> list[dict[str, Any]]:
+        search = self._opened().search(collections=[self._collection], limit=PAGE, max_items=None, **asked)
+        return list(search.items_as_dicts())
+
+    def _is_wanted(self, item: Item, scene: Scene, query: Query, published_after: datetime | None) -> bool:
+        if not _fits(item, scene, query):
+            return False
+        if published_after is None:
+            return True
+        came = published(item, self._published_property)
+        # Nothing tells when it came: it is given again and again until it can hardly be new.
+        return came > published_after if came else scene.acquired_end > published_after - self._lateness
+
+    def _archive(self, scene: Scene) -> Archive:
+        with self._failures():
+            items = [read_item(each) for each in self._search(ids=[scene.key])]
+        item = next((each for each in items if each is not None and each.id == scene.key), None)
+        if item is None:
+            raise SourceError(scene.id, f"is no longer in the collection {self._collection}", "find it anew")
+        archive = archive_of(item)
+        if archive is None:
+            raise self._no_zip(item)
+        return archive
+
+    def _no_zip(self, item: Item) -> SourceError:
+        assets = ", ".join(list(item.assets)[:6]) or "none"
+        problem = f"offers no zip of {item.id} over HTTP (its assets: {assets})"
+        return SourceError(f"{self._url}, {self._collection}", problem, "choose a provider that offers SAFE zips")
+
+    def _answer(self, scene: Scene, archive: Archive, offset: int) -> httpx.Response:
+        given = self._authorization() if self._authorization else None
+        response = self._follow(scene, archive.address, offset, given)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._authorization and given is not None:
+            again = self._authorization()
+            if again != given:  # it has been renewed since
+                response.close()
+                response = self._follow(scene, archive.address, offset, again)
+        return response
+
+    def _follow(self, scene: Scene, address: str, offset: int, given: SecretStr | None) -> httpx.Response:
+        with network_failures(scene.id):
+            at = httpx.URL(address)
+            for _ in range(REDIRECTS + 1):
+                headers = {"Range": f"bytes={offset}-"} if offset else {}
+                if given is not None and self._is_trusted(at):
+                    headers["Authorization"] = given.get_secret_value()
+                response = self._http.send(self._http.build_request("GET", at, headers=headers), stream=True)
+                if not response.has_redirect_location:
+                    return response
+                response.close()
+                at = response.url.join(response.headers["Location"])
+        raise SourceError(scene.id, f"more than {REDIRECTS} redirects", "try again later")
+
+    def _is_trusted(self, address: httpx.URL) -> bool:
+        if address.scheme != "https" and address.host not in _LOOPBACK:
+            return False
+        return any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Failures of the catalogue, sorted; the server's own words are left out, since they may repeat the request."""
+        try:
+            with warnings.catch_warnings():
+                # It is asked for what it says to understand, and what it does not say is compared here.
+                warnings.simplefilter("ignore")
+                yield
+        except APIError as error:
+            status = getattr(error, "status_code", None)
+            if status is None or status in _MAY_PASS or status >= 500:
+                told = "no answer" if status is None else f"HTTP {status}"
+                raise TransientError(f"{self._url}: {told}") from None
+            raise SourceError(self._url, f"HTTP {status}", f"check the address and {self._collection}") from None
+        except (pystac.STACError, ClientTypeError, KeyError, TypeError, AttributeError, NotImplementedError):
+            raise SourceError(self._url, "is no STAC API with item search", "give the address of its root") from None
+        except ValueError:
+            raise TransientError(f"{self._url}: answered with something else than JSON") from None
+
+
+def _fits(item: Item, scene: Scene, query: Query) -> bool:
+    told = item.properties
+    timeliness = {told[name] for name in _TIMELINESS if name in told}
+    direction = str(told.get("sat:orbit_state", query.orbit_direction)).lower()
+    return (
+        query.mode in (None, scene.mode)
+        and query.product_type == scene.product_type
+        and (query.polarisation is None or query.polarisation in scene.polarisations)
+        and (None in (query.relative_orbit, scene.relative_orbit) or query.relative_orbit == scene.relative_orbit)
+        and (query.orbit_direction is None or direction == query.orbit_direction.lower())
+        and (query.timeliness is None or not timeliness or query.timeliness in timeliness)
+        and (query.area is None or scene.footprint is None or bool(scene.footprint.intersects(query.area)))
+    )
+
+
+def _filter(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:
+    """The query in CQL2 JSON; what is null passes, since an optional property that is missing tells nothing."""
+    conditions = [("=", name, value) for name, value in _properties(query) if value is not None]
+    if after is not None and published_property:
+        conditions.append((">", published_property, _time(after)))
+    if not conditions:
+        return {}
+    parts = [
+        {"op": "or", "args": [{"op": op, "args": [{"property": name}, value]}, _is_null(name)]}
+        for op, name, value in conditions
+    ]
+    return {"filter": parts[0] if len(parts) == 1 else {"op": "and", "args": parts}, "filter_lang": "cql2-json"}
+
+
+def _is_null(name: str) -> dict[str, Any]:
+    return {"op": "isNull", "args": [{"property": name}]}
+
+
+def _query(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:
+    """The query in the Query extension, which cannot say "or null": only what every SAR item tells."""
+    asked: dict[str, Any] = {} if query.mode is None else {"sar:instrument_mode": {"eq": query.mode}}
+    if after is not None and published_property:
+        asked[published_property] = {"gt": _time(after)}
+    return {"query": asked} if asked else {}
+
+
+def _properties(query: Query) -> list[tuple[str, str | int | None]]:
+    direction = query.orbit_direction.lower() if query.orbit_direction else None
+    return [
+        ("sar:instrument_mode", query.mode),
+        ("sat:relative_orbit", query.relative_orbit),
+        ("sat:orbit_state", direction),
+    ]
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _stream(response: httpx.Response, offset: int, subject: str) -> ByteStream:
+    require_success(response, subject)
+    require_type(response, subject, json=False)
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        length = response.headers.get("Content-Length", "")
+        return HttpByteStream(response, 0, int(length) if length.isdigit() else None, subject)
+    first, total = content_range(response.headers.get("Content-Range"))
+    if first != offset:
+        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
+    return HttpByteStream(response, offset, total, subject)

@@ -1,0 +1,350 @@
+"""The folder of fetched scenes: its names, what is verified in it, its disk budget, and its quarantine.
+
+Names:
+    <id>.SAFE.zip          a scene, whole and verified          .<id>.json       what was verified of it
+    .<id>.part             one that is being fetched            .<id>.part.json  what is being fetched
+    quarantine/<id>/       what stayed broken, with the reason  .<id>.lock       held while any of this is changed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import SourceError, StorageError
+from ingest.locks import awaited, locked, never
+from ingest.scene import Scene
+from ingest.verify import BLOCK, verified
+
+_ARCHIVE, _PART, _LOCK = ".SAFE.zip", ".part", ".lock"
+# The id names files: one from a catalogue must not lead anywhere else.
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
+_ACTIVE = 600.0  # seconds since its last byte for which a part's missing bytes count as taken
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What lies in the folder; bytes of unfinished scenes are those that they will have."""
+
+    scenes: int
+    scene_bytes: int
+    unfinished: int
+    unfinished_bytes: int
+    quarantined: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that count against the disk budget."""
+        return self.scene_bytes + self.unfinished_bytes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One whole scene in the folder."""
+
+    id: str
+    size: int  # bytes
+    used: float  # seconds since the epoch: when it was last read, or else fetched
+
+
+@dataclass(frozen=True)
+class SceneFolder:
+    """A folder of scenes, shared by threads and processes."""
+
+    path: Path
+
+    def archive(self, scene_id: str) -> Path:
+        """Where the whole scene lies, if it is there."""
+        return self._file(scene_id, "", _ARCHIVE)
+
+    def part(self, scene_id: str) -> Path:
+        """Where its bytes are gathered."""
+        return self._file(scene_id, ".", _PART)
+
+    def notes(self, scene_id: str) -> Path:
+        """What the gathered bytes are of."""
+        return self._file(scene_id, ".", _PART + ".json")
+
+    def record(self, scene_id: str) -> Path:
+        """What was verified of the whole scene; its modification time is that of the last use."""
+        return self._file(scene_id, ".", ".json")
+
+    def quarantine(self, scene_id: str) -> Path:
+        """Where the reason lies, should the scene stay broken."""
+        return self.path / "quarantine" / _harmless(scene_id)
+
+    def create(self) -> None:
+        """Make the folder; `StorageError` where that cannot be."""
+        with storing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def changing(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
+        """Alone with one scene's files inside the block, once no other process is."""
+        return awaited(self._lock(scene_id), stop)
+
+    def changing_if_free(self, scene_id: str) -> AbstractContextManager[bool]:
+        """Alone with one scene's files inside the block; the value is False where another is at them."""
+        return locked(self._lock(scene_id))
+
+    @contextmanager
+    def reading(self, scene_id: str, stop: threading.Event | None = None) -> Iterator[Path]:
+        """Keep a scene from eviction inside the block and note its use, once no other process is at it.
+
+        Raises `SourceError` where it is not there.
+        """
+        with awaited(self._lock(scene_id), stop or never(), shared=True):
+            if not self.archive(scene_id).is_file():
+                raise SourceError(scene_id, f"is not in {self.path}", "fetch it first")
+            self.touch(scene_id)
+            yield self.archive(scene_id)
+
+    def touch(self, scene_id: str) -> None:
+        """Note that a scene was used now."""
+        path = self.record(scene_id)
+        os.utime(path if path.is_file() else self.archive(scene_id))
+
+    def holds(self, scene: Scene) -> bool:
+        """Whether the scene is there, whole, in this very version; hashes it where that was never written down."""
+        archive = self.archive(scene.id)
+        if not archive.is_file():
+            return False
+        if self.is_recorded(scene):
+            return True
+        with storing(archive):
+            whole = verified(archive, scene)
+            if whole:
+                write_json(self.record(scene.id), _record(scene, archive))
+        return whole
+
+    def is_recorded(self, scene: Scene) -> bool:
+        """Whether the scene is there and was verified in this very version; nothing is hashed or locked."""
+        archive = self.archive(scene.id)
+        return archive.is_file() and read_json(self.record(scene.id)) == _record(scene, archive)
+
+    def admit(self, scene: Scene) -> Path:
+        """Give the verified part its name, so that readers find it whole or not at all."""
+        part, archive = self.part(scene.id), self.archive(scene.id)
+        with storing(archive):
+            sync(part)
+            os.replace(part, archive)
+            sync(self.path)
+            write_json(self.record(scene.id), _record(scene, archive))
+            self.notes(scene.id).unlink(missing_ok=True)
+            shutil.rmtree(self.quarantine(scene.id), ignore_errors=True)
+        return archive
+
+    def condemn(self, scene: Scene, reason: Mapping[str, object]) -> Path:
+        """Put the first megabyte of the part into quarantine with the reason, and remove the part."""
+        folder, part = self.quarantine(scene.id), self.part(scene.id)
+        facts = {"id": scene.id, "source": scene.source, "key": scene.key, "checksum": scene.checksum}
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(part, "rb") as file:
+                (folder / "first_bytes").write_bytes(file.read(BLOCK))
+            found = {"bytes": part.stat().st_size, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+            write_json(folder / "reason.json", facts | {"promised_bytes": scene.size} | found | dict(reason))
+        self.discard(scene.id)
+        return folder
+
+    def discard(self, scene_id: str) -> None:
+        """Remove what has been gathered of a scene."""
+        with storing(self.path):
+            self.part(scene_id).unlink(missing_ok=True)
+            self.notes(scene_id).unlink(missing_ok=True)
+
+    def stored(self) -> list[Stored]:
+        """The whole scenes, the longest unused first."""
+        scenes = (self._stored(path) for path in self.path.glob("[!.]*" + _ARCHIVE))
+        return sorted((one for one in scenes if one), key=lambda one: (one.used, one.id))
+
+    def usage(self, promised: Mapping[str, int] | None = None) -> Usage:
+        """Count what lies there now, and what is `promised` to come, in bytes by id.
+
+        Nothing is remembered from one call to the next, so nothing is wrong after a crash.
+        """
+        scenes, unfinished = self.stored(), dict(promised or {})
+        for part in self.path.glob(f".*{_PART}"):
+            scene_id = part.name[1 : -len(_PART)]
+            unfinished[scene_id] = max(unfinished.get(scene_id, 0), _expected(part))
+        quarantined = sum(1 for _ in (self.path / "quarantine").glob("*/reason.json"))
+        whole = sum(one.size for one in scenes)
+        return Usage(len(scenes), whole, len(unfinished), sum(unfinished.values()), quarantined)
+
+    def require_space(self, scene_id: str, missing: int, margin: int) -> None:
+        """Raise `StorageError` where a scene's missing bytes, those of others under way and the margin do not fit."""
+        promised = missing + margin + sum(_outstanding(part) for part in self._parts_of_others(scene_id))
+        with storing(self.path):
+            free = shutil.disk_usage(self.path).free
+        if promised > free:
+            problem = f"{megabytes(promised)} are needed for {scene_id} with the margin, {megabytes(free)} are free"
+            raise StorageError(self.path, problem, "free some space or lower the disk budget")
+
+    def evict(
+        self, budget: int, release: Callable[[str], bool], promised: Mapping[str, int] | None = None
+    ) -> list[str]:
+        """Remove scenes, longest unused first, until the folder keeps to a budget in bytes; give their ids.
+
+        `release` is asked for each, and says whether it is processed and nobody needs it; what is being read or
+        fetched is not even asked for. `promised` are bytes of scenes about to come, by id.
+        """
+        above = self.usage(promised).bytes - budget
+        evicted: list[str] = []
+        for one in self.stored():
+            if above <= 0:
+                break
+            if self._remove(one.id, release):
+                evicted.append(one.id)
+                above -= one.size
+        return evicted
+
+    def evictable(self, budget: int, releasable: Callable[[str], bool]) -> list[str]:
+        """What `evict` would remove, were each scene released that is `releasable` now."""
+        above = self.usage().bytes - budget
+        chosen: list[str] = []
+        for one in self.stored():
+            if above > 0 and self._is_unlocked(one.id) and releasable(one.id):
+                chosen.append(one.id)
+                above -= one.size
+        return chosen
+
+    def tidy(self, days: float) -> list[str]:
+        """Remove parts untouched for so many days and what crashes left of locks and notes; give the parts' ids."""
+        stale = []
+        for part in self.path.glob(f".*{_PART}"):
+            scene_id = part.name[1 : -len(_PART)]
+            with self.changing_if_free(scene_id) as free:
+                if free and part.is_file() and time.time() - part.stat().st_mtime > days * 86400:
+                    self.discard(scene_id)
+                    stale.append(scene_id)
+        self._sweep()
+        return sorted(stale)
+
+    def _remove(self, scene_id: str, release: Callable[[str], bool]) -> bool:
+        with self.changing_if_free(scene_id) as free:
+            if not free or not release(scene_id):
+                return False
+            with storing(self.path):
+                self.archive(scene_id).unlink(missing_ok=True)
+                self.record(scene_id).unlink(missing_ok=True)
+            return True
+
+    def _is_unlocked(self, scene_id: str) -> bool:
+        with self.changing_if_free(scene_id) as free:
+            return free
+
+    def _sweep(self) -> None:
+        """Remove the locks that nobody holds and the records and notes of nothing."""
+        for path in self.path.glob(".*.lock"):
+            with locked(path):
+                pass
+        for path in self.path.glob(".*.json*"):
+            name = path.name[1:].partition(".json")[0]
+            scene_id = name.removesuffix(_PART)
+            told_of = self.archive(scene_id) if name == scene_id else self.part(scene_id)
+            if told_of.exists():
+                continue
+            with self.changing_if_free(scene_id) as free:
+                if free and not told_of.exists():
+                    path.unlink(missing_ok=True)
+
+    def _stored(self, path: Path) -> Stored | None:
+        scene_id = path.name.removesuffix(_ARCHIVE)
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # evicted meanwhile
+            return None
+        record = self.record(scene_id)
+        used = max(status.st_mtime, record.stat().st_mtime if record.is_file() else 0.0)
+        return Stored(scene_id, status.st_size, used)
+
+    def _parts_of_others(self, scene_id: str) -> Iterator[Path]:
+        return (part for part in self.path.glob(f".*{_PART}") if part != self.part(scene_id))
+
+    def _lock(self, scene_id: str) -> Path:
+        return self._file(scene_id, ".", _LOCK)
+
+    def _file(self, scene_id: str, before: str, after: str) -> Path:
+        return self.path / f"{before}{_harmless(scene_id)}{after}"
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn a failure of the file system inside the block into `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise StorageError(path, problem, "free some space or check its permissions") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object written by `write_json`; empty where there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object so that a reader finds it whole or not at all."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _record(scene: Scene, archive: Path) -> dict[str, Any]:
+    size = archive.stat().st_size
+    return {"id": scene.id, "checksum": scene.checksum, "promised_bytes": scene.size, "bytes": size}
+
+
+def _expected(part: Path) -> int:
+    """Bytes that a part will have."""
+    total = read_json(part.with_name(part.name + ".json")).get("total")
+    return max(_size(part), total if isinstance(total, int) else 0)
+
+
+def _outstanding(part: Path) -> int:
+    """Bytes that a part still lacks, if anybody is fetching it."""
+    try:
+        idle = time.time() - part.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+    return max(0, _expected(part) - _size(part)) if idle < _ACTIVE else 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # finished meanwhile
+        return 0
+
+
+def _harmless(scene_id: str) -> str:
+    if not _HARMLESS.fullmatch(scene_id) or ".." in scene_id:
+        raise SourceError(repr(scene_id[:80]), "is no name of a scene", "check the source")
+    return scene_id

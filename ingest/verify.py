@@ -1,0 +1,98 @@
+"""Whether a downloaded archive is what the catalogue promised: by its checksum, or else by its size and structure."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from ingest.container import open_container
+from ingest.errors import SourceError, UnreadableInput
+from ingest.scene import Scene
+
+BLOCK = 1 << 20  # bytes
+
+
+class Digest(Protocol):
+    """What `hashlib` gives; a large block is hashed without holding Python's lock."""
+
+    def update(self, data: bytes, /) -> object: ...
+    def hexdigest(self) -> str: ...
+
+
+def _blake3() -> Digest:
+    import blake3
+
+    digest: Digest = blake3.blake3()
+    return digest
+
+
+DIGESTS: dict[str, Callable[[], Digest]] = {
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "blake3": _blake3,
+}
+
+
+def new_digest(scene: Scene) -> Digest | None:
+    """The hash that the scene's checksum asks for, None where it has none; `SourceError` for an unknown algorithm."""
+    if scene.checksum is None:
+        return None
+    algorithm = scene.checksum.partition(":")[0].lower()
+    if algorithm not in DIGESTS:
+        problem = f"the catalogue gives a checksum of an unknown kind, {algorithm[:20]!r}"
+        raise SourceError(scene.id, problem, f"known are {', '.join(DIGESTS)}")
+    return DIGESTS[algorithm]()
+
+
+def hash_file(path: Path, digest: Digest | None) -> None:
+    """Feed a whole file to a digest."""
+    if digest is None:
+        return
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+
+
+def flaw(path: Path, scene: Scene, digest: Digest | None) -> str | None:
+    """What is wrong with a downloaded archive whose bytes the digest has seen, or None.
+
+    Where the catalogue gives no checksum, the size must be the catalogue's, and every member of the zip must
+    inflate to its CRC-32 with a ``manifest.safe`` among them.
+    """
+    size = path.stat().st_size
+    if scene.checksum is not None and digest is not None:
+        algorithm, _, promised = scene.checksum.partition(":")
+        found = digest.hexdigest()
+        if found == promised.lower():
+            return None
+        return f"its {algorithm} is {found}, the catalogue promises {promised}{_size_note(size, scene)}"
+    if scene.size is not None and size != scene.size:
+        return f"it has {size} bytes, the catalogue promises {scene.size}"
+    return _structure_flaw(path)
+
+
+def verified(path: Path, scene: Scene) -> bool:
+    """Whether a file that is already there is the scene's archive."""
+    digest = new_digest(scene)
+    hash_file(path, digest)
+    return flaw(path, scene, digest) is None
+
+
+def _size_note(size: int, scene: Scene) -> str:
+    return f" ({size} of {scene.size} bytes)" if scene.size not in (None, size) else ""
+
+
+def _structure_flaw(path: Path) -> str | None:
+    try:
+        if "manifest.safe" not in open_container(path).members:
+            return "it is a zip without a manifest.safe"
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except UnreadableInput as error:
+        return error.problem
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return "it is a damaged zip"
+    return None if damaged is None else f"its member {damaged!r} is damaged"

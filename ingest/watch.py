@@ -1,0 +1,367 @@
+"""One round of watching: what is new goes from the sources into the ledger, then into the folder of scenes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from ingest.download import BrokenScene, FetchOptions, LocalSource, Unreachable, fetch
+from ingest.errors import SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
+from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.locks import Stopped, never
+from ingest.retries import retrying, sleep_until
+from ingest.scene import Scene
+from ingest.sources.source import Query, SceneSource, TransientError
+from ingest.store import SceneFolder, megabytes
+
+_LOG = logging.getLogger(__name__)
+# So many scenes refused in a row, and none delivered, speak of the account rather than of the scenes.
+_REFUSALS = 3
+# Not the failed ones: they may be tried again with the file that is there.
+_DONE = {"processed", "superseded", "duplicate", "forgotten"}
+
+SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched for, where; the name is that of its watermark."""
+
+    name: str
+    source: SceneSource
+    query: Query
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How a round goes."""
+
+    overlap: timedelta = timedelta(days=1)  # before the watermark, for what a catalogue lists late
+    since: datetime | None = None  # publication time to begin a new watch with; None takes all there is
+    batch: int = 200  # scenes in one transaction of the ledger
+    threads: int = 4
+    lease_s: float = 120.0
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    budget: int | None = None  # bytes of scenes in the folder
+    stale_days: float = 7.0  # after which an unfinished scene that nobody goes on with is removed
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round has done."""
+
+    found: int  # scenes not known before
+    fetched: tuple[str, ...]
+    failed: dict[str, str]  # id: reason; the ledger says when each is tried again
+    quarantined: dict[str, str]
+    evicted: tuple[str, ...]
+    down: dict[str, str]  # source: reason; its scenes wait for the next round
+    stopped: str | None  # why scenes were left waiting: a signal, a full disk, a full budget
+    seconds: float
+
+
+def watch_once(
+    watches: Sequence[Watch],
+    ledger: Ledger,
+    folder: str | Path,
+    options: WatchOptions | None = None,
+    *,
+    stop: threading.Event | None = None,
+    progress: SceneProgress | None = None,
+) -> Round:
+    """Find, record, and fetch what waits. One scene's or one source's failure never stops the others.
+
+    Raises `StorageError` or `SourceError` where the ledger itself, or the folder, cannot be used, and `UsageError` for
+    two watches of one name or two sources of one name.
+    """
+    _refuse_twins(watches)
+    scenes = SceneFolder(Path(folder))
+    scenes.create()
+    round = _Round(watches, ledger, scenes, options or WatchOptions(), stop or never(), progress or _unseen)
+    return round.run()
+
+
+def watch_forever(
+    once: Callable[[], Round], interval_s: float, stop: threading.Event, report: Callable[[Round], None]
+) -> None:
+    """Repeat a round every `interval_s` seconds, from start to start, until the event is set.
+
+    A round that fails altogether (no ledger, no folder) is logged and tried again as any other.
+    """
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            report(once())
+        except SlickwatchError as error:
+            _LOG.error("%s", error)
+        stop.wait(max(0.0, interval_s - (time.monotonic() - began)))
+
+
+@contextmanager
+def stopping_on_signals(stop: threading.Event) -> Iterator[threading.Event]:
+    """Let SIGTERM and SIGINT set the event inside the block (main thread only); a second one ends the process."""
+    # An event must not be set in a handler, which may interrupt its own `wait`; this queue may be filled there.
+    came: SimpleQueue[bool] = SimpleQueue()
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, former[number])
+        came.put(True)
+
+    def forward() -> None:
+        if came.get():
+            stop.set()
+
+    former: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    forwarder = threading.Thread(target=forward, name="signals", daemon=True)
+    forwarder.start()
+    try:
+        yield stop
+    finally:
+        came.put(False)
+        forwarder.join()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Round:
+    watches: Sequence[Watch]
+    ledger: Ledger
+    scenes: SceneFolder
+    options: WatchOptions
+    stop: threading.Event
+    progress: SceneProgress
+
+    def __post_init__(self) -> None:
+        self.sources = {watch.source.name: watch.source for watch in self.watches}
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.lock = threading.Lock()  # of all below
+        self.found = 0
+        self.fetched: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.quarantined: dict[str, str] = {}
+        self.evicted: list[str] = []
+        self.down: dict[str, str] = {}
+        self.stopped: str | None = None
+        self.promised: dict[str, int] = {}  # bytes by id of what is being fetched
+        self.delivered: set[str] = set()  # names of sources
+        self.undecided: dict[str, list[tuple[Claim, SourceError]]] = defaultdict(list)
+
+    def run(self) -> Round:
+        began = time.monotonic()
+        self.scenes.tidy(self.options.stale_days)
+        for watch in self.watches:
+            self._find(watch)
+        with ThreadPoolExecutor(self.options.threads, thread_name_prefix="fetch") as pool:
+            for worker in [pool.submit(self._work) for _ in range(self.options.threads)]:
+                worker.result()
+        self._decide()
+        if self.stop.is_set():
+            self.stopped = "it was asked to stop"
+        return Round(
+            self.found, tuple(self.fetched), self.failed, self.quarantined, tuple(self.evicted), self.down,
+            self.stopped, round(time.monotonic() - began, 3),
+        )  # fmt: skip
+
+    def _find(self, watch: Watch) -> None:
+        try:
+            for attempt in retrying(self.options.fetch.retries, sleep_until(self.stop)):
+                with attempt:
+                    self._record_all(watch)
+        except Stopped:
+            return
+        except (TransientError, SourceError) as error:
+            _LOG.warning("%s: %s", watch.name, error)
+            self.down[watch.source.name] = str(error)
+
+    def _record_all(self, watch: Watch) -> None:
+        """Record what is found batch by batch: each attempt goes on from the watermark that the last one left."""
+        mark = self.ledger.watermark(watch.source.name, watch.name)
+        after = self.options.since if mark is None else mark - self.options.overlap
+        for batch in _batches(watch.source.find(watch.query, after), self.options.batch):
+            published = max((one.published for one in batch if one.published), default=None)
+            self.found += len(self.ledger.record_found(watch.source.name, watch.name, batch, published))
+            if self.stop.is_set():
+                raise Stopped
+
+    def _work(self) -> None:
+        """Fetch scene after scene until none waits."""
+        while not self.stop.is_set() and self.stopped is None:
+            usable = set(self.sources) - set(self.down)
+            claims = self.ledger.claim("fetch", self.owner, self.options.lease_s, 1, usable) if usable else []
+            if not claims:
+                return
+            with suppress(LeaseLost):  # another has it now, and its word counts
+                self._bring(claims[0])
+
+    def _bring(self, claim: Claim) -> None:
+        scene = claim.scene
+        try:
+            with kept(self.ledger, claim) as check, self._room(scene):
+                path = fetch(
+                    self.sources[scene.source], scene, self.scenes.path, self.options.fetch,
+                    progress=lambda done, total: self._show(check, scene.id, done, total), stop=self.stop,
+                )  # fmt: skip
+        except LeaseLost:
+            raise
+        except Stopped:
+            self.ledger.give_up(claim)
+        except StorageError as error:
+            # The disk's failure is not the scene's: it costs it no attempt.
+            self.stopped = str(error)
+            self.ledger.give_up(claim)
+        except BrokenScene as error:
+            self.ledger.quarantined(claim, error.problem, str(self.scenes.quarantine(scene.id).absolute()))
+            self._note(self.quarantined, scene.id, error.problem)
+        except SourceError as error:
+            self._refused(claim, error)
+        except Exception as error:
+            # Its text may hold an address with a secret in it, so its kind must do.
+            _LOG.error("%s: unexpected %s", scene.id, type(error).__name__)
+            self._fail(claim, f"unexpected {type(error).__name__}")
+        else:
+            self._delivered(claim, path)
+
+    def _show(self, check: Callable[[], None], scene_id: str, done: int, total: int) -> None:
+        check()
+        self.progress(scene_id, done, total)
+
+    def _delivered(self, claim: Claim, path: Path) -> None:
+        scene = claim.scene
+        taken = self.ledger.fetched(claim, str(path.absolute()), _bytes(path), scene.checksum)
+        with self.lock:
+            self.delivered.add(scene.source)
+            self.fetched += [scene.id] if taken else []
+            undecided = self.undecided.pop(scene.source, [])
+        for other, error in undecided:
+            self._fail(other, error.problem)
+
+    def _refused(self, claim: Claim, error: SourceError) -> None:
+        """Blame the scene where its source delivers others; until that is known, keep the claim."""
+        source = claim.scene.source
+        with self.lock:
+            is_up = source in self.delivered
+            if not is_up:
+                self.undecided[source].append((claim, error))
+            if len(self.undecided[source]) >= _REFUSALS:
+                self.down.setdefault(source, str(error))
+            is_down = source in self.down
+        if is_up:
+            self._fail(claim, error.problem)
+        elif is_down:
+            self._excuse(source)
+
+    def _excuse(self, source: str) -> None:
+        """A source that is down costs the scenes no attempt, or an outage of some hours would use them all up."""
+        with self.lock:
+            undecided = self.undecided.pop(source, [])
+            if undecided:
+                self.down.setdefault(source, str(undecided[-1][1]))
+        for claim, _ in undecided:
+            with suppress(LeaseLost):
+                self.ledger.give_up(claim)
+
+    def _decide(self) -> None:
+        """Few failures and nothing delivered: a refusal is the scene's, the rest the source's."""
+        for source in list(self.undecided):
+            refused = [one for one in self.undecided[source] if not isinstance(one[1], Unreachable)]
+            for claim, error in refused:
+                self.undecided[source].remove((claim, error))
+                self._fail(claim, error.problem)
+            self._excuse(source)
+
+    def _fail(self, claim: Claim, reason: str) -> None:
+        with suppress(LeaseLost):
+            self.ledger.failed(claim, reason)
+        self._note(self.failed, claim.scene.id, reason)
+
+    def _note(self, notes: dict[str, str], scene_id: str, reason: str) -> None:
+        _LOG.warning("%s: %s", scene_id, reason)
+        with self.lock:
+            notes[scene_id] = reason
+
+    @contextmanager
+    def _room(self, scene: Scene) -> Iterator[None]:
+        """Make room for a scene in the budget and keep it free inside the block; raises `StorageError`."""
+        with self.lock:
+            self.promised[scene.id] = scene.size or 0
+            try:
+                self._make_room(scene)
+            except BaseException:
+                del self.promised[scene.id]
+                raise
+        try:
+            yield
+        finally:
+            with self.lock:
+                del self.promised[scene.id]
+
+    def _make_room(self, scene: Scene) -> None:
+        budget = self.options.budget
+        lies_elsewhere = isinstance(self.sources[scene.source], LocalSource)
+        if budget is None or lies_elsewhere or self.scenes.archive(scene.id).exists():
+            return
+        self.evicted += self.scenes.evict(budget, lambda one: may_go(self.ledger, one), self.promised)
+        used = self.scenes.usage(self.promised).bytes
+        if used > budget:
+            problem = f"{scene.id} does not fit into the budget of {megabytes(budget)}, nothing more may go"
+            raise StorageError(self.scenes.path, problem, "process what waits, or raise the budget")
+
+
+def may_go(ledger: Ledger, scene_id: str) -> bool:
+    """Take a scene's file away from the ledger: True where it is done with it and nobody uses it.
+
+    A file that the ledger does not know was put there by somebody and stays, and so does one that is not recorded yet.
+    """
+    return _is_done(ledger, scene_id) and ledger.evict(scene_id)
+
+
+def might_go(ledger: Ledger, scene_id: str) -> bool:
+    """What `may_go` would say, with nothing changed."""
+    return _is_done(ledger, scene_id) and not ledger.in_use(scene_id)
+
+
+def _is_done(ledger: Ledger, scene_id: str) -> bool:
+    try:
+        return ledger.get(scene_id).state in _DONE
+    except (UsageError, UnreadableInput):
+        return False
+
+
+def _batches(scenes: Iterable[Scene], size: int) -> Iterator[list[Scene]]:
+    iterator = iter(scenes)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _refuse_twins(watches: Sequence[Watch]) -> None:
+    names = [watch.name for watch in watches]
+    sources: dict[str, SceneSource] = {}
+    for watch in watches:
+        if names.count(watch.name) > 1:
+            raise UsageError(watch.name, "two watches bear this name", "give each its own: it names a watermark")
+        if sources.setdefault(watch.source.name, watch.source) is not watch.source:
+            raise UsageError(watch.source.name, "two sources bear this name", "share one source among the watches")
+
+
+def _unseen(scene_id: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
