@@ -1,6 +1,6 @@
 """`kill -9` at random moments during a watch of many small scenes with faults on: docs/results/0005-fetching.md.
 
-python -m benchmarks.kill_watch [--scenes 200] [--faults 0.2] [--seed 1]
+python -m benchmarks.kill_watch [--scenes 200] [--faults 0.2] [--seed 1] [--longest 1]
 
 Prints one row of JSON for each run of the watcher and one for the whole; ends with status 1 where a scene is missing,
 doubled or damaged, or anything is left over.
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--faults", type=float, default=0.2, help="share of requests that fail")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=40, help="kills at most; then the watcher is left alone")
+    parser.add_argument("--longest", type=float, default=1.0, help="seconds of a run before its kill, at most")
     parser.add_argument("--watch", nargs=2, metavar=("ADDRESS", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.watch:
@@ -77,7 +78,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> list[str]:
     with serving(server):
         while True:
             runs += 1
-            code = one_run(server.address, folder, draw.uniform(0.05, 3.0) if kills < arguments.kills else None)
+            code = one_run(
+                server.address, folder, draw.uniform(0.05, arguments.longest) if kills < arguments.kills else None
+            )
             there = SceneFolder(folder / "scenes").usage()
             print(
                 json.dumps({"run": runs, "exit": code, "scenes": there.scenes, "parts": there.unfinished}), flush=True
