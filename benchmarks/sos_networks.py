@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.evaluate import evaluate_models, summary
-from models.checkpoint import model_folder, read_checkpoint
+from models.checkpoint import read_checkpoint
 from models.training import TrainOptions, train
 
 BUDGET = TrainOptions(
@@ -52,7 +52,7 @@ def main() -> None:
 def train_one(network: str, split: str, steps: int, folder: Path) -> None:
     """Train one network on one split, or go on with it; a finished one is left as it is."""
     if (folder / "checkpoint.json").is_file():
-        print(network, split, read_checkpoint(str(model_folder(str(folder)))).metrics["real_test"])
+        print(network, split, read_checkpoint(str(folder)).metrics["real_test"])
         return
     options = replace(BUDGET, network=network, real=split, steps=steps, **NETWORKS[network])
     began, cpu = time.perf_counter(), time.process_time()

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ingest.disk import read_json, storing, write_json
 from ingest.errors import SourceError
 from ingest.locks import Stopped, never, slot
 from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
 from ingest.scene import Scene
 from ingest.sources.source import ByteStream, SceneSource, TransientError
-from ingest.store import SceneFolder, read_json, storing, write_json
+from ingest.store import SceneFolder
 from ingest.verify import BLOCK, Digest, flaw, hash_file, new_digest
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all

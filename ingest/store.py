@@ -8,7 +8,6 @@ Names:
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest.disk import read_json, storing, sync, write_json
 from ingest.errors import SourceError, StorageError
 from ingest.locks import awaited, locked, never
 from ingest.scene import Scene
@@ -275,41 +275,6 @@ class SceneFolder:
 
     def _file(self, scene_id: str, before: str, after: str) -> Path:
         return self.path / f"{before}{_harmless(scene_id)}{after}"
-
-
-@contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Turn a failure of the file system inside the block into `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise StorageError(path, problem, "free some space or check its permissions") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object written by `write_json`; empty where there is none or it is damaged."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object so that a reader finds it whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def megabytes(size: int) -> str:

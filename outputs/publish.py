@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ingest.disk import sync
 from ingest.errors import StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -59,7 +60,7 @@ def aside_file(path: Path) -> Iterator[Path]:
                 raise FileExistsError(errno.EEXIST, "not a file", str(path))
             yield hidden
             _require_written(hidden)
-            _sync(hidden)
+            sync(hidden)  # so that a power cut cannot leave its new name empty
             os.replace(hidden, path)
     finally:
         with suppress(OSError):  # where there was no folder, there is nothing to remove
@@ -85,9 +86,9 @@ def aside(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
             for name in required:
                 _require_written(hidden / name)
             for path in sorted(hidden.rglob("*")):
-                _sync(path)
+                sync(path)
             _put(hidden, folder)
-            _sync(folder.parent)
+            sync(folder.parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -95,15 +96,6 @@ def aside(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
 def _require_written(path: Path) -> None:
     if not path.is_file() or path.stat().st_size == 0:
         raise StorageError(path, "was not written completely", "see the messages before this one and run again")
-
-
-def _sync(path: Path) -> None:
-    """Have the file or folder on the disk before its name appears, so that a power cut cannot leave it empty."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _put(hidden: Path, folder: Path) -> None:

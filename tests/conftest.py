@@ -1,4 +1,4 @@
-"""What the tests share: one Prefect server for the whole run."""
+"""What the tests share: one Prefect server for the whole run, and the command line."""
 
 import os
 
@@ -18,3 +18,20 @@ def prefect_server(tmp_path_factory):
 
     with prefect_test_harness(server_startup_timeout=300):
         yield
+
+
+@pytest.fixture
+def cli(capfd):
+    """Run the command line; returns exit code, stdout and stderr."""
+    from flows.cli import main
+
+    def run(*arguments):
+        code = 0
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run

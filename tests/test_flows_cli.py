@@ -14,25 +14,8 @@ import pytest
 import rasterio
 from PIL import Image
 
-from flows.cli import main
 from models.checkpoint import default_model_id, model_folder
 from tests.safe_products import sea_product
-
-
-@pytest.fixture
-def cli(capfd):
-    """Run the command line; returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = 0
-        try:
-            main([str(a) for a in arguments])
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def process(*arguments, **environment):

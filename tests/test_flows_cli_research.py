@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.cli import main
 from models.checkpoint import default_model_id
 from tests.dataset_folders import plain_pair, released_sos
 
@@ -14,22 +13,6 @@ CONTRACT = {
     "n_images", "miou", "oil_iou", "f1", "precision", "recall",
     "object_precision", "object_recall", "object_f1", "false_alarms_per_image", "ece",
 }  # fmt: skip
-
-
-@pytest.fixture
-def cli(capfd):
-    """Run the command line; returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = 0
-        try:
-            main([str(a) for a in arguments])
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

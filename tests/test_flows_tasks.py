@@ -17,7 +17,8 @@ from tests.safe_products import sea_product
 def test_any_scene_has_a_key_that_prefect_takes(scene_id: str) -> None:
     from prefect.client.schemas.actions import ArtifactCreate
 
-    ArtifactCreate(key=f"slicks-{artifact_key(scene_id)}", type="markdown", data="")
+    key = f"slicks-{artifact_key(scene_id)}"
+    assert ArtifactCreate(key=key, type="markdown", data="").key == key
 
 
 def test_no_space_for_the_land_mask_is_a_storage_error(tmp_path: Path) -> None:

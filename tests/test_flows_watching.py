@@ -6,24 +6,9 @@ import shutil
 
 import pytest
 
-from flows.cli import main
 from flows.watching import EXAMPLE, read_watch_file
 from tests.cdse_server import CdseServer, Fault, product
 from tests.safe_products import sea_product
-
-
-@pytest.fixture
-def cli(capfd):
-    def run(*arguments):
-        code = 0
-        try:
-            main([str(a) for a in arguments])
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.disk import write_json
 from ingest.errors import SourceError, StorageError
 from ingest.locks import Stopped, locked
-from ingest.store import SceneFolder, write_json
+from ingest.store import SceneFolder
 from tests.http_scenes import safe_zip, scene_names, scene_of
 
 NAMES = scene_names(4)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -34,10 +35,8 @@ from ingest.sources.cdse_odata import (
 )
 from ingest.sources.http import (
     REDIRECTS,
-    EmptyByteStream,
-    HttpByteStream,
+    archive_stream,
     base_address,
-    content_range,
     http_client,
     network_failures,
     require_success,
@@ -249,37 +248,13 @@ class CopernicusDataSpace:
         for scene, _ in self._catalogue.scenes(query, published_after, self.name):
             yield scene
 
-    @contextmanager
-    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
+    def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
         """Open the scene's zip at a byte, or at 0 where the server cannot, or holds less than `offset` bytes.
 
         Raises `SourceError`, and `TransientError` also for a new token that is refused: a wrong password shows at
         the log-in, so that this is the servers' own disagreement, of their clocks for instance.
         """
-        response = self._answer(scene, offset)
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
-            response.close()
-            _, total = content_range(response.headers.get("Content-Range"))
-            if offset == total:
-                yield EmptyByteStream(total)
-                return
-            response = self._answer(scene, 0)
-            offset = 0
-        try:
-            yield self._stream(response, offset, scene.id)
-        finally:
-            response.close()
-
-    def _stream(self, response: httpx.Response, offset: int, subject: str) -> ByteStream:
-        require_success(response, subject)
-        require_type(response, subject, json=False)
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            length = response.headers.get("Content-Length")
-            return HttpByteStream(response, 0, int(length) if length else None, subject)
-        first, total = content_range(response.headers.get("Content-Range"))
-        if first != offset:
-            raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
-        return HttpByteStream(response, offset, total, subject)
+        return archive_stream(partial(self._answer, scene), offset, scene.id)
 
     def _answer(self, scene: Scene, offset: int) -> httpx.Response:
         if scene.key is None:

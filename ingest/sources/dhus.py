@@ -22,14 +22,13 @@ from ingest.areas import read_areas
 from ingest.credentials import Credentials
 from ingest.errors import SourceError, UnreadableInput, UsageError
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import base_address, content_range, retry_after
+from ingest.sources.http import base_address, content_range, may_pass, retry_after
 from ingest.sources.source import ByteStream, Query, TransientError
 
 PAGE = 100  # products, the most that a node gives at once
 BLOCK = 1 << 16  # bytes
 # A node fetches from its archive on tape within hours up to a day: this scene waits, and blocks no other.
 ARCHIVE_WAIT = 6 * 3600.0  # seconds
-_MAY_PASS = {408, 425, 429}
 _WITHDRAWN = "is no longer on the node"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -181,7 +180,7 @@ def _sorted(error: Any, subject: str) -> TransientError | SourceError:
     if response is None or response.status_code < 400:
         return TransientError(f"{subject}: the node answered with something else than data")
     status = response.status_code
-    if status in _MAY_PASS or status >= 500:
+    if may_pass(status):
         return TransientError(f"{subject}: HTTP {status}", retry_after(response.headers.get("Retry-After")))
     return SourceError(subject, f"HTTP {status}", "check the node's address and the account's rights")
 

@@ -33,6 +33,7 @@ from ingest.credentials import Credentials, find_credentials
 from ingest.errors import SourceError, UsageError
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
+from ingest.sources.http import may_pass
 from ingest.sources.source import ByteStream, Query, TransientError
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ _TITLE = "the S3 store of Copernicus Data Space"
 _MANIFEST = "manifest.safe"
 _BLOCK = 1 << 18  # bytes
 _TRIES = 3  # at one object, without a byte between them
-_MAY_PASS = {408, 425, 429}
 _NO_ACCESS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"}
 
 
@@ -293,7 +293,7 @@ def _of_answer(subject: str, error: ClientError) -> Exception:
     told = error.response.get("Error", {}).get("Code", "")
     about = error.response.get("ResponseMetadata", {})
     status = about.get("HTTPStatusCode", 0)
-    if status in _MAY_PASS or status >= 500 or told == "SlowDown":
+    if may_pass(status) or told == "SlowDown":
         wait = about.get("HTTPHeaders", {}).get("retry-after", "")
         return TransientError(f"{subject}: HTTP {status} {told} by the store", float(wait) if wait.isdigit() else None)
     if told == "RequestTimeTooSkewed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ from ingest.sources.source import TransientError
 REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds
 # RFC 9110: 408 and 425 ask for another try; RFC 6585: 429 too many requests.
-_MAY_PASS = {408, 425, 429}
+_PASSING = {408, 425, 429}
 _REMEDIES = {
     400: "this is a mistake of the request; report it with the command that made it",
     401: "check the user name and the password",
@@ -67,13 +67,18 @@ def _kind(error: Exception) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 
+def may_pass(status: int) -> bool:
+    """Whether a request that failed with this status may succeed when it is repeated."""
+    return status in _PASSING or status >= 500
+
+
 def require_success(response: httpx.Response, subject: str) -> None:
     """Let 2xx pass; 408, 425, 429 and 5xx raise `TransientError` with their Retry-After, others `SourceError`."""
     status = response.status_code
     if response.is_success:
         return
     told = f"HTTP {status} {response.reason_phrase}".rstrip()
-    if status in _MAY_PASS or status >= 500:
+    if may_pass(status):
         raise TransientError(f"{subject}: {told}", retry_after(response.headers.get("Retry-After")))
     raise SourceError(subject, told, _REMEDIES.get(status, "check the address and the account"))
 
@@ -124,6 +129,41 @@ class HttpByteStream:
         with network_failures(self._subject):
             # Raw: a body that was compressed on the way would no longer fit its range.
             yield from self._response.iter_raw()
+
+
+@contextmanager
+def archive_stream(
+    answer: Callable[[int], httpx.Response], offset: int, subject: str
+) -> Iterator[HttpByteStream | EmptyByteStream]:
+    """Stream what `answer`, a streamed GET from a byte on, gives from `offset` on, or from 0 where it has no such byte.
+
+    At the archive's very end nothing is left to stream. Raises `SourceError` and `TransientError`.
+    """
+    response = answer(offset)
+    if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+        response.close()
+        _, total = content_range(response.headers.get("Content-Range"))
+        if offset == total:
+            yield EmptyByteStream(total)
+            return
+        offset = 0
+        response = answer(offset)
+    try:
+        yield _body(response, offset, subject)
+    finally:
+        response.close()
+
+
+def _body(response: httpx.Response, offset: int, subject: str) -> HttpByteStream:
+    require_success(response, subject)
+    require_type(response, subject, json=False)
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        length = response.headers.get("Content-Length", "")
+        return HttpByteStream(response, 0, int(length) if length.isdigit() else None, subject)
+    first, total = content_range(response.headers.get("Content-Range"))
+    if first != offset:
+        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
+    return HttpByteStream(response, offset, total, subject)
 
 
 class EmptyByteStream:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import httpx
@@ -26,14 +26,11 @@ from ingest.errors import SourceError
 from ingest.scene import Scene
 from ingest.sources.http import (
     REDIRECTS,
-    EmptyByteStream,
-    HttpByteStream,
+    archive_stream,
     base_address,
-    content_range,
     http_client,
+    may_pass,
     network_failures,
-    require_success,
-    require_type,
 )
 from ingest.sources.source import ByteStream, Query, TransientError
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
@@ -41,7 +38,6 @@ from ingest.sources.stac_items import Archive, Item, archive_of, published, read
 PAGE = 100  # items
 LATENESS = timedelta(days=30)
 _TIMELINESS = ("product:timeliness_category", "s1:product_timeliness")
-_MAY_PASS = {408, 425, 429}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _log = logging.getLogger(__name__)
@@ -114,19 +110,8 @@ class StacCatalogue:
     def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
         """Open the scene's zip at a byte, or at 0 where the server cannot; raises `SourceError`, `TransientError`."""
         archive = self._archive(scene)
-        response = self._answer(scene, archive, offset)
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
-            response.close()
-            _, total = content_range(response.headers.get("Content-Range"))
-            if offset == total:
-                yield EmptyByteStream(total)
-                return
-            offset = 0
-            response = self._answer(scene, archive, offset)
-        try:
-            yield _stream(response, offset, scene.id)
-        finally:
-            response.close()
+        with archive_stream(partial(self._answer, scene, archive), offset, scene.id) as stream:
+            yield stream
 
     def close(self) -> None:
         """Close the connections."""
@@ -225,7 +210,7 @@ class StacCatalogue:
                 yield
         except APIError as error:
             status = getattr(error, "status_code", None)
-            if status is None or status in _MAY_PASS or status >= 500:
+            if status is None or may_pass(status):
                 told = "no answer" if status is None else f"HTTP {status}"
                 raise TransientError(f"{self._url}: {told}") from None
             raise SourceError(self._url, f"HTTP {status}", f"check the address and {self._collection}") from None
@@ -287,15 +272,3 @@ def _properties(query: Query) -> list[tuple[str, str | int | None]]:
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _stream(response: httpx.Response, offset: int, subject: str) -> ByteStream:
-    require_success(response, subject)
-    require_type(response, subject, json=False)
-    if response.status_code != httpx.codes.PARTIAL_CONTENT:
-        length = response.headers.get("Content-Length", "")
-        return HttpByteStream(response, 0, int(length) if length.isdigit() else None, subject)
-    first, total = content_range(response.headers.get("Content-Range"))
-    if first != offset:
-        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
-    return HttpByteStream(response, offset, total, subject)

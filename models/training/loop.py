@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ingest.errors import ModelError, UsageError
-from models.checkpoint import Checkpoint, load_model, save_model
+from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_model
 from models.datasets import LabelledImages, open_dataset
 from models.losses import cross_entropy, dice
 from models.networks import build_network
@@ -219,7 +219,7 @@ def _finish(
         training = {"options": asdict(options), "real_pairs": _fingerprint(seen) if seen is not None else None}
         save_model(folder, network, options.architecture, preprocess, metrics, training, options.classes, tiling)
     fabric.barrier()
-    return load_model(str(folder))[1]
+    return read_checkpoint(str(folder))
 
 
 def _save(

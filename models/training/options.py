@@ -106,7 +106,7 @@ def read_options(config: Path | None) -> TrainOptions:
         given: dict[str, Any] = tomllib.loads(config.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(config, f"not a readable TOML file ({error})", "see docs/training.md") from error
-    known = {f.name: f.type for f in fields(TrainOptions)}
+    known = {f.name for f in fields(TrainOptions)}
     for key in given:
         if key not in known:
             raise UsageError(config, f"unknown option {key!r}", f"known are {', '.join(sorted(known))}")
