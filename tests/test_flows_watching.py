@@ -33,7 +33,7 @@ def test_the_example_is_a_valid_watch_file(cli, tmp_path):
 def test_an_inbox_is_watched_and_each_scene_is_taken_once(cli, here, safe):
     shutil.copytree(safe, here / "inbox" / safe.name)
     (here / "watch.toml").write_text(
-        '[sources.inbox]\nfolder = "inbox"\nsettle = 0.05\n[[watch]]\nname = "all"\nsource = "inbox"\nmode = "IW"\n'
+        '[sources.inbox]\nfolder = "inbox"\nsettle = 0\n[[watch]]\nname = "all"\nsource = "inbox"\nmode = "IW"\n'
     )
     code, out, err = cli("watch", "--once", "--json")
     first = json.loads(out)
