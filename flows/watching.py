@@ -152,7 +152,7 @@ def _find(source: SceneSource, wanted: Scene) -> Scene:
         polarisation=wanted.polarisations[0],
         relative_orbit=wanted.relative_orbit,
     )
-    for scene in source.find(query, None if source.name == "inbox" else wanted.acquired_start):
+    for scene in source.find(query, wanted.acquired_start):  # nothing is published before it was acquired
         if scene.id == wanted.id:
             return scene
     raise SourceError(wanted.id, f"{source.name} does not list it", "look at its name, or take another --source")

@@ -62,6 +62,17 @@ def test_one_scene_is_fetched_by_its_name_through_faults(cli, here, safe, monkey
     assert server.credentials.secret.get_secret_value() not in out + err
 
 
+def test_a_scene_in_an_inbox_is_where_it_is(cli, here, safe):
+    shutil.copytree(safe, here / "inbox" / safe.name)
+    options = ("--source", "inbox", "--option", "folder=inbox", "--option", "settle=0")
+    code, out, err = cli("fetch", safe.name, *options, "--out", here / "scenes")
+    assert (code, out.strip()) == (0, f"inbox/{safe.name}"), err
+    other = safe.name.replace("S1A", "S1C")
+    code, out, err = cli("fetch", other, *options)
+    assert (code, out) == (4, "")
+    assert "inbox does not list it" in err
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
