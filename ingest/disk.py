@@ -38,6 +38,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     os.replace(aside, path)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, also after a power cut, finds all of it or the former one."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(content)
+    sync(aside)
+    os.replace(aside, path)
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -53,9 +53,12 @@ DICE = {"generalised": generalised_dice, "mean": mean_dice}
 def dice(logits: Tensor, labels: Tensor, kind: str = "generalised") -> Tensor:
     """Soft Dice loss of a key of `DICE`; `IGNORE` does not count, and images labelled with `NOT_OIL` have two classes.
 
-    logits (B, C, H, W); labels (B, H, W). The two kinds of images are averaged by their number.
+    logits (B, C, H, W); labels (B, H, W), of whose classes a network of two tells oil alone. The two kinds of images
+    are averaged by their number.
     """
     p = logits.float().softmax(dim=1)
+    if logits.shape[1] == 2:
+        labels = torch.where((labels == OIL) | (labels == IGNORE), labels, NOT_OIL)
     partial = (labels == NOT_OIL).flatten(1).any(dim=1)
     losses = []
     if not partial.all():
@@ -68,10 +71,25 @@ def dice(logits: Tensor, labels: Tensor, kind: str = "generalised") -> Tensor:
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy between softened teacher and softened student, times T squared; Eq. 8 and 9."""
-    q = (teacher_logits.float() / temperature).softmax(dim=1)  # Eq. 8
-    log_p = F.log_softmax(logits.float() / temperature, dim=1)
-    return temperature**2 * -(q * log_p).sum(dim=1).mean()  # Eq. 9
+    """Cross-entropy between softened teacher and softened student, times T squared; Eq. 8 and 9.
+
+    logits (B, C, H, W); teacher_logits (B, C', H, W), NaN where there is no teacher. The mean is over the pixels that
+    have one; zero where none has. Where one of the two tells oil alone, both are compared on oil and the rest.
+    """
+    student, teacher = logits.float(), teacher_logits.float()
+    if student.shape[1] != teacher.shape[1]:
+        student, teacher = _oil_or_not(student), _oil_or_not(teacher)
+    taught = ~teacher.isnan().any(dim=1)
+    q = (torch.where(taught.unsqueeze(1), teacher, 0) / temperature).softmax(dim=1)  # Eq. 8
+    log_p = F.log_softmax(student / temperature, dim=1)
+    loss = -(q * log_p).sum(dim=1)  # (B, H, W)
+    return temperature**2 * (loss * taught).sum() / taught.sum().clamp_min(1)  # Eq. 9
+
+
+def _oil_or_not(logits: Tensor) -> Tensor:
+    """Merge all classes but oil; (B, 2, H, W). Merged before they are softened, or a high T would favour the many."""
+    log_p = F.log_softmax(logits, dim=1)
+    return torch.stack([_log_not_oil(log_p), log_p[:, OIL]], dim=1)
 
 
 def _log_not_oil(log_p: Tensor) -> Tensor:

@@ -72,3 +72,53 @@ def test_distillation_is_scaled_cross_entropy_of_softened_distributions():
     p = 1 / (1 + math.exp(-1 / 4))
     expected = 16 * -(q * math.log(p) + (1 - q) * math.log(1 - p))
     assert float(distillation(student, teacher, temperature=4)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_distillation_is_the_mean_over_pixels_that_have_a_teacher():
+    nan = math.nan
+    student = torch.tensor([[[[1.0, 5.0, -2.0]], [[0.0, 1.0, 0.5]]]], requires_grad=True)
+    teacher = torch.tensor([[[[2.0, nan, 0.0]], [[0.0, nan, 1.0]]]])
+    loss = distillation(student, teacher, temperature=2)
+    by_hand = 0.0
+    for z, t in (((1.0, 0.0), (2.0, 0.0)), ((-2.0, 0.5), (0.0, 1.0))):
+        q, p = (1 / (1 + math.exp((x[1] - x[0]) / 2)) for x in (t, z))
+        by_hand += 4 * -(q * math.log(p) + (1 - q) * math.log(1 - p)) / 2
+    assert float(loss.detach()) == pytest.approx(by_hand, rel=1e-6)
+    loss.backward()
+    assert torch.equal(student.grad[..., 1], torch.zeros(1, 2, 1))
+    assert student.grad[..., 0].abs().sum() > 0
+
+
+def test_distillation_without_any_teacher_is_zero_and_has_a_gradient():
+    student = torch.randn(2, 5, 3, 3, requires_grad=True)
+    loss = distillation(student, torch.full((2, 5, 3, 3), math.nan), temperature=2)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert torch.equal(student.grad, torch.zeros_like(student))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_a_teacher_of_oil_alone_teaches_the_merged_probabilities(temperature):
+    student = logits_of([0.3, 0.4, 0.1, 0.1, 0.1])
+    teacher = logits_of([0.8, 0.2])
+    merged = logits_of([0.6, 0.4])
+    expected = distillation(merged, teacher, temperature)
+    assert float(distillation(student, teacher, temperature)) == pytest.approx(float(expected), rel=1e-5)
+    # And the other way round.
+    five = logits_of([0.2, 0.2, 0.2, 0.2, 0.2])
+    expected = distillation(merged, logits_of([0.8, 0.2]), temperature)
+    assert float(distillation(merged, five, temperature)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_student_that_agrees_has_nothing_to_learn():
+    teacher = torch.randn(2, 5, 4, 4, dtype=torch.float64)
+    student = (teacher + 3).requires_grad_()  # the same probabilities
+    distillation(student, teacher, temperature=3).backward()
+    assert student.grad.abs().max() < 1e-6
+
+
+def test_a_network_of_two_classes_learns_oil_from_labels_of_five():
+    logits = logits_of([0.7, 0.3], [0.4, 0.6], [0.9, 0.1])
+    five, two = torch.tensor([[[2, 1, 4]]]), torch.tensor([[[NOT_OIL, 1, NOT_OIL]]])
+    assert float(dice(logits, five)) == pytest.approx(float(dice(logits, two)))
+    assert float(cross_entropy(logits, five)) == pytest.approx(float(cross_entropy(logits, two)))

@@ -4,17 +4,29 @@ from models.datasets.catalogue import DATASETS, data_root, open_dataset
 from models.datasets.folder import ImageMaskFolder, image_mask_folder, open_folder
 from models.datasets.leak import copy_group, grouped_folds, without_leak
 from models.datasets.osd import OSDImages, osd
-from models.datasets.pairs import LabelledImages, Pair, Selection, Split, augmented, chip_input, grey_image
+from models.datasets.pairs import (
+    GreyPair,
+    LabelledImages,
+    Pair,
+    Selection,
+    Split,
+    augmented,
+    chip_input,
+    grey_image,
+)
+from models.datasets.reduced import Reduced
 from models.datasets.simulated import VALIDATION_SEED, SimulatedChips, flat_pair, simulated, simulated_pair
 from models.datasets.sos import sos_clean, sos_official
 
 __all__ = [
     "DATASETS",
     "VALIDATION_SEED",
+    "GreyPair",
     "ImageMaskFolder",
     "LabelledImages",
     "OSDImages",
     "Pair",
+    "Reduced",
     "Selection",
     "SimulatedChips",
     "Split",

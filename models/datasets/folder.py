@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from ingest.errors import UnreadableInput
 from models.architecture import OIL_CLASSES
-from models.datasets.pairs import Pair, Split, chip_input, grey_image, require_one_size
-from models.losses import NOT_OIL, OIL
+from models.datasets.pairs import (
+    GreyPair,
+    Pair,
+    Split,
+    chip_input,
+    grey_bytes,
+    grey_image,
+    read_grey,
+    require_one_size,
+)
+from models.losses import IGNORE, NOT_OIL, OIL
 from preprocess.options import PreprocessOptions
 
 IMAGE_FOLDERS = ("images", "image", "sat")
@@ -24,7 +33,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class ImageMaskFolder:
-    """Images and their masks, 255 = oil, else not oil; greys of a compressed mask are divided at 127."""
+    """Images and their masks, 255 = oil, else not oil; greys of a compressed mask are divided at 127.
+
+    No data in the image is labelled `IGNORE`.
+    """
 
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
@@ -40,9 +52,20 @@ class ImageMaskFolder:
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Read one pair; raises `UnreadableInput` where image and mask differ in size or the mask is no mask."""
-        image, mask = grey_image(self.images[index]), grey_image(self.masks[index])
+        image, labels, _ = self._read(index)
+        return chip_input(image, options)[None], labels
+
+    def grey(self, index: int) -> GreyPair:
+        """Read one pair, of 8-bit files the very values; raises what `pair` raises."""
+        image, labels, eight_bits = self._read(index)
+        return grey_bytes(image, eight_bits), labels
+
+    def _read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
+        image, eight_bits = read_grey(self.images[index])
+        mask = grey_image(self.masks[index])
         require_one_size(image, mask, self.masks[index])
-        return chip_input(image, options)[None], _oil_labels(mask, self.masks[index])
+        labels = np.where(np.isnan(image), IGNORE, _oil_labels(mask, self.masks[index]))
+        return image, labels, eight_bits
 
     def selected(self, indices: Iterable[int]) -> ImageMaskFolder:
         """Return the pairs of these indices alone, in their order."""

@@ -7,17 +7,22 @@ Found by correlation, see docs/datasets.md and `models.datasets.screening`.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UsageError
 from models.datasets.folder import ImageMaskFolder
 from models.datasets.pairs import LabelledImages, Selection
+from models.datasets.reduced import Reduced
 
 BLOCKS = ((10001, 12545, 509), (20001, 22220, 444), (30001, 31973, 661))  # first and last number, images in a block
 # Groups of the blocks from 30001 on that show the same piece of sea as test images numbered from 20001 on. Found one by
 # one where the correlation is above 0.6; what lies between them is left out too, for neighbours overlap.
 SAME_SEA = (range(19), range(32, 40), range(74, 99), range(409, 417), range(652, 661))
+
+_Pairs = TypeVar("_Pairs", ImageMaskFolder, Reduced)
 
 
 def copy_group(name: str, wrong_by: int = 0) -> tuple[int, int] | None:
@@ -32,7 +37,7 @@ def copy_group(name: str, wrong_by: int = 0) -> tuple[int, int] | None:
     return None
 
 
-def without_leak(pairs: ImageMaskFolder, test: ImageMaskFolder) -> ImageMaskFolder:
+def without_leak(pairs: _Pairs, test: LabelledImages) -> _Pairs:
     """Leave out the training pairs that repeat a test pair: of its group, its piece of sea, or its very name."""
     tested = {_group_or_name(test, i) for i in range(len(test))}
     if any(group[0] == 20001 for group in tested):

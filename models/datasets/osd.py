@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from ingest.errors import UnreadableInput
 from models.architecture import CLASSES
 from models.datasets.folder import child_folder
-from models.datasets.pairs import Pair, Split, chip_input, grey_image, read_image, require_one_size
+from models.datasets.pairs import (
+    GreyPair,
+    Pair,
+    Split,
+    chip_input,
+    grey_bytes,
+    read_grey,
+    read_image,
+    require_one_size,
+)
 from preprocess.options import PreprocessOptions
 
 COLOURS = {  # of labels/; labels_1D/ has the indices of CLASSES instead
@@ -46,11 +55,20 @@ class OSDImages:
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Read one pair; raises `UnreadableInput` for sizes that differ, and a label or colour that is none of OSD."""
+        image, labels, _ = self._read(index)
+        return chip_input(image, options)[None], labels
+
+    def grey(self, index: int) -> GreyPair:
+        """Read one pair with the image's own values; raises what `pair` raises."""
+        image, labels, eight_bits = self._read(index)
+        return grey_bytes(image, eight_bits), labels
+
+    def _read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
         path = self.labels[index]
-        image = grey_image(self.images[index])
+        image, eight_bits = read_grey(self.images[index])
         labels = colour_labels(path) if self.coloured[index] else index_labels(path)
         require_one_size(image, labels, path)
-        return chip_input(image, options)[None], labels
+        return image, labels, eight_bits
 
 
 def colour_labels(path: Path) -> NDArray[np.int64]:

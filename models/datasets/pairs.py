@@ -17,6 +17,9 @@ from preprocess.options import PreprocessOptions
 # Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.architecture.CLASSES,
 # NOT_OIL where nothing but that is known, IGNORE.
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
+# Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.
+GreyPair = tuple[NDArray[np.uint8], NDArray[np.int64]]
+STRETCH_PERCENTILES = (1.0, 99.0)  # of an image of more than 8 bits, that become 0 and 255
 
 
 class LabelledImages(Protocol):
@@ -37,6 +40,12 @@ class LabelledImages(Protocol):
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Read or make one pair; raises `UnreadableInput` naming the file."""
+
+    def grey(self, index: int) -> GreyPair:
+        """Return the image as 8-bit grey (H, W), as data sets are published, 0 where there is no data, and its labels.
+
+        The labels are those of `pair`. Raises what `pair` raises.
+        """
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ class Selection:
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         return self.images.pair(self.indices[index], options)
 
+    def grey(self, index: int) -> GreyPair:
+        return self.images.grey(self.indices[index])
+
 
 def read_image(path: Path) -> Image.Image:
     """Read a whole image file with Pillow; raises `UnreadableInput` naming it."""
@@ -88,15 +100,32 @@ def read_image(path: Path) -> Image.Image:
 
 def grey_image(path: Path) -> NDArray[np.float32]:
     """Read an image of any bit depth as (H, W) float32; of colours, their mean. No data in a GeoTIFF is NaN."""
+    return read_grey(path)[0]
+
+
+def read_grey(path: Path) -> tuple[NDArray[np.float32], bool]:
+    """Read an image as `grey_image` does, and say whether its file has 8 bits a value."""
     if path.suffix.lower() in {".tif", ".tiff"}:
         return _grey_tiff(path)
     image = read_image(path)
-    grey = image.mode in {"1", "L", "I", "F", "I;16", "I;16B"}
-    values = np.asarray(image if grey else image.convert("L"), np.float32)
-    return values * 255 if image.mode == "1" else values
+    deep = image.mode in {"I", "F", "I;16", "I;16B"}
+    values = np.asarray(image if deep or image.mode in {"1", "L"} else image.convert("L"), np.float32)
+    return values * 255 if image.mode == "1" else values, not deep
 
 
-def _grey_tiff(path: Path) -> NDArray[np.float32]:
+def grey_bytes(image: NDArray[np.float32], eight_bits: bool) -> NDArray[np.uint8]:
+    """Turn what `read_grey` returns into 8-bit grey (H, W), NaN into 0.
+
+    Values of 8 bits stay what they are; deeper ones are stretched from `STRETCH_PERCENTILES` of the image's own values
+    to 0..255 and clipped.
+    """
+    if not eight_bits and not np.isnan(image).all():
+        black, white = np.nanpercentile(image, STRETCH_PERCENTILES)
+        image = 255 * np.clip((image - black) / max(white - black, np.finfo(np.float32).tiny), 0, 1)
+    return np.rint(np.nan_to_num(image)).astype(np.uint8)
+
+
+def _grey_tiff(path: Path) -> tuple[NDArray[np.float32], bool]:
     """Read a TIFF through GDAL, which knows the bit depths that Pillow does not."""
     import rasterio  # not on every machine that trains
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -105,10 +134,11 @@ def _grey_tiff(path: Path) -> NDArray[np.float32]:
         with warnings.catch_warnings(), rasterio.Env():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, driver="GTiff") as dataset:
+                eight_bits = set(dataset.dtypes) == {"uint8"}
                 bands = dataset.read(masked=True).astype(np.float32)
     except RasterioError as error:
         raise UnreadableInput(path, "not a readable TIFF", "give a PNG, JPEG or TIFF file") from error
-    return np.asarray(bands.mean(axis=0).filled(np.nan), np.float32)
+    return np.asarray(bands.mean(axis=0).filled(np.nan), np.float32), eight_bits
 
 
 def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArray[np.float32]:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.architecture import CLASSES
-from models.datasets.pairs import Pair, Split, chip_input
+from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes
 from models.losses import IGNORE
 from models.simulator import CHIP_OPTIONS, SEA, simulate_chip
 from preprocess.options import PreprocessOptions, normalised_db
 
+GREY_DB = (-35.0, 0.0)  # sigma nought that is black and white in 8-bit grey, of every chip alike
 VALIDATION_SEED = 2_000_000_000  # simulated chips from this seed on are never trained on
 
 
@@ -53,7 +54,10 @@ def _stretched(sigma_nought: NDArray[np.float32], rng: np.random.Generator) -> N
 
 @dataclass(frozen=True)
 class SimulatedChips:
-    """`count` chips of (`size`, `size`) pixels of the simulator, by consecutive seeds; the same ones every time."""
+    """`count` chips of (`size`, `size`) pixels of the simulator, by consecutive seeds; the same ones every time.
+
+    Pairs are calibrated; grey is linear in decibels between the two of `GREY_DB`, no data is 0 and labelled `IGNORE`.
+    """
 
     count: int = 200
     size: int = 256
@@ -72,6 +76,11 @@ class SimulatedChips:
         if not 0 <= index < self.count:
             raise IndexError(index)
         return simulated_pair(self.first_seed + index, self.size, options, margin=self.margin)
+
+    def grey(self, index: int) -> GreyPair:
+        black, white = GREY_DB
+        image, labels = self.pair(index, PreprocessOptions(floor_db=black, mean_db=black, std_db=white - black))
+        return grey_bytes(255 * np.minimum(image[0], 1), eight_bits=True), labels
 
 
 def simulated(_root: Path, count: int = 200) -> Split:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import math
@@ -21,10 +20,14 @@ from torch.utils.data import DataLoader
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_model
 from models.datasets import LabelledImages, open_dataset
-from models.losses import cross_entropy, dice
+from models.losses import cross_entropy, dice, distillation
 from models.networks import build_network
+from models.resuming import keep_rows, log_row, save_state
+from models.synthesis import SyntheticPairs
+from models.training.memory import PartStep, adamw_bytes, as_it_was, fitted_accumulation, peak_estimate
 from models.training.options import TrainOptions
-from models.training.pairs import TrainingPairs, parts_of_batches
+from models.training.pairs import Item, TrainingPairs, parts_of_batches
+from models.training.synthetic import synthetic_record, teacher_classes, used_synthetic
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
@@ -43,8 +46,8 @@ def train(
 ) -> Checkpoint:
     """Train a network and save it as a model in `folder`, with `log.csv` and the state to resume from.
 
-    Loss: Eq. 10 without a teacher. On several devices each process takes its share of every batch (DDP); results then
-    differ from those of one device by the batch statistics alone.
+    Loss: Eq. 10, with a teacher where synthetic pairs have soft labels. On several devices each process takes its share
+    of every batch (DDP); results then differ from those of one device by the batch statistics alone.
     """
     torch.set_num_threads(options.threads)
     fabric = _fabric(options)
@@ -52,20 +55,22 @@ def train(
     preprocess = PreprocessOptions()
     real = open_dataset(options.real) if options.real else None
     seen, watched = held_out(real, options)
-    options = _with_steps(options, seen)
+    synthetic = used_synthetic(seen, options)
+    options = _with_steps(options, seen, synthetic)
     network = _network(options, fabric)
     averaged = _average(network, options)
     optimiser = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     state, first = folder / "state.pt", 0
     if resume and state.is_file():
-        first = _restore(state, network, averaged, optimiser, options, fabric.device)
+        first = _restore(state, network, averaged, optimiser, options, synthetic, fabric.device)
         report(f"resuming at step {first} of {options.steps}")
+    options = _fitted(options, fabric, network, teacher_classes(synthetic, options), report)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.csv"
     if fabric.is_global_zero:
-        _keep_rows(log, first)
+        keep_rows(log, first)
     model, wrapped_optimiser = fabric.setup(network, optimiser)
-    parts = _parts(options, seen, preprocess, first, fabric)
+    parts = _parts(options, TrainingPairs(options, seen, preprocess, synthetic), first, fabric)
     for step in range(first, options.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, options)
@@ -73,14 +78,21 @@ def train(
         if averaged is not network:
             averaged.update_parameters(network)
         progress(step + 1, options.steps)
-        if (step + 1) % options.validate_every == 0 or step + 1 == options.steps:
-            if fabric.is_global_zero:
+        watch = _due(step, options.validate_every, options)
+        if fabric.is_global_zero:
+            row: dict[str, Any] = {}
+            if watch:
                 found = scores(_plain(averaged), watched, options, preprocess, fabric.device)
-                _save(state, network, averaged, optimiser, options, step + 1)
-                _log(log, {"step": step + 1, "loss": round(float(loss), 4), **found})
-                report(f"step {step + 1}: loss {loss:.3f}, oil IoU {found['oil_iou']:.3f}, mIoU {found['miou']:.3f}")
+                row = {"step": step + 1, "loss": round(float(loss), 4), **found}
+                log_row(log, row)
+            # After its row in the log: a training that resumes drops the rows after its state, not those before.
+            if _due(step, options.save_every or options.validate_every, options):
+                save_state(state, _state(network, averaged, optimiser, options, synthetic, step + 1))
+            if watch:
+                report("step {step}: loss {loss:.3f}, oil IoU {oil_iou:.3f}, mIoU {miou:.3f}".format(**row))
+        if watch:
             fabric.barrier()
-    return _finish(folder, averaged, watched, real.test if real else None, seen, options, preprocess, fabric)
+    return _finish(folder, averaged, watched, real.test if real else None, seen, synthetic, options, preprocess, fabric)
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:
@@ -108,11 +120,18 @@ def _fabric(options: TrainOptions) -> Fabric:
     return fabric
 
 
-def _with_steps(options: TrainOptions, real: LabelledImages | None) -> TrainOptions:
+def _with_steps(options: TrainOptions, real: LabelledImages | None, synthetic: SyntheticPairs | None) -> TrainOptions:
+    """Turn passes over the real and synthetic pairs into steps."""
     if options.epochs is None or real is None:
         return options
-    real_in_batch = max(1, round(options.real_share * options.batch_size))
-    return replace(options, epochs=None, steps=math.ceil(options.epochs * len(real) / real_in_batch))
+    in_batch = max(1, round(options.real_share * options.batch_size))
+    pairs = len(real) + (len(synthetic) if synthetic else 0)
+    return replace(options, epochs=None, steps=math.ceil(options.epochs * pairs / in_batch))
+
+
+def _due(step: int, every: int, options: TrainOptions) -> bool:
+    """Whether something done every so many steps, and after the last one, is to be done after this step."""
+    return (step + 1) % every == 0 or step + 1 == options.steps
 
 
 def _network(options: TrainOptions, fabric: Fabric) -> nn.Module:
@@ -144,24 +163,55 @@ def _plain(averaged: nn.Module) -> nn.Module:
     return averaged.module if isinstance(averaged, AveragedModel) else averaged
 
 
-def _parts(
-    options: TrainOptions, real: LabelledImages | None, preprocess: PreprocessOptions, first: int, fabric: Fabric
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _fitted(options: TrainOptions, fabric: Fabric, network: nn.Module, teacher: int, report: Report) -> TrainOptions:
+    """Say what a step takes of memory; with a budget, raise `accumulate` until it fits. `teacher`: its classes."""
+    batch = options.batch_size // options.devices
+    step = _trial(options, fabric, network, teacher)
+    with as_it_was(network):
+        if options.memory_gb is None:
+            peak_of = peak_estimate(step, batch // options.accumulate, fabric.device, adamw_bytes(network))
+            peak = peak_of(batch // options.accumulate)
+        else:
+            budget, fixed = options.memory_gb * 1e9, adamw_bytes(network)
+            parts, peak = fitted_accumulation(step, batch, budget, fabric.device, fixed, options.accumulate)
+            options = replace(options, accumulate=int(fabric.broadcast(parts)))
+    if fabric.is_global_zero:
+        report(f"about {peak / 1e9:.2f} GB for parts of {batch // options.accumulate}")
+    return options
+
+
+def _trial(options: TrainOptions, fabric: Fabric, network: nn.Module, teacher: int) -> PartStep:
+    """One part of a step on noise, whatever it learns; `teacher` is the number of classes of the soft labels."""
+
+    def step(items: int) -> None:
+        network.train()
+        _freeze_norm(network)  # which has no statistics of one item where its map is a single pixel
+        shape = (options.crop, options.crop)
+        images = torch.randn(items, 1, *shape, device=fabric.device)
+        labels = torch.randint(options.architecture.classes, (items, *shape), device=fabric.device)
+        with fabric.autocast():
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        training_loss(network, logits, labels, options, torch.zeros(items, teacher, *shape).to(logits)).backward()
+
+    return step
+
+
+def _parts(options: TrainOptions, pairs: TrainingPairs, first: int, fabric: Fabric) -> Iterator[Item]:
     loader = DataLoader(
-        TrainingPairs(options, real, preprocess),
+        pairs,
         batch_sampler=list(parts_of_batches(options, first, fabric.global_rank)),
         num_workers=options.workers,
         pin_memory=fabric.device.type == "cuda",
     )
-    for images, labels in loader:
-        yield images.to(fabric.device, non_blocking=True), labels.to(fabric.device, non_blocking=True)
+    for images, labels, teacher in loader:
+        yield tuple(part.to(fabric.device, non_blocking=True) for part in (images, labels, teacher))
 
 
 def _step(
     fabric: Fabric,
     model: Any,
     network: nn.Module,
-    parts: Iterator[tuple[Tensor, Tensor]],
+    parts: Iterator[Item],
     optimiser: Any,
     options: TrainOptions,
 ) -> Tensor:
@@ -172,11 +222,11 @@ def _step(
     optimiser.zero_grad(set_to_none=True)
     total = torch.zeros((), device=fabric.device)
     for part in range(options.accumulate):
-        images, labels = next(parts)
+        images, labels, teacher = next(parts)
         last = part == options.accumulate - 1
         with nullcontext() if last else fabric.no_backward_sync(model):
             logits = model(images.contiguous(memory_format=torch.channels_last))
-            loss = training_loss(network, logits, labels, options) / options.accumulate
+            loss = training_loss(network, logits, labels, options, teacher) / options.accumulate
             fabric.backward(loss)
         total += loss.detach()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -190,10 +240,17 @@ def _freeze_norm(network: nn.Module) -> None:
             module.eval()
 
 
-def training_loss(network: nn.Module, logits: Tensor, labels: Tensor, options: TrainOptions) -> Tensor:
-    """Eq. 10 without a teacher, and what a network asks for on top (`HasAuxiliaryLoss`)."""
+def training_loss(
+    network: nn.Module, logits: Tensor, labels: Tensor, options: TrainOptions, teacher: Tensor | None = None
+) -> Tensor:
+    """Eq. 10, and what a network asks for on top (`HasAuxiliaryLoss`).
+
+    logits (B, C, H, W), labels (B, H, W); teacher (B, C', H, W) logits, NaN where there are none, or without classes.
+    """
     loss = options.cross_entropy_weight * cross_entropy(logits, labels)
     loss = loss + options.dice_weight * dice(logits, labels, options.dice)
+    if teacher is not None and teacher.shape[1]:
+        loss = loss + options.distillation_weight * distillation(logits, teacher, options.temperature)
     auxiliary = getattr(network, "auxiliary_loss", None)
     return loss if auxiliary is None else loss + auxiliary(labels)
 
@@ -204,6 +261,7 @@ def _finish(
     watched: LabelledImages,
     test: LabelledImages | None,
     seen: LabelledImages | None,
+    synthetic: SyntheticPairs | None,
     options: TrainOptions,
     preprocess: PreprocessOptions,
     fabric: Fabric,
@@ -216,30 +274,32 @@ def _finish(
         if test is not None:
             metrics["real_test"] = scores(network, test, options, preprocess, fabric.device)
         tiling = Tiling(options.crop, options.crop // 2)
-        training = {"options": asdict(options), "real_pairs": _fingerprint(seen) if seen is not None else None}
+        training = {
+            "options": asdict(options),
+            "real_pairs": _fingerprint(seen) if seen is not None else None,
+            "synthetic_pairs": synthetic_record(synthetic),
+        }
         save_model(folder, network, options.architecture, preprocess, metrics, training, options.classes, tiling)
     fabric.barrier()
     return read_checkpoint(str(folder))
 
 
-def _save(
-    path: Path,
+def _state(
     network: nn.Module,
     averaged: nn.Module,
     optimiser: torch.optim.Optimizer,
     options: TrainOptions,
+    synthetic: SyntheticPairs | None,
     step: int,
-) -> None:
-    aside = path.with_suffix(".part")
-    state = {
+) -> dict[str, Any]:
+    return {
         "network": network.state_dict(),
         "averaged": averaged.state_dict(),
         "optimiser": optimiser.state_dict(),
         "options": asdict(options),
+        "synthetic": synthetic.fingerprint() if synthetic else None,
         "step": step,
     }
-    torch.save(state, aside)
-    aside.replace(path)
 
 
 # What may change between a training and its continuation: where it runs, and how it is watched.
@@ -252,6 +312,9 @@ _FREE = {
     "validate_every",
     "validation_chips",
     "half_precision",
+    "memory_gb",
+    "save_every",
+    "synthetic",  # the folder may move; its pairs are compared
 }
 
 
@@ -261,34 +324,19 @@ def _restore(
     averaged: nn.Module,
     optimiser: torch.optim.Optimizer,
     options: TrainOptions,
+    synthetic: SyntheticPairs | None,
     device: torch.device,
 ) -> int:
     state = torch.load(path, map_location=device, weights_only=True)
-    for key, value in asdict(options).items():
-        if key not in _FREE and state["options"].get(key) != value:
+    then = {**asdict(TrainOptions()), **state["options"], "synthetic pairs": state.get("synthetic")}
+    now = {**asdict(options), "synthetic pairs": synthetic.fingerprint() if synthetic else None}
+    for key, value in now.items():
+        if key not in _FREE and then[key] != value:
             raise UsageError(path, f"was written with another {key}", "train in another folder or without --resume")
     network.load_state_dict(state["network"])
     averaged.load_state_dict(state["averaged"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
-
-
-def _log(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _keep_rows(path: Path, step: int) -> None:
-    """Drop the rows of a log that a training from `step` on will write anew."""
-    if not path.exists():
-        return
-    header, *rows = path.read_text().splitlines(keepends=True)
-    kept = [row for row in rows if int(row.split(",")[0]) <= step]
-    path.write_text("".join([header, *kept])) if kept else path.unlink()
 
 
 def _fingerprint(images: LabelledImages) -> dict[str, Any]:

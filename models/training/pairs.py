@@ -10,35 +10,79 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from models.datasets import LabelledImages, Pair, augmented, flat_pair, simulated_pair
+from models.datasets import LabelledImages, Pair, flat_pair, simulated_pair
 from models.datasets.simulated import VALIDATION_SEED
 from models.losses import IGNORE
+from models.synthesis import SyntheticPairs
+from models.training.augmentation import AUGMENTATIONS
 from models.training.options import TrainOptions
+from models.training.synthetic import synthetic_share, teacher_classes
 from preprocess.options import PreprocessOptions
 
-_ROUNDING = 1  # tells the stream of a step's draw from that of a pair
+_ROUNDING, _ROUNDING_SYNTHETIC = 1, 2  # tell the streams of a step's draws from that of a pair
+Item = tuple[Tensor, Tensor, Tensor]  # of a batch: images (B, 1, H, W), labels (B, H, W), teacher's logits (B, C, H, W)
 
 
-class TrainingPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Item i is drawn from its own random stream, so a resumed training sees the very pairs it would have seen."""
+class TrainingPairs(Dataset[Item]):
+    """Item i is drawn from its own random stream, so a resumed training sees the very pairs it would have seen.
 
-    def __init__(self, options: TrainOptions, real: LabelledImages | None, preprocess: PreprocessOptions) -> None:
-        self.options, self.real, self.preprocess = options, real, preprocess
+    An item is image (1, H, W), labels (H, W) and the teacher's logits (C, H, W), NaN where there is no teacher; C is 0
+    in a training without soft labels. Inside, the logits are further channels of the image and move with it.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        real: LabelledImages | None,
+        preprocess: PreprocessOptions,
+        synthetic: SyntheticPairs | None = None,
+    ) -> None:
+        self.options, self.real, self.preprocess, self.synthetic = options, real, preprocess, synthetic
 
     def __len__(self) -> int:
         return self.options.steps * self.options.batch_size
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.options.seed, index))
-        pair = self._simulated(rng) if self.real is None or not self._is_real(index) else self._real(self.real, rng)
-        image, labels = augmented(pair, rng)
-        return torch.from_numpy(np.nan_to_num(image)), torch.from_numpy(labels)
+        pair = self._drawn(index, rng)
+        image, labels = AUGMENTATIONS[self.options.augmentation](pair, rng, self.preprocess)
+        teacher = image[1:]
+        if not len(teacher):
+            teacher = np.full((self.teacher_classes, *labels.shape), np.nan, np.float32)
+        return torch.from_numpy(np.nan_to_num(image[:1])), torch.from_numpy(labels), torch.from_numpy(teacher)
 
-    def _is_real(self, index: int) -> bool:
-        """The first pairs of a batch are real; where their number is no whole one, a draw of the step rounds it."""
+    @property
+    def teacher_classes(self) -> int:
+        """The number of classes of the soft labels; 0 without any."""
+        return teacher_classes(self.synthetic, self.options)
+
+    def _drawn(self, index: int, rng: np.random.Generator) -> Pair:
+        """Draw a pair; in a batch real ones come first, then synthetic, then simulated ones."""
         step, in_batch = divmod(index, self.options.batch_size)
-        wanted = self.options.real_share * self.options.batch_size
-        return in_batch < math.floor(wanted + np.random.default_rng((self.options.seed, step, _ROUNDING)).random())
+        real_or_synthetic = self._rounded(self.options.real_share * self.options.batch_size, step, _ROUNDING)
+        if self.real is None or in_batch >= real_or_synthetic:
+            return self._simulated(rng)
+        if self.synthetic is None:
+            return self._real(self.real, rng)
+        share = synthetic_share(self.options, len(self.real), len(self.synthetic))
+        real = self._rounded((1 - share) * real_or_synthetic, step, _ROUNDING_SYNTHETIC)
+        return self._real(self.real, rng) if in_batch < real else self._synthetic(self.synthetic, rng)
+
+    def _rounded(self, wanted: float, step: int, stream: int) -> int:
+        """Round a number of pairs up or down by a draw of the step, so that it is right in the mean."""
+        return math.floor(wanted + np.random.default_rng((self.options.seed, step, stream)).random())
+
+    def _synthetic(self, synthetic: SyntheticPairs, rng: np.random.Generator) -> Pair:
+        if self.options.synthetic_mosaic:
+            return mosaic([self._synthetic_chip(synthetic, self.options.crop // 2, rng) for _ in range(4)])
+        return self._synthetic_chip(synthetic, self.options.crop, rng)
+
+    def _synthetic_chip(self, synthetic: SyntheticPairs, size: int, rng: np.random.Generator) -> Pair:
+        index = int(rng.integers(len(synthetic)))
+        image, labels = synthetic.pair(index, self.preprocess)
+        if self.teacher_classes:
+            image = np.concatenate([image, synthetic.logits(index)])  # (1 + C, H, W)
+        return cropped((image, labels), size, rng)
 
     def _real(self, real: LabelledImages, rng: np.random.Generator) -> Pair:
         if self.options.real_mosaic:

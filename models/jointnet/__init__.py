@@ -1,0 +1,1 @@
+"""SAR-JointNet: a diffusion model that makes SAR images together with their labels."""
