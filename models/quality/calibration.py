@@ -1,0 +1,56 @@
+"""Whether soft labels are right as often as they say, where there is a truth to hold them to.
+
+A synthetic image has none. Soft labels can be held to the labels of real images that the label branch was given noised,
+or to what a segmentation network says of the synthetic image (and then inherit its errors).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from models.evaluation.calibration import (
+    PIXELS,
+    brier,
+    expected_calibration_error,
+    maximum_calibration_error,
+    oil_calibration,
+    top_label_calibration,
+)
+from models.losses import IGNORE, NOT_OIL, OIL
+from models.metrics import Floats
+
+BINS = 15
+
+
+def soft_oil_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
+    """Count one pair's probabilities of oil against labels, (bins, 4); counts of several pairs add up.
+
+    logits (C, H, W), oil at index `OIL`; labels (H, W), of which `IGNORE` does not count.
+    """
+    known = labels != IGNORE
+    p = softmax(logits[:, known].astype(float), axis=0)[OIL]
+    return oil_calibration(p, labels[known] == OIL, bins)
+
+
+def soft_class_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
+    """Count one pair's likeliest classes against labels of all classes, (bins, 4); arguments as for `soft_oil_counts`.
+
+    Raises `ValueError` where labels know oil alone (`NOT_OIL`) but the logits know more than two classes.
+    """
+    if (labels == NOT_OIL).any() and len(logits) > 2:
+        raise ValueError("labels that know oil alone say nothing of the other classes")
+    known = labels != IGNORE
+    true = np.where(labels == NOT_OIL, 0, labels)[known].astype(np.int64)
+    return top_label_calibration(softmax(logits[:, known].astype(float), axis=0), true, bins)
+
+
+def calibration_scores(counts: Floats) -> dict[str, float]:
+    """Return pixels, expected and maximum calibration error and Brier score of counts (bins, 4)."""
+    return {
+        "pixels": float(counts[:, PIXELS].sum()),
+        "ece": float(expected_calibration_error(counts)),
+        "maximum_calibration_error": float(maximum_calibration_error(counts)),
+        "brier": float(brier(counts)),
+    }
