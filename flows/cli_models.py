@@ -6,16 +6,26 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli_options import Json, Verbose
-from ingest.errors import UsageError
+from ingest.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from models.registry import Promotion
 
 scores_app = typer.Typer()
-models_app = typer.Typer(help="List, show and verify the models at hand.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(
+    help="The models at hand, and which of them is used: the champion.", no_args_is_help=True, rich_markup_mode=None
+)
 train_app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
+RegistryFolder = Annotated[
+    Path | None, typer.Option("--registry", help="Folder of model versions; by default that of the settings.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for those who read the journal.")]
+By = Annotated[str | None, typer.Option("--by", help="Who; by default the user and the machine.")]
 
 
 @train_app.command("saross")
@@ -47,7 +57,10 @@ def train_saross(
 @scores_app.command()
 def evaluate(
     dataset: Annotated[
-        str, typer.Argument(help="sos-clean, sos-official, osd, simulated, or a folder with images/ and masks/.")
+        str,
+        typer.Argument(
+            help="sos-clean, sos-official, osd, simulated, or a folder of images/ and masks/; @4 averages by 4 x 4."
+        ),
     ],
     model: Annotated[
         list[str] | None, typer.Option("--model", help="Id or folder; several are compared with the first.")
@@ -93,46 +106,95 @@ def screen(
 
 
 @models_app.command("list")
-def models_list(json_: Json = False, verbose: Verbose = False) -> None:
-    """List the shipped models, the default one marked.
+def models_list(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """List the shipped models and the versions of the registry, the champion marked.
 
     Example: slickwatch models list
     """
-    from models.checkpoint import default_model_id, shipped_models
+    from flows.registering import as_dict, as_table, default_registry, list_models
 
-    default = default_model_id()
-    ids = shipped_models()
-    typer.echo(
-        json.dumps({"default": default, "models": ids})
-        if json_
-        else "\n".join(f"{'*' if one == default else ' '} {one}" for one in ids)
-    )
+    folder = registry or default_registry()
+    listed, chosen = list_models(folder)
+    for problem in chosen.refused:
+        typer.echo(f"slickwatch: {problem}", err=True)
+    typer.echo(json.dumps(as_dict(listed, chosen, folder)) if json_ else as_table(listed))
 
 
 @models_app.command("show")
 def models_show(
-    model: Annotated[str | None, typer.Argument(help="Id or folder; the default model if left out.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Id, folder or champion; the champion if left out.")] = None,
+    registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:
-    """Print all that a checkpoint says of its model, as JSON.
+    """Print all that is known of a model, as JSON: its checkpoint, where it comes from, how it compared.
 
     Example: slickwatch models show
     """
-    from models.checkpoint import default_model_id, load_model
+    from flows.registering import default_registry, describe_model
 
-    typer.echo(json.dumps(dataclasses.asdict(load_model(model or default_model_id())[1]), indent=2))
+    typer.echo(json.dumps(describe_model(model, registry or default_registry()), indent=2))
 
 
 @models_app.command("verify")
 def models_verify(
-    model: Annotated[str | None, typer.Argument(help="Id or folder; all shipped ones if left out.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Id, folder or champion; all at hand if left out.")] = None,
+    registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:
-    """Load models and check their weights against their hashes.
+    """Check models against their hashes, load them and run them once.
 
     Example: slickwatch models verify
     """
-    from models.checkpoint import load_model, shipped_models
+    from flows.registering import default_registry, verify_models
 
-    for one in [model] if model else shipped_models():
-        typer.echo(f"{one}: {load_model(one)[1].weights_sha256}")
+    folder = registry or default_registry()
+    problems = verify_models(model, folder, report=lambda name, digest: typer.echo(f"{name}: {digest}"))
+    for problem in problems:
+        typer.echo(f"slickwatch: {problem}", err=True)
+    if problems:
+        raise typer.Exit(ModelError.exit_code)
+
+
+@models_app.command("promote")
+def models_promote(
+    model: Annotated[str, typer.Argument(help="Id of a version; a shipped model or a folder is added first.")],
+    reason: Reason,
+    by: By = None,
+    registry: RegistryFolder = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a model the champion: the one that is used from the next scene on.
+
+    Example: slickwatch models promote runs/saross-2026-11 --reason "fewer false alarms off Fujairah"
+    """
+    from flows.registering import default_registry, promote_model
+
+    _say_champion(promote_model(model, registry or default_registry(), reason, by), json_)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    reason: Reason,
+    by: By = None,
+    registry: RegistryFolder = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make the champion before this one the champion again; once more goes further back.
+
+    Example: slickwatch models rollback --reason "takes rain cells for oil"
+    """
+    from flows.registering import default_registry, rollback_model
+
+    _say_champion(rollback_model(registry or default_registry(), reason, by), json_)
+
+
+def _say_champion(promotion: Promotion, as_json: bool) -> None:
+    for problem in promotion.refused:
+        typer.echo(f"slickwatch: passed over: {problem}", err=True)
+    if as_json:
+        typer.echo(json.dumps({**dataclasses.asdict(promotion), "at": promotion.at.isoformat()}))
+        return
+    before = f", after {promotion.before.id}" if promotion.before else ""
+    typer.echo(f"{promotion.champion.id} is the champion{before}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -24,6 +25,7 @@ from preprocess.tiles import Tiling
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
+_CHECKED = (64, 64)  # height and width of what a model is tried on: small, but twice the coarsest stride
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ def default_model_id() -> str:
         return (SHIPPED / "default").read_text().strip()
     except OSError as error:
         raise ModelError(SHIPPED / "default", "cannot be read", "name a model, or install slickwatch again") from error
+
+
+def default_model_folder() -> Path:
+    """Return the folder of the shipped model that is used when none is named."""
+    return SHIPPED / default_model_id()
 
 
 def shipped_models() -> list[str]:
@@ -126,6 +133,24 @@ def load_model(model: str) -> tuple[nn.Module, Checkpoint]:
     except (SafetensorError, RuntimeError, KeyError, UsageError) as error:
         raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
     return network.eval(), checkpoint
+
+
+def check_model(model: str) -> Checkpoint:
+    """Load a model by id or folder and run it once on noise, as inference would.
+
+    Raises `ModelError` as `load_model` does, and where the result is not one finite number a class and pixel.
+    """
+    network, checkpoint = load_model(model)
+    channels, seeded = len(checkpoint.preprocess.polarisations), torch.Generator().manual_seed(0)
+    noise = torch.randn(1, channels, *_CHECKED, generator=seeded)
+    try:
+        with torch.inference_mode():
+            logits = network(noise)  # (1, classes, height, width)
+    except RuntimeError as error:
+        raise ModelError(model, "does not take the images it says it does", "train it again") from error
+    if logits.shape != (1, len(checkpoint.classes), *_CHECKED) or not bool(torch.isfinite(logits).all()):
+        raise ModelError(model, "does not give a finite number for each class and pixel", "train it again")
+    return checkpoint
 
 
 def require_five_classes(checkpoint: Checkpoint) -> None:

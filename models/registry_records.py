@@ -1,0 +1,133 @@
+"""What a model registry writes down: a version with its provenance, a promotion, and their JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import ModelError, UsageError
+
+FORMAT = 1
+WEIGHTS, CHECKPOINT, CARD, RECORD = "weights.safetensors", "checkpoint.json", "README.md", "version.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a version comes from; plain JSON values throughout."""
+
+    run: str | None = None  # id of the run that made it
+    parent: str | None = None  # the version whose weights it began with
+    code_version: str | None = None
+    datasets: Mapping[str, str] = field(default_factory=dict)  # hash of what was trained on, by name
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # of this version, the challenger
+    champion: str | None = None  # id of the version it was compared with
+    champion_metrics: Mapping[str, Any] = field(default_factory=dict)  # of that one, on the same images
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A version by name and by content: another model under the same name is not it."""
+
+    id: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version as it was added; `files` has the SHA-256 of each file but the record itself."""
+
+    id: str
+    folder: Path
+    added_at: datetime  # UTC
+    files: Mapping[str, str]
+    provenance: Provenance
+
+    @property
+    def pin(self) -> Pin:
+        """What promotions call it; the model card is a description and does not make another model."""
+        return Pin(self.id, content_of(self.files))
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """An entry of the journal: who made which version the champion, when and why."""
+
+    number: int
+    action: str  # promote or rollback
+    champion: Pin
+    before: Pin | None  # the champion until then
+    line: tuple[Pin, ...]  # the champions that rollbacks lead to, the next one last
+    reason: str
+    by: str
+    at: datetime  # UTC
+    refused: tuple[str, ...] = ()  # what a rollback passed over because it was damaged
+
+
+def content_of(files: Mapping[str, str]) -> str:
+    """One hash of what makes a model: its weights and its checkpoint."""
+    return hashlib.sha256(f"{files[WEIGHTS]} {files[CHECKPOINT]}".encode()).hexdigest()
+
+
+def version_text(version: Version) -> str:
+    """The text of version.json, with a hash over all the rest of it. Raises `UsageError` for what JSON cannot say."""
+    content = {"format": FORMAT, **asdict(version), "added_at": version.added_at.isoformat()}
+    del content["folder"]
+    try:
+        plain = json.loads(json.dumps(content, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(version.id, f"its provenance is not plain JSON ({error})", "give text and numbers") from error
+    return json.dumps({**plain, "sha256": _hash_of(plain)}, indent=1) + "\n"
+
+
+def _hash_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_version(folder: Path) -> Version:
+    """Undo `version_text`. Raises `ModelError` where the record is missing, damaged or of another format."""
+    try:
+        content = json.loads((folder / RECORD).read_bytes())
+        if content.pop("sha256") != _hash_of(content) or content["id"] != folder.name:
+            raise ModelError(folder / RECORD, "is not as it was written", "restore it from a copy")
+        if content.pop("format") != FORMAT:
+            raise ModelError(folder / RECORD, "is of another format", "use the release of slickwatch that wrote it")
+        return Version(
+            **{
+                **content,
+                "folder": folder,
+                "added_at": datetime.fromisoformat(content["added_at"]),
+                "provenance": Provenance(**content["provenance"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(folder / RECORD, f"cannot be read ({error})", "restore it from a copy") from error
+
+
+def promotion_text(promotion: Promotion) -> str:
+    """The text of an entry of the journal."""
+    return json.dumps({"format": FORMAT, **asdict(promotion), "at": promotion.at.isoformat()}, indent=1) + "\n"
+
+
+def read_promotion(path: Path) -> Promotion:
+    """Undo `promotion_text`. Raises `ModelError` where the entry is damaged or of another format."""
+    try:
+        content = json.loads(path.read_bytes())
+        if content.pop("format") != FORMAT:
+            raise ModelError(path, "is of another format", "use the release of slickwatch that wrote it")
+        return Promotion(
+            **{
+                **content,
+                "champion": Pin(**content["champion"]),
+                "before": None if content["before"] is None else Pin(**content["before"]),
+                "line": tuple(Pin(**pin) for pin in content["line"]),
+                "at": datetime.fromisoformat(content["at"]),
+                "refused": tuple(content["refused"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(path, f"cannot be read ({error})", "restore it, or promote a version anew") from error
