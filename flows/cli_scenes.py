@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli_options import Json, Verbose, say
+from flows.cli_settings import Config, print_example
 from ingest.errors import SlickwatchError, UsageError
 
 if TYPE_CHECKING:
@@ -27,21 +28,21 @@ SceneIds = Annotated[list[str], typer.Argument(help="Product names, with or with
 
 @watch_app.command()
 def watch(
-    config: Annotated[Path, typer.Option(help="The watch file; docs/fetching.md.")] = Path("watch.toml"),
+    config: Config = None,
     once: Annotated[bool, typer.Option("--once", help="One round, instead of one every interval.")] = False,
-    example: Annotated[bool, typer.Option("--example", help="Print a watch file to begin with.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print a settings file to begin with.")] = False,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find new scenes in the sources and areas of a watch file, and fetch them.
+    """Find new scenes in the sources and areas of the settings, and fetch them.
 
     Example: slickwatch watch --once
     """
+    if example:
+        print_example()
+        return
     from flows import watching
 
-    if example:
-        typer.echo(watching.EXAMPLE, nl=False)
-        return
     with _bars() as progress:
         watching.run(config, once, lambda done: typer.echo(_as_json(done) if json_ else _as_text(done)), progress)
 

@@ -49,6 +49,9 @@ SERVICES = {
         ("access_key", "secret_key"),
         (f"eodata.{_CDSE}",),
     ),
+    "smtp": Service(
+        "the mail server", ("SLICKWATCH_SMTP_USERNAME", "SLICKWATCH_SMTP_PASSWORD"), ("username", "password"), ()
+    ),
     "dhus": Service(
         "the DHuS node", ("SLICKWATCH_DHUS_USERNAME", "SLICKWATCH_DHUS_PASSWORD"), ("username", "password"), ()
     ),

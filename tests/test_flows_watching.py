@@ -1,12 +1,16 @@
 """Watching and fetching by the command line: from an inbox, and from a data space on loopback."""
 
 import json
+import os
 import re
 import shutil
 
 import pytest
 
-from flows.watching import EXAMPLE, read_watch_file
+from flows.settings import Settings
+from flows.settings.example import example
+from flows.watching import opened
+from ingest.errors import UsageError
 from tests.cdse_server import CdseServer, Fault, product
 from tests.safe_products import sea_product
 
@@ -19,22 +23,21 @@ def safe(tmp_path_factory):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SLICKWATCH_LEDGER", raising=False)
+    for name in [name for name in os.environ if name.startswith("SLICKWATCH_")]:
+        monkeypatch.delenv(name)
     return tmp_path
 
 
-def test_the_example_is_a_valid_watch_file(cli, tmp_path):
-    code, out, _ = cli("watch", "--example")
-    assert (code, out) == (0, EXAMPLE)
-    (tmp_path / "watch.toml").write_text(out)
-    assert [entry.name for entry in read_watch_file(tmp_path / "watch.toml").watch] == ["from-the-inbox", "gulf"]
+INBOX = '[sources.inbox]\nfolder = "inbox"\nsettle = 0\n[[watch]]\nname = "all"\nsource = "inbox"\nmode = "IW"\n'
+
+
+def test_the_example_is_that_of_the_settings(cli):
+    assert cli("watch", "--example") == (0, example(), "")
 
 
 def test_an_inbox_is_watched_and_each_scene_is_taken_once(cli, here, safe):
     shutil.copytree(safe, here / "inbox" / safe.name)
-    (here / "watch.toml").write_text(
-        '[sources.inbox]\nfolder = "inbox"\nsettle = 0\n[[watch]]\nname = "all"\nsource = "inbox"\nmode = "IW"\n'
-    )
+    (here / "slickwatch.toml").write_text(INBOX)
     code, out, err = cli("watch", "--once", "--json")
     first = json.loads(out)
     assert (code, first["found"], len(first["fetched"])) == (0, 1, 1), err
@@ -44,6 +47,39 @@ def test_an_inbox_is_watched_and_each_scene_is_taken_once(cli, here, safe):
     (scene,) = json.loads(out)
     assert (scene["id"], scene["state"]) == (safe.name.removesuffix(".SAFE"), "fetched")
     assert scene["path"] == str((here / "inbox" / safe.name).resolve())
+
+
+def test_a_watch_from_another_folder_means_the_same_places(cli, here, safe, monkeypatch):
+    shutil.copytree(safe, here / "site" / "inbox" / safe.name)
+    (here / "site" / "slickwatch.toml").write_text(INBOX)
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    monkeypatch.setenv("SLICKWATCH_CONFIG", "../site/slickwatch.toml")
+    code, out, err = cli("watch", "--once", "--json")
+    assert (code, json.loads(out)["found"]) == (0, 1), err
+    assert {path.name for path in (here / "site").iterdir()} >= {"ledger.sqlite", "scenes"}
+    assert not list((here / "elsewhere").iterdir())
+    monkeypatch.setenv("SLICKWATCH_LEDGER", str(here / "other.sqlite"))
+    assert json.loads(cli("watch", "--once", "--json")[1])["found"] == 1, "another ledger knows no scene yet"
+    assert (here / "other.sqlite").exists()
+
+
+def test_only_the_watches_asked_for_are_opened(here):
+    (here / "slickwatch.toml").write_text(
+        INBOX
+        + '[sources.cdse]\n[[watch]]\nname = "gulf"\nsource = "cdse"\narea = "47,23.5,57,30.5"\ncron = "5 * * * *"\n'
+    )
+    settings = Settings.read()
+    with opened(settings, only=["all"]) as watching:  # the other one would ask for credentials
+        assert [(watch.name, watch.source.name, watch.query.mode) for watch in watching.watches] == [
+            ("all", "inbox", "IW")
+        ]
+        assert (watching.folder, watching.interval_s) == (here / "scenes", 900)
+    with (
+        pytest.raises(UsageError, match=r"^slickwatch\.toml: has no watch 'north'; it has all, gulf$"),
+        opened(settings, ["north"]),
+    ):
+        pass
 
 
 def test_one_scene_is_fetched_by_its_name_through_faults(cli, here, safe, monkeypatch):
@@ -76,15 +112,19 @@ def test_a_scene_in_an_inbox_is_where_it_is(cli, here, safe):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "sources"),
+        ("", r"nothing to watch; add \[sources.NAME\] and \[\[watch\]\]"),
         ("[sources.inbox]\n[[watch]]\nname = 'a'\nsource = 'cdse'\n", "folder"),
         ("[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'cdse'\n", r"\[sources.cdse\]"),
-        ("[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'inbox'\nmod = 'IW'\n", "watch.0.mod"),
+        (
+            "[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'inbox'\nmod = 'IW'\n",
+            r"watch.0.mod: unknown; did you mean watch.0.mode\?",
+        ),
+        ("[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'inbox'\narea = 'no'\n", "no such file"),
         ("interval = \n", "TOML"),
     ],
 )
-def test_a_wrong_watch_file_is_one_line(cli, here, text, says):
-    (here / "watch.toml").write_text(text)
+def test_wrong_settings_are_one_line(cli, here, text, says):
+    (here / "slickwatch.toml").write_text(text)
     code, out, err = cli("watch", "--once")
     assert (code, out) == (2, "")
     assert err.strip().count("\n") == 0

@@ -1,0 +1,7 @@
+"""The settings of everything that runs by itself: one file, with the environment above it; docs/settings.md."""
+
+from __future__ import annotations
+
+from flows.settings.reading import Settings
+
+__all__ = ["Settings"]
