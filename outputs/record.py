@@ -17,9 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import blake3
+
 from outputs.publish import aside_file
 
-RECORD_VERSION = "1.0.0"
+RECORD_VERSION = "1.1.0"
+_BLOCK = 1 << 20  # bytes
 
 
 @cache
@@ -46,10 +49,15 @@ def git_commit() -> str | None:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file or folder that went into a run; `size` is the sum of its bytes."""
+    """One file or folder that went into a run; `size` is the sum of its bytes.
+
+    `checksum` is `blake3:` and the digest of a file's bytes, `blake3-tree:` and that of a folder's files with their
+    names; null in records before version 1.1.0.
+    """
 
     path: str
     size: int
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +86,28 @@ class RunRecord:
 
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a record as JSON. Raises `StorageError`."""
-    text = json.dumps(asdict(record), default=_plain, indent=2, allow_nan=False)
+    text = record_text(record)
     with aside_file(path) as hidden:
         hidden.write_text(text + "\n", encoding="utf-8")
 
 
 def read_record(path: Path) -> RunRecord:
     """Undo `write_record`."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return record_of(path.read_text(encoding="utf-8"))
+
+
+def record_text(record: RunRecord) -> str:
+    """A record as JSON. Raises `TypeError`, `ValueError` for what JSON does not have."""
+    values = asdict(record)
+    for entry in values["inputs"]:
+        if entry["checksum"] is None:
+            del entry["checksum"]
+    return json.dumps(values, default=_plain, indent=2, allow_nan=False)
+
+
+def record_of(text: str) -> RunRecord:
+    """Undo `record_text`."""
+    values = json.loads(text)
     values["inputs"] = tuple(InputFile(**entry) for entry in values["inputs"])
     values["flags"] = tuple(values["flags"])
     for name in ("started_at", "ended_at"):
@@ -100,9 +122,27 @@ def config_hash(options: Mapping[str, Any]) -> str:
 
 
 def input_file(path: Path) -> InputFile:
-    """A file or folder with its size in bytes."""
-    files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
-    return InputFile(str(path), sum(inside.stat().st_size for inside in files))
+    """A file or folder with its size in bytes and its checksum: all of it is read once."""
+    if path.is_file():
+        size, digest = _hashed(path)
+        return InputFile(str(path), size, f"blake3:{digest}")
+    total, tree = 0, blake3.blake3()
+    inside = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    for name in sorted(inside):
+        size, digest = _hashed(inside[name])
+        total += size
+        tree.update(f"{name}\0{digest}\0".encode())
+    return InputFile(str(path), total, f"blake3-tree:{tree.hexdigest()}")
+
+
+def _hashed(path: Path) -> tuple[int, str]:
+    """The bytes of a file, counted and hashed."""
+    digest, size = blake3.blake3(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
 
 
 def peak_memory_bytes() -> int | None:
