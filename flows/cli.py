@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 
 from flows.cli_bench import bench_app
+from flows.cli_catalogue import catalogue_app
+from flows.cli_dakd import dakd_app
 from flows.cli_models import models_app, scores_app, train_app
 from flows.cli_options import (
     Json,
@@ -29,7 +31,9 @@ from flows.cli_options import (
     two_numbers,
     verbose_asked,
 )
+from flows.cli_quality import quality_app
 from flows.cli_scenes import scenes_app, watch_app
+from flows.cli_settings import settings_app
 from ingest.errors import SlickwatchError, SourceError, UsageError
 
 app = typer.Typer(
@@ -48,6 +52,10 @@ def _print_version(value: bool) -> None:
 
 
 app.add_typer(scores_app)
+app.add_typer(dakd_app)
+app.add_typer(quality_app)
+app.add_typer(settings_app, name="settings")
+app.add_typer(catalogue_app, name="slicks")
 app.add_typer(watch_app)
 app.add_typer(scenes_app, name="scenes")
 app.add_typer(models_app, name="models")
@@ -123,11 +131,12 @@ def detect(
 
     Example: slickwatch detect S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234.SAFE --out results
     """
+    from flows.registering import default_registry, resolve_model
     from ingest.safe import SafeProduct
-    from models.checkpoint import default_model_id, load_model
+    from models.checkpoint import load_model
     from preprocess.pipeline import calibrated_scene
 
-    model = model or default_model_id()
+    model = str(resolve_model(model, default_registry()))
     options = load_model(model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:
@@ -197,10 +206,11 @@ def segment(
 
     Example: slickwatch segment chip.png --out maps
     """
+    from flows.registering import default_registry, resolve_model
     from flows.segment import segment_image
-    from models.checkpoint import default_model_id, load_model
+    from models.checkpoint import load_model
 
-    network, checkpoint = load_model(model or default_model_id())
+    network, checkpoint = load_model(str(resolve_model(model, default_registry())))
     if len({path.stem for path in image}) < len(image):
         raise UsageError(out, "two images have one name", "segment them into different folders")
     for path in image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +55,26 @@ def bench_predict(
     ]
     if json_:
         typer.echo(json.dumps(rows))
+
+
+@bench_app.command("teacher")
+def bench_teacher(
+    dataset: Annotated[str, typer.Argument(help="A data set's name or a folder, with images of the model's size.")],
+    model: Annotated[Path, typer.Option("--model", help="Folder of a model that `train jointnet` wrote.")],
+    count: Annotated[int | None, typer.Option(min=1, help="Test images, the first so many; by default all.")] = None,
+    solver: Annotated[str, typer.Option(help="ddim or dpm++.")] = "dpm++",
+    steps: Annotated[int, typer.Option(help="Steps of the solver.")] = 20,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Let SAR-JointNet label real test images: what its soft labels are worth, and whether they are as sure as right.
+
+    Example: slickwatch bench teacher sos-clean@4 --model runs/jointnet-sos-64 --count 200
+    """
+    from flows.teacher import label_test_images
+
+    record = label_test_images(model, dataset, count, solver, steps)
+    typer.echo(json.dumps(record, indent=2 if not json_ else None))
 
 
 @bench_app.command("skips")

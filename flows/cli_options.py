@@ -25,7 +25,9 @@ Verbose = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-Model = Annotated[str | None, typer.Option("--model", help="Id of a shipped model, or a model folder.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Id of a shipped model or of a version, a model folder, or champion.")
+]
 
 
 def verbose_asked() -> bool:
