@@ -201,6 +201,10 @@ class Retraining(Section):
         ("simulated",), "Data sets whose test halves decide between champion and challenger.", min_length=1
     )
     synthetic_multiple: float = setting(1.0, "Synthetic pairs for each real one.", gt=0, le=100)
+    solver: Literal["ddim", "dpm++"] = setting("dpm++", "Solver that draws them.")
+    solver_steps: int = setting(
+        20, "Its steps, a number that divides 1000; the paper's are 200 of ddim.", ge=1, le=1000
+    )
     start: Start = setting(Start(), "")
     budget: Budget = setting(Budget(), "")
     margins: Margins = setting(Margins(), "")

@@ -1,0 +1,69 @@
+"""What one retraining is to do: the settings, and what the run itself was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows.retraining.decision import Margins
+from flows.settings import Settings
+from models.jointnet.options import JointOptions, read_joint_options
+from models.synthesis.generate import GenerateOptions
+from models.training.options import TrainOptions, read_options
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a retraining depends on."""
+
+    folder: Path  # where it works
+    datasets: tuple[str, ...]  # to train on, names or folders
+    heldout: tuple[str, ...]  # whose test images decide
+    catalogue: Path  # of the reviewed slicks; need not be there
+    registry: Path
+    keep: int  # versions in the registry
+    jointnet: JointOptions
+    student: TrainOptions
+    generate: GenerateOptions
+    synthetic_multiple: float
+    margins: Margins
+    hours: float  # of all steps together
+
+    @property
+    def last_jointnet(self) -> Path:
+        """The file that names the diffusion model of the last retraining that came to its end."""
+        return self.folder / "last-jointnet.json"
+
+
+def planned(
+    settings: Settings, hours: float | None = None, max_steps: int | None = None, memory_gb: float | None = None
+) -> Plan:
+    """Work a plan out of settings; what is given here goes before their budget. Raises `UsageError`."""
+    retraining, budget = settings.retraining, settings.retraining.budget
+    steps = max_steps or budget.steps
+    memory_gb = memory_gb or budget.memory_gb
+    jointnet = _with_steps(read_joint_options(retraining.start.jointnet_config), steps)
+    student = read_options(retraining.start.student_config)
+    if steps is not None:
+        student = replace(student, steps=steps, epochs=None)
+    if memory_gb is not None:
+        jointnet, student = replace(jointnet, memory_gb=memory_gb), replace(student, memory_gb=memory_gb)
+    generate = GenerateOptions(
+        retraining.solver, retraining.solver_steps, seed=jointnet.seed, memory_gb=memory_gb, device=jointnet.device,
+        threads=jointnet.threads,
+    )  # fmt: skip
+    margins = Margins(**retraining.margins.model_dump())
+    return Plan(
+        retraining.folder, retraining.datasets, retraining.heldout, settings.monitor.catalogue,
+        settings.models.registry, settings.models.keep, jointnet, student, generate, retraining.synthetic_multiple,
+        margins, hours or budget.hours,
+    )  # fmt: skip
+
+
+def _with_steps(options: JointOptions, steps: int | None) -> JointOptions:
+    """Share out `steps` over the three stages as the options do theirs; none that has any goes without."""
+    if steps is None:
+        return options
+    total = sum(options.steps)
+    first, second, third = (max(1, round(steps * stage / total)) if stage else 0 for stage in options.steps)
+    return replace(options, steps=(first, second, third))
