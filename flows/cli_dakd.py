@@ -46,6 +46,7 @@ def train_jointnet(
     hours: Annotated[
         float | None, typer.Option(min=0, help="Stop at a saved state after this long, to go on with --resume.")
     ] = None,
+    json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Train SAR-JointNet in its three stages: images alone, labels beside them, both together.
@@ -62,7 +63,9 @@ def train_jointnet(
             options, out, resume=resume, hours=hours, report=lambda line: typer.echo(line, err=True), progress=advance
         )
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks for all
-        typer.echo(f"{out}: stage {checkpoint.stage}, b = {checkpoint.balanced.b:.4f}")
+        b = checkpoint.balanced.b
+        record = {"folder": str(out), "stage": checkpoint.stage, "b": b, "weights_sha256": checkpoint.weights_sha256}
+        typer.echo(json.dumps(record) if json_ else f"{out}: stage {checkpoint.stage}, b = {b:.4f}")
 
 
 @dakd_app.command()
@@ -70,13 +73,13 @@ def synthesize(
     model: Annotated[Path, typer.Option("--model", help="Folder of a model that `train jointnet` wrote.")],
     count: Annotated[int, typer.Option(min=1, help="Pairs in all; more than are there extends the folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of pairs to write, or to go on with.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Other pairs of the same model.")] = 0,
     solver: Annotated[str, typer.Option(help="ddim as in the paper, or dpm++ for a tenth of the steps.")] = "ddim",
-    steps: Annotated[int, typer.Option(help="Steps of the solver.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Of the solver; they divide the model's timesteps, 1000.")] = 200,
     size: Annotated[
-        int | None, typer.Option(help="Pixels a side; beyond those of the training, windows are denoised together.")
+        int | None, typer.Option(min=1, help="Pixels a side; beyond the training's, windows are denoised together.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pairs at once.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs, and windows of larger ones, at once.")] = 8,
     memory_gb: Annotated[float | None, typer.Option(help="Take fewer at once where they need more than this.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Pairs in a file.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from scipy.special import softmax
 from flows.progress import step
 from ingest.errors import UsageError
 from models.architecture import CLASSES
-from models.datasets import LabelledImages, copy_group, open_dataset
+from models.datasets import Cut, LabelledImages, copy_group, open_dataset
 from models.evaluation.record import number
 from models.losses import IGNORE, NOT_OIL, OIL
 from models.quality import (
@@ -88,16 +88,18 @@ def assess(
 
     real: a data set's name or folder, whose training images are taken (test images where there are no others);
     synthetic: a folder of synthetic pairs, or a data set whose test images are taken. Of each, `count` images spread
-    evenly, or all. inception: the weights of the standard features, else the file that SLICKWATCH_INCEPTION names,
-    else none; features of our own are always there. The folder `out` is replaced by one with quality.json and
-    contact-sheet.png. Raises `UsageError` where it holds anything else, for sets of two image sizes and for less than
-    four images, and what opening the sets and the networks raises.
+    evenly, or all; larger real images are cut to the size of the synthetic ones, each at a place of its own, as the
+    training of a diffusion model sees them. inception: the weights of the standard features, else the file that
+    SLICKWATCH_INCEPTION names, else none; features of our own are always there. The folder `out` is replaced by one
+    with quality.json and contact-sheet.png. Raises `UsageError` where it holds anything else, for sets of two image
+    sizes and for less than four images, and what opening the sets and the networks raises.
     """
     if out is not None:
         _require_ours(out)
     weights = inception_file(inception)
     extractors = [sar_extractor(), *([inception_extractor(weights)] if weights else [])]
-    sets = real_set(real, count), synthetic_set(synthetic, count)
+    made = synthetic_set(synthetic, count)
+    sets = _cut_like(real_set(real, count), made), made
     for one in sets:
         if len(one.indices) < 4:
             raise UsageError(one.name, f"has {len(one.indices)} images to compare", "give at least four")
@@ -123,6 +125,17 @@ def synthetic_set(name: str, count: int | None) -> ImageSet:
         return _image_set(name, SyntheticPairs.open(Path(name), allow_partial=True), count, False)
     split = open_dataset(name)
     return _image_set(f"{split.name} test", split.test, count, split.name.startswith("sos"))
+
+
+def _cut_like(real: ImageSet, made: ImageSet) -> ImageSet:
+    """Cut real images to the size of square synthetic ones where they are larger."""
+    if not (real.indices and made.indices):
+        return real
+    whole, wanted = real.images.grey(real.indices[0])[0].shape, made.images.grey(made.indices[0])[0].shape
+    if wanted[0] != wanted[1] or min(whole) < wanted[0] or whole == wanted:
+        return real
+    name = f"{real.name}, cut to {wanted[0]} x {wanted[1]}"
+    return replace(real, name=name, images=Cut(real.images, wanted[0]))
 
 
 def _image_set(name: str, images: LabelledImages, count: int | None, copies_known: bool) -> ImageSet:

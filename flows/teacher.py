@@ -8,44 +8,64 @@ from typing import Any
 import numpy as np
 
 from flows.progress import step
-from ingest.errors import UsageError
-from models.datasets import Selection, open_dataset
-from models.jointnet.checkpoint import load_jointnet
+from ingest.errors import ModelError, UsageError
+from models.datasets import LabelledImages, Selection, open_dataset
+from models.evaluation.record import number
+from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
 from models.jointnet.labelling import labelled
+from models.jointnet.overlapped import of_any_size, require_shape
 from models.losses import IGNORE
-from models.metrics import confusion_matrix, intersection_over_union
+from models.metrics import confusion_matrix, intersection_over_union, mean_present
 from models.quality.calibration import BINS, calibration_scores, soft_class_counts
 
 
 def label_test_images(model: Path, dataset: str, count: int | None, solver: str, steps: int) -> dict[str, Any]:
     """Label the first `count` test images and score that: IoU by class, ECE and Brier score of the likeliest class.
 
-    Raises `UsageError` for a data set of other classes, `ModelError`, and what opening the data set raises.
+    The scores of classes that are nowhere are null. Raises `UsageError` for a data set of other classes or of sizes
+    that the model cannot see, `ModelError` also for a model that knows no labels yet, and what opening the data set
+    raises.
     """
     network, checkpoint = load_jointnet(model)
+    if checkpoint.stage < 2:
+        remedy = "train it further: slickwatch train jointnet --resume"
+        raise ModelError(model, "has learnt images alone, no labels", remedy)
     split = open_dataset(dataset)
     if split.test.classes != checkpoint.classes:
         known = ", ".join(checkpoint.classes)
         raise UsageError(dataset, f"has classes {', '.join(split.test.classes)}", f"the model knows {known}")
     images = Selection(split.test, tuple(range(min(count or len(split.test), len(split.test)))))
+    _require_shapes(images, checkpoint)
     classes = len(checkpoint.classes)
     confusion, counts = np.zeros((classes, classes), np.int64), np.zeros((BINS, 4))
     with step("label images") as advance:
-        found = labelled(network, images, checkpoint.balanced, solver=solver, steps=steps)
+        predict = of_any_size(network, checkpoint.size)
+        found = labelled(predict, images, checkpoint.balanced, solver=solver, steps=steps)
         for done, (logits, labels) in enumerate(found, start=1):
             known = labels != IGNORE
             confusion += confusion_matrix(labels[known], logits.argmax(axis=0)[known], classes)
             counts += soft_class_counts(logits, labels)
             advance(done, len(images))
     iou = intersection_over_union(confusion)
-    by_class = {f"{name}_iou": round(float(one), 4) for name, one in zip(checkpoint.classes, iou, strict=True)}
-    scores = {name: round(value, 4) for name, value in calibration_scores(counts).items()}
+    by_class = {f"{name}_iou": _rounded(one) for name, one in zip(checkpoint.classes, iou, strict=True)}
+    scores = {name: _rounded(value) for name, value in calibration_scores(counts).items()}
     made = {"model": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "solver": solver, "steps": steps}
     return {
         "dataset": split.name,
         "n_images": len(images),
-        "miou": round(float(iou.mean()), 4),
+        "miou": _rounded(mean_present(iou)),
         **by_class,
         **scores,
         **made,
     }
+
+
+def _require_shapes(images: LabelledImages, checkpoint: JointCheckpoint) -> None:
+    """Before the first image is labelled, for minutes."""
+    for i in range(len(images)):
+        height, width = images.grey(i)[0].shape
+        require_shape(images.name(i), (height, width), checkpoint.size, checkpoint.architecture.divisor)
+
+
+def _rounded(value: Any) -> float | None:
+    return number(round(float(value), 4))

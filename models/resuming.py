@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ingest.disk import write_whole
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a state aside, make sure that it is on the disk, and rename it: the former one stays until then."""
@@ -31,9 +33,16 @@ def log_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def keep_rows(path: Path, step: int) -> None:
-    """Drop the rows, by the number in their first column, that a training from `step` on will write anew."""
+    """Drop the rows, by the number in their first column, that a training from `step` on will write anew.
+
+    So goes a row that was cut short.
+    """
     if not path.exists():
         return
-    header, *rows = path.read_text().splitlines(keepends=True)
-    kept = [row for row in rows if int(row.split(",")[0]) <= step]
-    path.write_text("".join([header, *kept])) if kept else path.unlink()
+    header, *rows = path.read_text().splitlines(keepends=True) or [""]
+    whole = [row.split(",") for row in rows if row.count(",") == header.count(",") and row.endswith("\n")]
+    kept = [",".join(row) for row in whole if row[0].isdigit() and int(row[0]) <= step]
+    if kept:
+        write_whole(path, "".join([header, *kept]).encode())
+    else:
+        path.unlink()

@@ -95,6 +95,33 @@ def test_unlabelled_pixels_teach_nothing_about_labels():
     assert float(l_y) == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("logits", [True, False])
+def test_a_part_without_any_label_has_no_loss_of_labels_and_moves_nothing(logits):
+    """Or one crop beyond the edge of the data would turn all weights into NaN."""
+    y_hat = torch.randn(1, 2, 2, 2, requires_grad=True)
+    labels, epsilon = torch.full((1, 2, 2), IGNORE), (torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
+    x_0, t = torch.zeros(1, 1, 2, 2), torch.tensor([5])
+    _, l_y = training_loss(lambda x_t, y_t, t: (x_t, y_hat), x_0, labels, t, epsilon, Balanced(B, logits))
+    l_y.backward()
+    assert float(l_y.detach()) == 0
+    assert not y_hat.grad.any()
+
+
+def test_without_cross_entropy_too_unlabelled_pixels_teach_nothing():
+    labels = torch.tensor([[[0, IGNORE], [IGNORE, IGNORE]]])
+    epsilon, y_hat = (torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2)), torch.full((1, 2, 2, 2), 7.0)
+    y_hat[0, :, 0, 0] = torch.tensor([B + 0.1, -B - 0.3])
+    _, l_y = training_loss(
+        lambda x_t, y_t, t: (x_t, y_hat),
+        torch.zeros(1, 1, 2, 2),
+        labels,
+        torch.tensor([5]),
+        epsilon,
+        Balanced(B, False),
+    )
+    assert float(l_y) == pytest.approx((0.1**2 + 0.3**2) / 2, rel=1e-4)
+
+
 def test_predicted_logits_are_rescaled_to_the_range_of_the_labels():
     y_hat = torch.tensor([[[[3.0]], [[-1.0]], [[0.5]]]])
     p = np.exp([3.0, -1.0, 0.5]) / np.exp([3.0, -1.0, 0.5]).sum()
@@ -185,3 +212,8 @@ def test_an_unknown_solver_is_one_line():
 def test_steps_that_do_not_divide_the_timesteps_are_refused(steps):
     with pytest.raises(UsageError, match="do not divide 1000"):
         solver_of("ddim", steps)
+
+
+def test_the_steps_that_are_offered_instead_divide_the_timesteps():
+    with pytest.raises(UsageError, match=r"give one of 5, 10, 20, 25, 50, 100$"):
+        solver_of("ddim", 200, timesteps=100)

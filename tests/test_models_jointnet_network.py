@@ -117,6 +117,23 @@ def test_an_unknown_kind_is_one_line():
         ({"label_loss": "dice"}, "one of cross-entropy, l2"),
         ({"batch_size": 9, "accumulate": 2}, "multiple of devices x accumulate = 2"),
         ({"steps": (0, 0, 0)}, "three numbers"),
+        ({"steps": 5}, "a list of whole numbers"),
+        ({"steps": (1.5, 1, 1)}, "a list of whole numbers"),
+        ({"kind": "concatenated", "steps": (5, 5, 0)}, "some in stage 3"),
+        ({"crop": "256"}, "it must be int"),
+        ({"crop": 8}, "16 at least"),
+        ({"b": "auto"}, "it must be float"),
+        ({"half_precision": 1}, "it must be bool"),
+        ({"channels": ()}, "multiples of norm_groups"),
+        ({"head_channels": 1024}, "512 at most"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"average_decay": 1.5}, "below 1"),
+        ({"memory_gb": 0.0}, "positive"),
+        *(({name: -1}, "at least") for name in ("seed", "warm_up", "workers", "learning_rate", "weight_decay")),
+        *(
+            ({name: 0}, "1 at least")
+            for name in ("batch_size", "devices", "accumulate", "save_every", "timesteps", "threads", "norm_groups")
+        ),
     ],
 )
 def test_impossible_options_are_refused(wrong, said):

@@ -3,12 +3,14 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.errors import UsageError
 from models.jointnet.diffusion import Balanced, sample
-from models.jointnet.overlapped import _corners, overlapped
+from models.jointnet.overlapped import _corners, of_any_size, overlapped, require_shape
 from preprocess.tiles import Tiling
 
 
@@ -71,3 +73,36 @@ def test_a_large_image_is_denoised_as_one():
     for one, other in zip(whole, windows, strict=True):
         assert one.shape[-2:] == (40, 56)
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [
+        ((16, 16), {(16, 16)}),
+        ((8, 12), {(8, 12)}),
+        ((8, 40), {(8, 40)}),
+        ((17, 16), {(16, 16)}),
+        ((50, 23), {(16, 16)}),
+    ],
+)
+def test_the_network_sees_whole_images_or_windows_of_its_own_size_so_many_at_once(shape, seen):
+    calls = []
+
+    def predict(x_t, y_t, t):
+        calls.append((tuple(x_t.shape[-2:]), len(x_t)))
+        return by_pixel(x_t, y_t, t)
+
+    x_t, y_t, t = torch.randn(3, 1, *shape), torch.randn(3, 2, *shape), torch.full((3,), 4)
+    predicted = of_any_size(predict, 16, together=5)(x_t, y_t, t)
+    for one, other in zip(predicted, by_pixel(x_t, y_t, t), strict=True):
+        torch.testing.assert_close(one, other)
+    assert {size for size, _ in calls} == seen
+    assert max(n for _, n in calls) <= 5
+
+
+def test_shapes_that_a_network_cannot_see_are_one_line():
+    for shape in ((16, 16), (17, 16), (12, 8), (12, 400)):
+        require_shape("size", shape, 16, 4)
+    for shape in ((10, 16), (12, 17), (0, 0), (-4, -4)):
+        with pytest.raises(UsageError, match=f"{shape[0]} x {shape[1]} pixels"):
+            require_shape("size", shape, 16, 4)

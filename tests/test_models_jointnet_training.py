@@ -7,13 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ingest.errors import ModelError, UsageError
+import models.jointnet.training as stages
+from ingest.errors import ModelError, StorageError, UsageError
 from models.datasets import open_dataset
 from models.jointnet.checkpoint import load_jointnet, read_jointnet
 from models.jointnet.diffusion import sample
 from models.jointnet.labelling import labelled
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointOptions, read_joint_options
+from models.jointnet.overlapped import of_any_size
 from models.jointnet.pairs import JointPairs
 from models.jointnet.training import train_jointnet
 from tests.disc_pairs import SIZE, disc_pairs, write_disc_pairs
@@ -140,6 +142,94 @@ def test_other_options_do_not_resume(discs, tmp_path):
         trained(tiny(discs, b=0.7), tmp_path / "m", resume=True)
 
 
+def test_other_pairs_do_not_resume(tmp_path):
+    data = write_disc_pairs(tmp_path / "data")
+    trained(tiny(data), tmp_path / "m")
+    (data / "train" / "images" / "3.png").unlink()
+    (data / "train" / "masks" / "3.png").unlink()
+    with pytest.raises(UsageError, match="was written with other training pairs"):
+        trained(tiny(data), tmp_path / "m", resume=True)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda _: b"no"])
+def test_a_damaged_state_is_one_line(discs, tmp_path, damage):
+    trained(tiny(discs, steps=(1, 0, 0)), tmp_path / "m")
+    state = tmp_path / "m" / "state.pt"
+    state.write_bytes(damage(state.read_bytes()))
+    with pytest.raises(ModelError, match=r"state\.pt: is no state of a training, or damaged"):
+        trained(tiny(discs, steps=(1, 0, 0)), tmp_path / "m", resume=True)
+
+
+@pytest.mark.parametrize("killed_at", [2, 5])  # inside a stage and at the end of one
+def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(discs, tmp_path, monkeypatch, killed_at):
+    trained(tiny(discs), tmp_path / "whole")
+    saves = iter(range(1, 100))
+    save_state = stages.save_state
+
+    def killed(path, state):
+        if next(saves) == killed_at:
+            raise KeyboardInterrupt
+        save_state(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tiny(discs), tmp_path / "parts")
+    trained(tiny(discs), tmp_path / "parts", resume=True)
+    assert (tmp_path / "parts" / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+
+
+def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tmp_path, monkeypatch):
+    whole = trained(tiny(discs), tmp_path / "whole")
+    from models.jointnet import checkpoint
+
+    write_whole, writes = checkpoint.write_whole, iter(range(1, 100))
+
+    def killed(path, content):
+        if next(writes) == 4:  # weights and record of stage 1, weights of stage 2, and then
+            raise KeyboardInterrupt
+        write_whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_whole", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tiny(discs), tmp_path / "parts")
+    with pytest.raises(ModelError, match=r"not those of this model.*--resume"):
+        load_jointnet(tmp_path / "parts")
+    resumed = trained(tiny(discs), tmp_path / "parts", resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    load_jointnet(tmp_path / "parts")
+
+
+def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path):
+    def interrupted(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    options = tiny(discs, dropout=0.3)
+    whole = trained(options, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(options, tmp_path / "parts", progress=interrupted)
+    torch.rand(17)  # another process has drawn other random numbers
+    resumed = trained(options, tmp_path / "parts", resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_state(discs, tmp_path):
+    with pytest.raises(ModelError, match="is no number"):
+        trained(tiny(discs, steps=(20, 0, 0), learning_rate=1e30), tmp_path / "m")
+    state = tmp_path / "m" / "state.pt"
+    if state.is_file():
+        assert torch.load(state, weights_only=True)["step"] < 20
+    assert not (tmp_path / "m" / "jointnet.json").exists()
+
+
+def test_where_nothing_can_be_written_is_one_line(discs, tmp_path):
+    (tmp_path / "m").write_text("a file")
+    with pytest.raises(StorageError, match="cannot be written"):
+        trained(tiny(discs), tmp_path / "m")
+
+
 def test_accumulated_parts_give_the_step_of_the_whole_batch(discs, tmp_path):
     whole = trained(tiny(discs, steps=(0, 1, 0), warm_up=0), tmp_path / "whole")
     parts = trained(tiny(discs, steps=(0, 1, 0), accumulate=4), tmp_path / "parts")
@@ -209,6 +299,43 @@ def test_a_damaged_model_is_refused_in_one_line(learnt, tmp_path):
         load_jointnet(tmp_path)
 
 
+def test_a_model_of_an_unknown_kind_is_unusable(learnt, tmp_path):
+    record = json.loads((learnt / "jointnet.json").read_text())
+    record["architecture"]["kind"] = "of the next release"
+    (tmp_path / "jointnet.json").write_text(json.dumps(record))
+    (tmp_path / "weights.safetensors").write_bytes((learnt / "weights.safetensors").read_bytes())
+    with pytest.raises(ModelError, match="do not fit the architecture"):
+        load_jointnet(tmp_path)
+
+
+def test_images_of_any_size_are_labelled_each_as_it_is(learnt, discs):
+    """Sizes change within a batch; those beyond the training's are seen in windows."""
+    network, checkpoint = load_jointnet(learnt)
+    grey, oil = disc_pairs()
+    wide = np.concatenate([grey[0], grey[1]], axis=1)[:, :29]
+    images = Images([grey[0], wide, wide, grey[2]])
+    found = list(labelled(of_any_size(network, SIZE), images, checkpoint.balanced, solver="ddim", steps=10))
+    assert [logits.shape for logits, _ in found] == [(2, 16, 16), (2, 16, 29), (2, 16, 29), (2, 16, 16)]
+    said = found[1][0].argmax(axis=0) == 1
+    truth = np.concatenate([oil[0], oil[1]], axis=1)[:, :29]
+    assert (said & truth).sum() / (said | truth).sum() > 0.4
+
+
+class Images:
+    """Images without oil labels, as a data set."""
+
+    classes = ("other", "oil")
+
+    def __init__(self, grey):
+        self.images = grey
+
+    def __len__(self):
+        return len(self.images)
+
+    def grey(self, index):
+        return self.images[index], np.zeros(self.images[index].shape, np.int64)
+
+
 def test_options_are_read_from_toml(tmp_path):
     path = tmp_path / "o.toml"
     path.write_text('dataset = "sos-clean@4"\ncrop = 64\nsteps = [1, 2, 3]\nchannels = [32, 64]\n')
@@ -217,4 +344,7 @@ def test_options_are_read_from_toml(tmp_path):
     assert options.channels == (32, 64)
     path.write_text("steppes = 3\n")
     with pytest.raises(UsageError, match="unknown option 'steppes'"):
+        read_joint_options(path)
+    path.write_bytes(b'dataset = "\xe4"\n')
+    with pytest.raises(UsageError, match="not a readable TOML file"):
         read_joint_options(path)

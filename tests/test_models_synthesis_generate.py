@@ -1,9 +1,14 @@
 """Drawing pairs into shards: the same for the same seed, gone on with after a stop, never mixed."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 
 from ingest.errors import ModelError, UsageError
+from models.inference_memory import inference_peak
+from models.jointnet.checkpoint import load_jointnet, save_jointnet
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.synthesis import SyntheticPairs
@@ -102,9 +107,88 @@ def test_larger_images_than_the_training_saw(models, tmp_path):
         ("one", {"steps": 7}, UsageError, "do not divide 1000"),
         ("one", {"solver": "euler"}, UsageError, "no such solver"),
         ("one", {"size": 15}, UsageError, "not divisible by 2"),
+        ("one", {"size": 0}, UsageError, "0 x 0 pixels"),
+        ("one", {"size": -8}, UsageError, "-8 x -8 pixels"),
+        ("one", {"memory_gb": 1e-6}, UsageError, "one at a time takes about"),
+        ("one", {"device": "cuda"}, UsageError, "there is none"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_a_folder_is_there(models, tmp_path, model, options, error, said):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
     with pytest.raises(error, match=said):
         drawn(models / model, tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
+
+
+def test_fewer_pairs_than_a_folder_is_to_hold_make_their_own_shards_alone(models, tmp_path):
+    seen, said = [], []
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(models / "one", 12, tmp_path / "a", GenerateOptions(**QUICK), report=said.append, progress=stop)
+    some = synthesize(
+        models / "one", 5, tmp_path / "a", GenerateOptions(**QUICK), report=said.append,
+        progress=lambda *counts: seen.append(counts),
+    )  # fmt: skip
+    assert len(some) == 6  # whole shards of three
+    assert not some.manifest.complete
+    assert seen == [(6, 6)]
+    assert said[-1].endswith("3 of 6 there")
+    images, _ = drawn(models / "one", tmp_path / "a", count=12)
+    whole, _ = drawn(models / "one", tmp_path / "whole", count=12)
+    np.testing.assert_array_equal(images, whole)
+
+
+def test_a_larger_count_extends_a_folder_and_keeps_its_pairs(models, tmp_path):
+    few, _ = drawn(models / "one", tmp_path / "a", count=4)
+    more, _ = drawn(models / "one", tmp_path / "a", count=7)
+    again, _ = drawn(models / "one", tmp_path / "a", count=4)
+    np.testing.assert_array_equal(more[:4], few)
+    assert len(again) == 7
+
+
+@pytest.mark.parametrize("size", [None, 24])
+def test_another_batch_makes_the_same_pairs_up_to_rounding(models, tmp_path, size):
+    one, logits = drawn(models / "one", tmp_path / "a", count=3, size=size, batch=1)
+    three, other = drawn(models / "one", tmp_path / "b", count=3, size=size, batch=3)
+    assert np.abs(one.astype(int) - three).max() <= 1
+    assert np.abs(logits - other).max() <= 1 / 16
+
+
+def peak_bytes(model, items):
+    network, _ = load_jointnet(model)
+    weights = sum(p.numel() * 4 for p in network.parameters())
+
+    def step(n):
+        network(torch.zeros(n, 1, SIZE, SIZE), torch.zeros(n, 2, SIZE, SIZE), torch.zeros(n, dtype=torch.long))
+
+    return weights + inference_peak(step, torch.device("cpu"))(items)
+
+
+def test_a_memory_budget_counts_the_weights_and_takes_fewer_at_once(models, tmp_path):
+    one_gb, two_gb = (peak_bytes(models / "one", n) / 1e9 for n in (1, 2))
+    assert two_gb > one_gb
+    fitted = []
+    options = GenerateOptions(**{**QUICK, "batch": 8, "memory_gb": (one_gb + two_gb) / 2})
+    synthesize(models / "one", 1, tmp_path / "fitted", options, report=fitted.append)
+    assert fitted[0].endswith("for 1 at once")
+
+
+def test_a_model_that_predicts_no_numbers_is_one_line(models, tmp_path):
+    network, one = load_jointnet(models / "one")
+    with torch.no_grad():
+        network.label_net.conv_out.bias.fill_(np.nan)
+    save_jointnet(tmp_path / "broken", network, one.architecture, one.balanced, one.classes, one.size, 3, {})
+    with pytest.raises(ModelError, match="broken: predicts values that are no numbers"):
+        drawn(tmp_path / "broken", tmp_path / "a")
+    assert not list((tmp_path / "a" / "shards").glob("*.npz"))
+
+
+def test_the_same_weights_under_another_name_go_on_with_a_folder(models, tmp_path):
+    drawn(models / "one", tmp_path / "a", count=2)
+    shutil.copytree(models / "one", tmp_path / "renamed")
+    images, _ = drawn(tmp_path / "renamed", tmp_path / "a", count=5)
+    assert len(images) == 5

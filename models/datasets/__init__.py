@@ -1,6 +1,7 @@
 """Data sets of labelled images: SOS, OSD, folders of pairs, simulated chips; what leaks in them, and how to see it."""
 
 from models.datasets.catalogue import DATASETS, data_root, open_dataset
+from models.datasets.cut import Cut
 from models.datasets.folder import ImageMaskFolder, image_mask_folder, open_folder
 from models.datasets.leak import copy_group, grouped_folds, without_leak
 from models.datasets.osd import OSDImages, osd
@@ -21,6 +22,7 @@ from models.datasets.sos import sos_clean, sos_official
 __all__ = [
     "DATASETS",
     "VALIDATION_SEED",
+    "Cut",
     "GreyPair",
     "ImageMaskFolder",
     "LabelledImages",

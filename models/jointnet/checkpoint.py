@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from ingest.disk import write_whole
-from ingest.errors import ModelError
+from ingest.errors import ModelError, UsageError
 from models.jointnet.diffusion import Balanced
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointArchitecture
@@ -50,7 +50,8 @@ def save_jointnet(
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     digest = hashlib.sha256(weights).hexdigest()
-    checkpoint = JointCheckpoint(folder.name, architecture, balanced, classes, size, stage, digest, training)
+    name = folder.resolve().name
+    checkpoint = JointCheckpoint(name, architecture, balanced, classes, size, stage, digest, training)
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / RECORD, json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
@@ -85,10 +86,12 @@ def load_jointnet(folder: Path) -> tuple[nn.Module, JointCheckpoint]:
     except OSError as error:
         raise ModelError(folder, f"unreadable weights ({error})", "restore the model folder") from error
     if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
-        raise ModelError(folder, "the weights are not those of this model", "restore the model folder")
+        # Also what a training leaves that is killed between the two files; it writes both anew.
+        remedy = "restore the model folder, or go on with: slickwatch train jointnet --resume"
+        raise ModelError(folder, "the weights are not those of this model", remedy)
     try:
         network = build_jointnet(checkpoint.architecture)
         network.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, ZeroDivisionError, UsageError) as error:
         raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
     return network.eval(), checkpoint

@@ -64,7 +64,8 @@ def training_loss(
 ) -> tuple[Tensor, Tensor]:
     """The losses of images and labels of Algorithm 1, L_x (Eq. 5) and L_y (Eq. 6); their sum is Eq. 7.
 
-    x_0 (B, 1, H, W) in [-1, 1]; labels (B, H, W); t (B,) of 0..T-1; epsilon: noise of the shapes of x_0 and y_0.
+    x_0 (B, 1, H, W) in [-1, 1]; labels (B, H, W), of which `IGNORE` does not count in L_y, which is zero where there
+    is nothing else; t (B,) of 0..T-1; epsilon: noise of the shapes of x_0 and y_0.
     """
     classes = epsilon[1].shape[1]
     y_0 = scaled_labels(labels, classes, balanced.b)
@@ -73,8 +74,11 @@ def training_loss(
     x_hat, y_hat = predict(x_t, y_t, t)
     l_x = F.mse_loss(x_hat.float(), x_0)  # Eq. 5
     if balanced.logits:
-        return l_x, F.cross_entropy(y_hat.float(), labels, ignore_index=IGNORE)  # Eq. 6
-    return l_x, F.mse_loss(y_hat.float(), y_0)
+        by_pixel = F.cross_entropy(y_hat.float(), labels, ignore_index=IGNORE, reduction="none")  # Eq. 6
+    else:
+        by_pixel = (y_hat.float() - y_0).square().mean(dim=1)
+    known = labels != IGNORE
+    return l_x, (by_pixel * known).sum() / known.sum().clamp_min(1)
 
 
 def rescaled(y_hat: Tensor, balanced: Balanced) -> Tensor:
@@ -120,7 +124,8 @@ def solver_of(name: str, steps: int, timesteps: int = 1000) -> Solver:
     if name not in SOLVERS:
         raise UsageError(name, "no such solver", f"known are {', '.join(SOLVERS)}")
     if steps < 1 or timesteps % steps:  # diffusers' DDIM would then step to other timesteps than it goes on from
-        raise UsageError(name, f"{steps} steps do not divide {timesteps}", "give 10, 20, 25, 50, 100 or 200")
+        few = ", ".join(str(n) for n in range(5, 201) if timesteps % n == 0)
+        raise UsageError(name, f"{steps} steps do not divide {timesteps}", f"give one of {few or timesteps}")
     solver: Solver = SOLVERS[name](timesteps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # diffusers makes arrays of tensors as numpy once did

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -40,17 +41,34 @@ def labelled(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Yield the logits (C, H, W) that the model gives each image, and its labels (H, W) as class indices.
 
-    All images must be of one size.
+    Images of one size after each other are labelled together, `batch` at most.
     """
     for first in range(0, len(images), batch):
-        indices = range(first, min(first + batch, len(images)))
-        pairs = [images.grey(i) for i in indices]
-        x_0 = torch.from_numpy(np.stack([to_unit(grey) for grey, _ in pairs]))[:, None].to(device)
-        noise = [np.random.default_rng((seed, i)) for i in indices]
-        shape = x_0.shape[-2:]
-        epsilon_x = np.stack([rng.standard_normal((1, *shape), np.float32) for rng in noise])
-        epsilon_y = np.stack([rng.standard_normal((len(images.classes), *shape), np.float32) for rng in noise])
-        start = torch.from_numpy(epsilon_x).to(device), torch.from_numpy(epsilon_y).to(device)
-        _, logits = sample(given_image(predict, x_0), start, balanced, solver, steps)
-        for said, (_, labels) in zip(logits.cpu().numpy(), pairs, strict=True):
-            yield said, class_indices(labels)
+        some = [(i, *images.grey(i)) for i in range(first, min(first + batch, len(images)))]
+        for _, alike in groupby(some, key=lambda one: one[1].shape):
+            indices, greys, labels = zip(*alike, strict=True)
+            logits = _logits(predict, greys, indices, len(images.classes), balanced, solver, steps, seed, device)
+            yield from zip(logits, map(class_indices, labels), strict=True)
+
+
+def _logits(
+    predict: Predict,
+    greys: tuple[NDArray[np.uint8], ...],
+    indices: tuple[int, ...],
+    classes: int,
+    balanced: Balanced,
+    solver: str,
+    steps: int,
+    seed: int,
+    device: torch.device | None,
+) -> NDArray[np.float32]:
+    """Label images (H, W) of one size, each from noise of its index; (n, C, H, W)."""
+    x_0 = torch.from_numpy(np.stack([to_unit(grey) for grey in greys]))[:, None].to(device)
+    noise = [np.random.default_rng((seed, i)) for i in indices]
+    epsilon_x, epsilon_y = (
+        torch.from_numpy(np.stack([rng.standard_normal((channels, *x_0.shape[-2:]), np.float32) for rng in noise]))
+        for channels in (1, classes)
+    )
+    start = epsilon_x.to(device), epsilon_y.to(device)
+    logits: NDArray[np.float32] = sample(given_image(predict, x_0), start, balanced, solver, steps)[1].cpu().numpy()
+    return logits

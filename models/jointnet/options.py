@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ingest.errors import UsageError
+from models.options_file import read_options_file
 
 LABEL_LOSSES = ("cross-entropy", "l2")  # Eq. 6, or the rows "without CE"
 KINDS = ("joint", "concatenated")
@@ -78,16 +78,32 @@ class JointOptions:
     half_precision: bool = False
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(JointOptions).items():
+            said = "a list of whole numbers" if get_origin(kind) is tuple else str(getattr(kind, "__name__", kind))
+            self._check(name, _is_of(getattr(self, name), kind), said)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            self._check(name, value is None or value >= least, f"{least} at least")
+        for name in ("dropout", "average_decay"):
+            self._check(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self._check("kind", self.kind in KINDS, f"one of {', '.join(KINDS)}")
         self._check("label_loss", self.label_loss in LABEL_LOSSES, f"one of {', '.join(LABEL_LOSSES)}")
         self._check("device", self.device in {"cpu", "cuda", "auto"}, "one of cpu, cuda, auto")
         self._check("schedule", self.schedule in {"constant", "cosine"}, "constant or cosine")
         self._check("steps", len(self.steps) == 3 and min(self.steps) >= 0 and sum(self.steps) > 0, "three numbers")
+        joint = self.kind == "joint"
+        self._check("steps", joint or self.steps[2] > 0, "some in stage 3, the only one of a concatenated network")
         self._check("b", self.b is None or self.b > 0, "positive")
-        self._check("channels", all(c % self.norm_groups == 0 for c in self.channels), "multiples of norm_groups")
+        self._check("memory_gb", self.memory_gb is None or self.memory_gb > 0, "positive")
+        widths = self.channels and all(c > 0 and c % self.norm_groups == 0 for c in self.channels)
+        self._check("channels", bool(widths), "multiples of norm_groups")
+        attended = self.channels[-max(1, self.attention_levels) :]
+        self._check("head_channels", self.head_channels <= min(attended), f"{min(attended)} at most")
         parts = self.devices * self.accumulate
         self._check("batch_size", self.batch_size % parts == 0, f"a multiple of devices x accumulate = {parts}")
-        self._check("crop", self.crop % self.architecture(2).divisor == 0, "divisible by 2 at every level")
+        least = 2 * self.architecture(2).divisor
+        self._check("crop", self.crop % (least // 2) == 0, "divisible by 2 at every level")
+        self._check("crop", self.crop >= least, f"{least} at least for so many levels")
 
     def _check(self, name: str, right: bool, remedy: str) -> None:
         if not right:
@@ -99,17 +115,22 @@ class JointOptions:
         return JointArchitecture(classes=classes, **own)
 
 
+# What a training cannot do with less of.
+_LEAST = {
+    "layers_per_block": 1, "attention_levels": 0, "head_channels": 1, "norm_groups": 1, "timesteps": 1, "crop": 1,
+    "batch_size": 1, "learning_rate": 0, "final_factor": 0, "warm_up": 0, "weight_decay": 0, "seed": 0,
+    "save_every": 1, "devices": 1, "accumulate": 1, "workers": 0, "threads": 1,
+}  # fmt: skip
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value is of an annotated kind; whole numbers are floats too, and truth values are no numbers."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(type(one) is int for one in value)
+    kinds = get_args(kind) or (kind,)
+    return type(value) in kinds or (type(value) is int and float in kinds)
+
+
 def read_joint_options(config: Path | None) -> JointOptions:
     """Read a TOML file of options; raises `UsageError` naming an unknown key or an impossible value."""
-    if config is None:
-        return JointOptions()
-    try:
-        given: dict[str, Any] = tomllib.loads(config.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(config, f"not a readable TOML file ({error})", "see docs/dakd.md") from error
-    known = {f.name for f in fields(JointOptions)}
-    for key in given:
-        if key not in known:
-            raise UsageError(config, f"unknown option {key!r}", f"known are {', '.join(sorted(known))}")
-    given.update({key: tuple(value) for key, value in given.items() if isinstance(value, list)})
-    return JointOptions(**given)
+    return read_options_file(config, JointOptions, "docs/dakd.md")

@@ -6,19 +6,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ingest.errors import UsageError
 from models.jointnet.diffusion import Predict
 from preprocess.tiles import Tiling
 
-_TOGETHER = 16  # windows that the network sees at once
+
+def of_any_size(predict: Predict, size: int, together: int = 16) -> Predict:
+    """Make a prediction for images of any shape that a network can see: whole up to the trained size, else in windows.
+
+    `require_shape` says which shapes those are.
+    """
+    windows = overlapped(predict, size, together)
+
+    def predict_any(x_t: Tensor, y_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        whole = max(x_t.shape[-2:]) <= size or min(x_t.shape[-2:]) < size
+        return predict(x_t, y_t, t) if whole else windows(x_t, y_t, t)
+
+    return predict_any
 
 
-def overlapped(predict: Predict, size: int) -> Predict:
+def require_shape(subject: str, shape: tuple[int, int], size: int, divisor: int) -> None:
+    """Raise `UsageError` for a shape below the trained size on one side and of no multiples of `divisor`."""
+    if min(shape) < 1 or (min(shape) < size and any(n % divisor for n in shape)):
+        problem = f"{shape[0]} x {shape[1]} pixels are not divisible by {divisor}"
+        raise UsageError(subject, problem, f"give {size} a side or more, or multiples of {divisor}")
+
+
+def overlapped(predict: Predict, size: int, together: int = 16) -> Predict:
     """Make a prediction for any larger image out of one for images of (`size`, `size`) pixels.
 
-    At every step each window is predicted as it would be alone; where windows overlap, by a half and more, their
+    At every step each window is predicted as it would be alone; where windows overlap, by a quarter and more, their
     predictions are averaged with weights that fall to their edges, so that all of them go on from one common state
     (Bar-Tal et al. 2023, arXiv 2302.08113, and here of image and logits alike). The windows lie elsewhere at every
-    step: no edge stays in one place long enough to show.
+    step: no edge stays in one place long enough to show. together: windows that the network sees at once.
     """
     tiling = Tiling(size, size // 2)
     weight = torch.from_numpy(tiling.weight())
@@ -30,8 +50,8 @@ def overlapped(predict: Predict, size: int) -> Predict:
         total, weights = torch.zeros_like(both), torch.zeros_like(both[:1, :1])
         weight_here = weight.to(both)
         windows = [(i, top, left) for i in range(len(both)) for top, left in corners]
-        for first in range(0, len(windows), _TOGETHER):
-            some = windows[first : first + _TOGETHER]
+        for first in range(0, len(windows), together):
+            some = windows[first : first + together]
             cut = torch.stack([both[i, :, top : top + size, left : left + size] for i, top, left in some])
             x_hat, y_hat = predict(cut[:, :1], cut[:, 1:], t[[i for i, _, _ in some]])
             for (i, top, left), said in zip(some, torch.cat([x_hat, y_hat], dim=1).to(total), strict=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -11,15 +11,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ingest.disk import storing
 from ingest.errors import ModelError, UsageError
 from models.datasets import LabelledImages, open_dataset
 from models.datasets.fingerprint import fingerprint
+from models.devices import launched
 from models.jointnet.balance import balancing_factor
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet, read_jointnet, save_jointnet
 from models.jointnet.diffusion import Balanced, training_loss
@@ -45,10 +48,11 @@ def train_jointnet(
     """Train a diffusion model in its three stages and save it in `folder`, with `log.csv` and the state to resume from.
 
     Each stage begins with the averaged weights of the one before. After `hours` it stops at a saved state, to be
-    resumed. Raises `UsageError` for impossible options, `ModelError` where nothing is finished after `hours`.
+    resumed. Raises `UsageError` for impossible options, `ModelError` where nothing is finished after `hours` and where
+    a loss is no number any more, `StorageError` where nothing can be written.
     """
     torch.set_num_threads(options.threads)
-    fabric = _fabric(options)
+    fabric = launched(options.device, options.devices, options.half_precision, "jointnet options")
     torch.manual_seed(options.seed)
     images = _training_images(options)
     balanced = _balanced(options, images)
@@ -56,13 +60,15 @@ def train_jointnet(
     state, log = folder / "state.pt", folder / "log.csv"
     first_stage, first_step, resumed = 1, 0, None
     if resume and state.is_file():
-        resumed = _read_state(state, options, fabric.device)
+        resumed = _read_state(state, options, images, fabric.device)
         first_stage, first_step = resumed["stage"], resumed["step"]
         network.load_state_dict(resumed["network"])
-        report(f"resuming stage {first_stage} at step {first_step} of {options.steps[first_stage - 1]}")
-    folder.mkdir(parents=True, exist_ok=True)
-    if fabric.is_global_zero:
-        keep_rows(log, _steps_before(options, first_stage) + first_step)
+        if fabric.is_global_zero:
+            report(f"resuming stage {first_stage} at step {first_step} of {options.steps[first_stage - 1]}")
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if fabric.is_global_zero:
+            keep_rows(log, _steps_before(options, first_stage) + first_step)
     until = math.inf if hours is None else time.monotonic() + hours * 3600
     for stage in range(first_stage, 4):
         if options.steps[stage - 1] and (stage == 3 or isinstance(network, SARJointNet)):
@@ -93,6 +99,7 @@ class _Stage:
         self.network, self.folder, self.fabric = network, folder, fabric
         self.report, self.progress = report, progress
         self.steps, self.before = options.steps[stage - 1], _steps_before(options, stage)
+        self.pairs = fingerprint(images)
         self.averaged: Any = None
         self.optimiser: Any = None
 
@@ -114,18 +121,22 @@ class _Stage:
         for step in range(first, self.steps):
             for group in self.optimiser.param_groups:
                 group["lr"] = self._rate(step)
-            losses.append(self._step(model, moved, parts, optimiser))
+            losses.append(self._step(step, model, moved, parts, optimiser))
             # So that early averages are not of the weights that a stage began with.
             self.averaged.multi_avg_fn = get_ema_multi_avg_fn(min(self.options.average_decay, (1 + step) / (10 + step)))
             self.averaged.update_parameters(self.network)
             self.progress(self.before + step + 1, sum(self.options.steps))
-            done = step + 1
-            if done % self.options.save_every == 0 or done == self.steps or time.monotonic() > until:
+            done, time_is_up = step + 1, self._is_over(until)
+            if done % self.options.save_every == 0 or done == self.steps or time_is_up:
                 self._save(done, losses)
                 losses = []
-            if time.monotonic() > until and done < self.steps:
+            if time_is_up and done < self.steps:
                 return False
         return True
+
+    def _is_over(self, until: float) -> bool:
+        """Whether the time is up, by the clock of the first process: all must stop at the same step."""
+        return until < math.inf and bool(self.fabric.broadcast(time.monotonic() > until))
 
     def _fitted(self, loss: StageLoss) -> JointOptions:
         """Say what a step takes of memory; with a budget, accumulate in as many parts as it takes to fit."""
@@ -170,15 +181,18 @@ class _Stage:
     def _parts(self, first: int) -> Iterator[Noisy]:
         loader: DataLoader[Noisy] = DataLoader(
             JointPairs(self.options, self.images, self.stage),
-            batch_sampler=list(parts_of_batches(self.options, self.stage, first, self.fabric.global_rank)),
+            batch_sampler=parts_of_batches(self.options, self.stage, first, self.fabric.global_rank),
             num_workers=self.options.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
         for part in loader:
             yield Noisy(*(tensor.to(self.fabric.device, non_blocking=True) for tensor in part))
 
-    def _step(self, model: Any, moved: list[nn.Parameter], parts: Iterator[Noisy], optimiser: Any) -> tuple[float, ...]:
-        """One step over `accumulate` parts; returns the mean losses of images and labels."""
+    def _step(
+        self, step: int, model: Any, moved: list[nn.Parameter], parts: Iterator[Noisy], optimiser: Any
+    ) -> tuple[float, ...]:
+        """One step over `accumulate` parts; returns the mean losses of images and labels, over all devices."""
+        torch.manual_seed(self._seed_of(step))
         model.train()
         optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(2, device=self.fabric.device)
@@ -190,22 +204,34 @@ class _Stage:
             total += torch.stack([l_x.detach(), l_y.detach()]).float() / self.options.accumulate
         nn.utils.clip_grad_norm_(moved, 1.0)
         optimiser.step()
-        return tuple(float(one) for one in total)
+        losses = tuple(float(one) for one in self.fabric.all_reduce(total))
+        if not all(math.isfinite(one) for one in losses):
+            problem = f"the loss of step {step + 1} of stage {self.stage} is no number"
+            raise ModelError(self.folder, problem, "train anew with a lower learning_rate or a warm_up")
+        return losses
+
+    def _seed_of(self, step: int) -> int:
+        """The seed of dropout, so that a resumed training drops what it would have dropped."""
+        stream = (self.options.seed, self.stage, step, self.fabric.global_rank)
+        return int(np.random.SeedSequence(stream).generate_state(1)[0])
 
     def _save(self, done: int, losses: list[tuple[float, ...]]) -> None:
         if self.fabric.is_global_zero:
+            l_x, l_y = (sum(one) / len(losses) for one in zip(*losses, strict=True))
+            row = {"step": self.before + done, "stage": self.stage, "l_x": round(l_x, 5), "l_y": round(l_y, 5)}
             state = {
                 "network": self.network.state_dict(),
                 "averaged": self.averaged.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "options": asdict(self.options),
+                "pairs": self.pairs,
                 "stage": self.stage,
                 "step": done,
             }
-            save_state(self.folder / "state.pt", state)
-            l_x, l_y = (sum(one) / len(losses) for one in zip(*losses, strict=True))
-            row = {"step": self.before + done, "stage": self.stage, "l_x": round(l_x, 5), "l_y": round(l_y, 5)}
-            log_row(self.folder / "log.csv", row)
+            with storing(self.folder):
+                # The log first: a training that resumes drops the rows after its state, and cannot add those before.
+                log_row(self.folder / "log.csv", row)
+                save_state(self.folder / "state.pt", state)
             self.report(f"stage {self.stage}, step {done} of {self.steps}: L_x {l_x:.4f}, L_y {l_y:.4f}")
         self.fabric.barrier()
 
@@ -234,31 +260,18 @@ def _finish_stage(run: _Stage) -> None:
     run.network.load_state_dict(run.averaged.module.state_dict())
     if run.fabric.is_global_zero:
         options = run.options
-        save_jointnet(
-            run.folder,
-            run.network,
-            options.architecture(len(run.images.classes)),
-            run.balanced,
-            run.images.classes,
-            options.crop,
-            run.stage,
-            {"options": asdict(options), "pairs": {"n": len(run.images), "sha256": fingerprint(run.images)}},
-        )
+        with storing(run.folder):
+            save_jointnet(
+                run.folder,
+                run.network,
+                options.architecture(len(run.images.classes)),
+                run.balanced,
+                run.images.classes,
+                options.crop,
+                run.stage,
+                {"options": asdict(options), "pairs": {"n": len(run.images), "sha256": run.pairs}},
+            )
     run.fabric.barrier()
-
-
-def _fabric(options: JointOptions) -> Fabric:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("jointnet options", "device is 'cuda' and there is none", 'train with device = "auto"')
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it announces the precision
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
-        precision="bf16-mixed" if options.half_precision else "32-true",
-    )
-    fabric.launch()
-    return fabric
 
 
 def _training_images(options: JointOptions) -> LabelledImages:
@@ -291,9 +304,17 @@ def _steps_before(options: JointOptions, stage: int) -> int:
 _FREE = {"device", "devices", "accumulate", "memory_gb", "workers", "threads", "save_every", "half_precision"}
 
 
-def _read_state(path: Path, options: JointOptions, device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+def _read_state(path: Path, options: JointOptions, images: LabelledImages, device: torch.device) -> dict[str, Any]:
+    remedy = "train in another folder or without --resume"
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        then = state["options"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise ModelError(path, "is no state of a training, or damaged", remedy) from error
     for key, value in asdict(options).items():
-        if key not in _FREE and state["options"].get(key) != value:
-            raise UsageError(path, f"was written with another {key}", "train in another folder or without --resume")
+        if key not in _FREE and then.get(key) != value:
+            raise UsageError(path, f"was written with another {key}", remedy)
+    pairs = fingerprint(images)
+    if state.get("pairs", pairs) != pairs:
+        raise UsageError(path, "was written with other training pairs", remedy)
     return state

@@ -16,11 +16,12 @@ from ingest.errors import ModelError, UsageError
 from models.inference_memory import inference_peak
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
 from models.jointnet.diffusion import Predict, sample, solver_of
-from models.jointnet.overlapped import overlapped
-from models.synthesis.manifest import SyntheticPlan
+from models.jointnet.overlapped import of_any_size, require_shape
+from models.synthesis.manifest import SyntheticPlan, read_manifest, require_same_maker
 from models.synthesis.shards import SyntheticPairs, SyntheticWriter, grey_levels
 
 Progress = Callable[[int, int], None]  # pairs made, pairs in all
+_COPIES = 6  # of image and logits that a solver's step holds at once, besides the network's own
 Images = tuple[NDArray[np.uint8], NDArray[np.float32]]  # (n, H, W), and logits (n, C, H, W)
 
 
@@ -34,8 +35,8 @@ class GenerateOptions:
         None  # pixels a side; None: that of the training. Larger ones are denoised in overlapping windows
     )
     seed: int = 0
-    batch: int = 8  # pairs at once
-    memory_gb: float | None = None  # take fewer at once where they would need more than this
+    batch: int = 8  # pairs at once, and windows of larger ones
+    memory_gb: float | None = None  # take fewer at once where they would need more than this, weights and all
     shard_size: int = 64
     device: str = "cpu"  # "cpu", "cuda", or "auto"
     threads: int = 1
@@ -55,8 +56,9 @@ def synthesize(
     """Fill `folder` with `count` pairs of a diffusion model; what is there already is kept, a part is gone on with.
 
     A pair depends on the weights, the solver, its size, the seed and its place alone (with another batch size, up to
-    rounding). Raises `ModelError` for a model that is damaged or knows no labels yet, `UsageError` for a folder of
-    another model's pairs or an impossible size.
+    rounding). Of a folder that is to hold more, the shards with the first `count` pairs are made and no others. Raises
+    `ModelError` for a model that is damaged, knows no labels yet or predicts no numbers, `UsageError` for a folder of
+    another model's pairs or an impossible size. Nothing is written before all that can be refused is.
     """
     torch.set_num_threads(options.threads)
     network, checkpoint = load_jointnet(model)
@@ -64,15 +66,18 @@ def synthesize(
         raise ModelError(
             model, "has learnt images alone, no labels", "train it further: slickwatch train jointnet --resume"
         )
-    plan = planned(checkpoint, count, options)
+    plan, device = planned(checkpoint, count, options), _device(options.device)
+    if (there := read_manifest(folder)) is not None:
+        require_same_maker(folder, there.plan, plan)
+    predict = prediction(network.to(device), options.half_precision)
+    options = _fitted(options, predict, network, checkpoint, plan, device, report)
+    predict = of_any_size(predict, checkpoint.size, options.batch)
     writer = SyntheticWriter.open(folder, plan)
-    device = _device(options.device)
-    predict = prediction(network.to(device), checkpoint, plan.size[0], options.half_precision)
-    options = _fitted(options, predict, plan, device, report)
-    missing = writer.missing()
-    done = plan.count - sum(writer.plan.pairs_of(shard) for shard in missing)
+    missing = [shard for shard in writer.missing() if shard < plan.shards]
+    total = sum(writer.plan.pairs_of(shard) for shard in range(plan.shards))
+    done = total - sum(writer.plan.pairs_of(shard) for shard in missing)
     report(
-        f"{plan.size[0]} x {plan.size[1]} pixels, {options.solver} of {options.steps} steps; {done} of {count} there"
+        f"{plan.size[0]} x {plan.size[1]} pixels, {options.solver} of {options.steps} steps; {done} of {total} there"
     )
     for shard in missing:
         with writer.claimed(shard) as mine:
@@ -81,16 +86,15 @@ def synthesize(
             images, logits = draw(predict, checkpoint, writer.plan, shard, options, device)
             writer.write(shard, images, logits)
         done += writer.plan.pairs_of(shard)
-        progress(done, count)
+        progress(done, total)
     return SyntheticPairs.open(folder, allow_partial=True)
 
 
 def planned(checkpoint: JointCheckpoint, count: int, options: GenerateOptions) -> SyntheticPlan:
     """Say which pairs a model is to draw. Raises `UsageError` for an impossible solver or size."""
     solver_of(options.solver, options.steps, checkpoint.balanced.timesteps)
-    size, divisor = options.size or checkpoint.size, checkpoint.architecture.divisor
-    if size < checkpoint.size and size % divisor:
-        raise UsageError("size", f"{size} is not divisible by {divisor}", f"give {checkpoint.size} or more")
+    size = checkpoint.size if options.size is None else options.size
+    require_shape("size", (size, size), checkpoint.size, checkpoint.architecture.divisor)
     generator = {
         "model": checkpoint.id,
         "weights_sha256": checkpoint.weights_sha256,
@@ -105,15 +109,15 @@ def planned(checkpoint: JointCheckpoint, count: int, options: GenerateOptions) -
     )
 
 
-def prediction(network: nn.Module, checkpoint: JointCheckpoint, size: int, half_precision: bool = False) -> Predict:
-    """What a network predicts of images of `size` pixels a side: at once up to those it learnt, else in windows."""
+def prediction(network: nn.Module, half_precision: bool = False) -> Predict:
+    """What a network predicts, in float32 however it computes."""
 
     def predict(x_t: Tensor, y_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=half_precision):
             x_hat, y_hat = network(x_t, y_t, t)
         return x_hat.float(), y_hat.float()
 
-    return predict if size <= checkpoint.size else overlapped(predict, checkpoint.size)
+    return predict
 
 
 def draw(
@@ -124,7 +128,7 @@ def draw(
     options: GenerateOptions,
     device: torch.device,
 ) -> Images:
-    """Draw the pairs of one shard."""
+    """Draw the pairs of one shard. Raises `ModelError` where the network predicts no numbers."""
     count, images, logits = plan.pairs_of(shard), [], []
     for first in range(0, count, options.batch):
         rngs = [
@@ -136,26 +140,41 @@ def draw(
         )
         noise = x_t.to(device), y_t.to(device)
         x_0, said = sample(predict, noise, checkpoint.balanced, options.solver, options.steps)
+        if not (x_0.isfinite().all() and said.isfinite().all()):
+            raise ModelError(checkpoint.id, "predicts values that are no numbers", "train it anew, at a lower rate")
         images.append(grey_levels(x_0[:, 0].cpu().numpy()))
         logits.append(said.cpu().numpy())
     return np.concatenate(images), np.concatenate(logits)
 
 
 def _fitted(
-    options: GenerateOptions, predict: Predict, plan: SyntheticPlan, device: torch.device, report: Callable[[str], None]
+    options: GenerateOptions,
+    predict: Predict,
+    network: nn.Module,
+    checkpoint: JointCheckpoint,
+    plan: SyntheticPlan,
+    device: torch.device,
+    report: Callable[[str], None],
 ) -> GenerateOptions:
-    """Say what a batch takes of memory; with a budget, take as few pairs at once as fit."""
+    """Say what a batch takes of memory, weights and all; with a budget, take as few pairs or windows at once as fit."""
+    side, classes = min(plan.size[0], checkpoint.size), len(plan.classes)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    state = 4 * _COPIES * (1 + classes) * plan.size[0] * plan.size[1]  # of a pair, in bytes
 
     def step(items: int) -> None:
-        x_t, y_t = (torch.zeros(items, channels, *plan.size, device=device) for channels in (1, len(plan.classes)))
+        x_t, y_t = (torch.zeros(items, channels, side, side, device=device) for channels in (1, classes))
         predict(x_t, y_t, torch.zeros(items, dtype=torch.long, device=device))
 
-    peak_of = inference_peak(step, device)
+    at_once = inference_peak(step, device)
+
+    def peak_of(items: int) -> int:
+        return weights + at_once(items) + items * state
+
     budget = math.inf if options.memory_gb is None else options.memory_gb * 1e9
     batch = next((n for n in range(options.batch, 0, -1) if peak_of(n) <= budget), 0)
     if not batch:
-        problem = f"one pair at a time takes about {peak_of(1) / 1e9:.2f} GB of {budget / 1e9:.2f} GB"
-        raise UsageError("memory_gb", problem, "raise it, or ask for a smaller size")
+        problem = f"one at a time takes about {peak_of(1) / 1e9:.2f} GB of {budget / 1e9:.2f} GB"
+        raise UsageError("memory_gb", problem, "raise it")
     report(f"about {peak_of(batch) / 1e9:.2f} GB for {batch} at once")
     return replace(options, batch=batch)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_model
 from models.datasets import LabelledImages, open_dataset
+from models.devices import launched
 from models.losses import cross_entropy, dice, distillation
 from models.networks import build_network
 from models.resuming import keep_rows, log_row, save_state
@@ -50,7 +50,7 @@ def train(
     of every batch (DDP); results then differ from those of one device by the batch statistics alone.
     """
     torch.set_num_threads(options.threads)
-    fabric = _fabric(options)
+    fabric = launched(options.device, options.devices, options.half_precision, "training options")
     torch.manual_seed(options.seed)
     preprocess = PreprocessOptions()
     real = open_dataset(options.real) if options.real else None
@@ -103,21 +103,6 @@ def learning_rate(step: int, options: TrainOptions) -> float:
         return options.learning_rate
     done = (step - options.warm_up) / max(1, options.steps - options.warm_up)
     return options.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _fabric(options: TrainOptions) -> Fabric:
-    """Lightning's devices, precision and DDP under a loop of our own, which can resume at any step."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("training options", "device is 'cuda' and there is none", 'train with device = "auto"')
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it announces the precision
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
-        precision="bf16-mixed" if options.half_precision else "32-true",
-    )
-    fabric.launch()
-    return fabric
 
 
 def _with_steps(options: TrainOptions, real: LabelledImages | None, synthetic: SyntheticPairs | None) -> TrainOptions:

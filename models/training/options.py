@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ingest.errors import UsageError
 from models.architecture import CLASSES, OIL_CLASSES, Architecture
 from models.losses import DICE
+from models.options_file import read_options_file
 from models.training.augmentation import AUGMENTATIONS
 
 SCHEDULES = ("cosine", "constant")  # of the learning rate, after the warm-up
@@ -128,16 +127,4 @@ class TrainOptions:
 
 def read_options(config: Path | None) -> TrainOptions:
     """Read a TOML file of training options; raises `UsageError` naming an unknown key or an impossible value."""
-    if config is None:
-        return TrainOptions()
-    try:
-        given: dict[str, Any] = tomllib.loads(config.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(config, f"not a readable TOML file ({error})", "see docs/training.md") from error
-    known = {f.name for f in fields(TrainOptions)}
-    for key in given:
-        if key not in known:
-            raise UsageError(config, f"unknown option {key!r}", f"known are {', '.join(sorted(known))}")
-    if "windows" in given:
-        given["windows"] = tuple(given["windows"])
-    return TrainOptions(**given)
+    return read_options_file(config, TrainOptions, "docs/training.md")
