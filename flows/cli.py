@@ -19,6 +19,7 @@ from flows.cli_bench import bench_app
 from flows.cli_catalogue import catalogue_app
 from flows.cli_dakd import dakd_app
 from flows.cli_models import models_app, scores_app, train_app
+from flows.cli_operate import operate_app
 from flows.cli_options import (
     Json,
     Model,
@@ -57,6 +58,7 @@ app.add_typer(quality_app)
 app.add_typer(settings_app, name="settings")
 app.add_typer(catalogue_app, name="slicks")
 app.add_typer(watch_app)
+app.add_typer(operate_app)
 app.add_typer(scenes_app, name="scenes")
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")

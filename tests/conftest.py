@@ -1,6 +1,7 @@
 """What the tests share: one Prefect server for the whole run, and the command line."""
 
 import os
+from contextlib import suppress
 
 # Threads of torch and of other libraries beside it only wait for each other on small machines.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -10,14 +11,38 @@ import pytest
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
-    """Run a real Prefect server with a database of its own; starting it takes some 15 s, so once is enough."""
+    """A real Prefect server, once for the whole run; its worker and deployments come up meanwhile."""
     import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
 
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.context import refresh_global_settings_context
 
-    with prefect_test_harness(server_startup_timeout=300):
-        yield
+    from tests.prefect_services import services
+
+    with services(tmp_path_factory.mktemp("prefect")) as running:
+        os.environ["PREFECT_API_URL"] = running.url
+        refresh_global_settings_context()
+        yield running
+        _send_what_is_left()
+    del os.environ["PREFECT_API_URL"]
+    refresh_global_settings_context()
+
+
+def _send_what_is_left():
+    """Logs and events of flows that ran in this process, while there is a server to take them."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    with suppress(RuntimeError):  # where no flow has run, there is no worker
+        APILogWorker.instance().drain()
+    EventsWorker.drain_all()
+
+
+@pytest.fixture(scope="session")
+def prefect_services(prefect_server):
+    """The same server with worker and deployments."""
+    prefect_server.until_ready()
+    return prefect_server
 
 
 @pytest.fixture
