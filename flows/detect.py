@@ -25,7 +25,7 @@ from prefect import flow
 from flows import tasks
 from flows.tasks import Job
 from ingest.safe import SafeProduct
-from models.checkpoint import default_model_id, read_checkpoint, require_five_classes
+from models.checkpoint import Checkpoint, default_model_id, read_checkpoint, require_five_classes
 from outputs.publish import remove_abandoned, storage_errors
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 from outputs.slicks import SlickOptions
@@ -44,11 +44,17 @@ class Detection:
 
 @flow(name="detect-slicks", flow_run_name="detect-slicks-{safe_path.name}")
 def detect_slicks(
-    safe_path: Path, out: Path, model: str | None = None, polarisation: str | None = None, coastline: Path | None = None
+    safe_path: Path,
+    out: Path,
+    model: str | None = None,
+    polarisation: str | None = None,
+    coastline: Path | None = None,
+    report: bool = True,
 ) -> Detection:
     """Find oil slicks in one Sentinel-1 product and publish them under out/<scene id>.
 
-    A former result of the scene stays until the new one is complete, and is then replaced.
+    A former result of the scene stays until the new one is complete, and is then replaced. `report`: whether to leave
+    artifacts in Prefect; who puts the results elsewhere reports them from there.
     """
     started, watch = datetime.now(UTC), _StopWatch()
     model = model or default_model_id()
@@ -58,13 +64,7 @@ def detect_slicks(
         job = Job(product.path.absolute(), model, scratch, polarisation, coastline)
         checkpoint = read_checkpoint(model)
         require_five_classes(checkpoint)
-        options = {
-            "preprocess": asdict(checkpoint.preprocess),
-            "tiling": asdict(checkpoint.tiling),
-            "slicks": asdict(slick_options),
-            "polarisation": polarisation,
-            "coastline": str(coastline) if coastline else None,
-        }
+        options = run_options(checkpoint, slick_options, polarisation, coastline)
         run_id, configuration = str(uuid.uuid4()), config_hash(options)
         flags = watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
@@ -88,9 +88,23 @@ def detect_slicks(
         )
         folder = out / product.scene.id
         tasks.publish(job, slicks, record, folder)
-    # As a state, so that a failure here does not fail a scene that is published.
-    tasks.report(slicks, record, folder, return_state=True)
+    if report:
+        # As a state, so that a failure here does not fail a scene that is published.
+        tasks.report(slicks, record, folder, return_state=True)
     return Detection(record.scene_id, folder, len(slicks))
+
+
+def run_options(
+    checkpoint: Checkpoint, slicks: SlickOptions, polarisation: str | None, coastline: Path | None
+) -> dict[str, Any]:
+    """All options of a run, of which its record has the hash: the same model and options give the same slicks."""
+    return {
+        "preprocess": asdict(checkpoint.preprocess),
+        "tiling": asdict(checkpoint.tiling),
+        "slicks": asdict(slicks),
+        "polarisation": polarisation,
+        "coastline": str(coastline) if coastline else None,
+    }
 
 
 class _StopWatch:

@@ -168,9 +168,10 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
 
 @task(name="report", cache_policy=NO_CACHE)
 def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
-    """Leave a summary and the quick look as artifacts in Prefect."""
+    """Leave a summary, the quick look and where it all comes from as artifacts in Prefect."""
     key = artifact_key(record.scene_id)
     create_markdown_artifact(summary(slicks, record, folder), key=f"slicks-{key}", description="Slicks of a scene")
+    create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Where they come from")
     with Image.open(folder / "quicklook.png") as picture:
         picture.thumbnail((900, 900))
         jpeg = io.BytesIO()
@@ -203,6 +204,28 @@ def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
             )
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record.durations_s.items())
     return "\n".join([*lines, "", f"Durations: {steps}.", ""])
+
+
+def provenance(record: RunRecord) -> str:
+    """Describe in Markdown what a result comes from and at what cost: a table, and one of the inputs."""
+    memory = "unknown" if record.peak_memory_bytes is None else f"{record.peak_memory_bytes / 1e6:.0f} MB"
+    seconds = (record.ended_at - record.started_at).total_seconds()
+    facts = {
+        "scene": record.scene_id,
+        "run": record.run_id,
+        "code": f"{record.git_commit or 'no source tree'}, version {record.software_version or 'unknown'}",
+        "model": record.model_id,
+        "weights (SHA-256)": record.weights_sha256,
+        "options (hash)": record.config_hash,
+        "time": f"{record.started_at:%Y-%m-%d %H:%M:%S} UTC, {seconds:.1f} s",
+        "peak memory": memory,
+        "slicks": record.slick_count,
+    }
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
+    lines += [f"| {name} | {one:.3f} s |" for name, one in record.durations_s.items()]
+    lines += ["", "| input | bytes | checksum |", "|---|---|---|"]
+    lines += [f"| `{file.path}` | {file.size} | {file.checksum or 'unknown'} |" for file in record.inputs]
+    return "\n".join([*lines, ""])
 
 
 def _save(array: NDArray[np.bool_], path: Path) -> None:

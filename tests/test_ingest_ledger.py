@@ -861,3 +861,54 @@ def test_on_a_full_disk_nothing_is_half_written(tmp_path):
 def test_known_failures_have_their_exit_codes():
     assert issubclass(LeaseLost, SlickwatchError)
     assert (StorageError.exit_code, SourceError.exit_code) == (5, 4)
+
+
+def test_a_scene_can_be_claimed_by_its_name(ledger, clock):
+    ledger.record_found("cdse", "w", [scene(0), scene(1)])
+    claim = ledger.claim_scene(name(1), "fetch", "a", 60)
+    assert claim is not None
+    assert claim.scene.id == name(1)
+    assert ledger.claim_scene(name(1), "fetch", "b", 60) is None, "it is a's"
+    assert ledger.waiting("fetch") == {name(0): 0}
+    clock.forward(seconds=61)
+    assert ledger.waiting("fetch") == {name(1): 1, name(0): 0}
+    claim = ledger.claim_scene(name(1), "fetch", "b", 60)
+    ledger.failed(claim, "no")
+    assert ledger.claim_scene(name(1), "fetch", "b", 60) is None, "it is not due"
+    with pytest.raises(UsageError, match="it is found, not fetched"):
+        ledger.claim_scene(name(0), "process", "a", 60)
+    with pytest.raises(UsageError, match="not in the ledger"):
+        ledger.claim_scene(name(5), "process", "a", 60)
+
+
+def test_a_processed_scene_is_processed_again_when_it_is_asked_for_by_name(ledger):
+    ledger.record_found("cdse", "w", [scene()])
+    ledger.fetched(ledger.claim_scene(name(), "fetch", "a", 60), "/data/x", 1, None)
+    ledger.processed(ledger.claim_scene(name(), "process", "a", 60), "/r", "m1", None)
+    assert ledger.waiting("process") == {}
+    claim = ledger.claim_scene(name(), "process", "a", 60)
+    assert claim.path == "/data/x"
+    assert (ledger.get(name()).state, ledger.get(name()).result_folder) == ("fetched", "/r")
+    ledger.processed(claim, "/r", "m2", None)
+    assert ledger.get(name()).model_id == "m2"
+    assert ledger.evict(name())
+    with pytest.raises(UsageError, match="its file is gone"):
+        ledger.claim_scene(name(), "process", "a", 60)
+
+
+def test_a_scene_knows_what_it_supersedes(ledger):
+    ledger.record_found("cdse", "w", [scene(unique="0001"), scene(unique="0002", published=T0 + HOUR)])
+    assert ledger.superseded_by(name(unique="0002")) == (name(unique="0001"),)
+    assert ledger.superseded_by(name(unique="0001")) == ()
+    with pytest.raises(UsageError, match=f"superseded, yields to {name(unique='0002')}"):
+        ledger.claim_scene(name(unique="0001"), "fetch", "a", 60)
+
+
+def test_a_worker_that_hangs_keeps_its_scene_no_longer_than_it_may(tmp_path):
+    with Ledger.open(str(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.record_found("cdse", "w", [scene()])
+        (claim,) = ledger.claim("fetch", "a", 0.3)
+        with kept(ledger, claim, longest_s=0.0):
+            while not (others := ledger.claim("fetch", "b", 60)):
+                time.sleep(0.05)
+        assert others[0].token > claim.token

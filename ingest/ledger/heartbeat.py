@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,16 +13,18 @@ from ingest.ledger.records import Claim, LeaseLost
 
 
 @contextmanager
-def kept(ledger: Ledger, claim: Claim) -> Iterator[Callable[[], None]]:
-    """Renew a claim every third of its lease while the block runs.
+def kept(ledger: Ledger, claim: Claim, longest_s: float = float("inf")) -> Iterator[Callable[[], None]]:
+    """Renew a claim every third of its lease while the block runs, for `longest_s` seconds at most: a worker that
+    hangs loses its scene to another.
 
     Call the value between steps of long work: it raises `LeaseLost` once the scene is another worker's. A database out
     of reach is asked again; a lease that runs out meanwhile may be lost.
     """
     done, lost = threading.Event(), threading.Event()
+    end = time.monotonic() + longest_s
 
     def beat() -> None:
-        while not done.wait(claim.lease_s / 3):
+        while not done.wait(claim.lease_s / 3) and time.monotonic() < end:
             try:
                 ledger.renew(claim)
             except LeaseLost:

@@ -18,7 +18,7 @@ from ingest.errors import UsageError
 from ingest.ledger import recording, rows
 from ingest.ledger.database import PATIENCE_S, Database, exists
 from ingest.ledger.migrate import migrate
-from ingest.ledger.records import STATES, Claim, RetryPolicy, SceneRecord, Task
+from ingest.ledger.records import STATES, TASKS, Claim, RetryPolicy, SceneRecord, Task
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
 from ingest.scene import Scene, scene_from_name
 
@@ -112,6 +112,34 @@ class Ledger:
             self._park_the_hopeless(session, now)
             taken = session.scalars(rows.waiting(task, now, sources).limit(limit)).all()
             return [rows.lease(row, task, owner, lease_s, now, sources) for row in taken]
+
+    def claim_scene(
+        self, scene_id: str, task: Task, owner: str, lease_s: float, sources: Collection[str] | None = None
+    ) -> Claim | None:
+        """Take this very scene for `task`; None where another is at work on it, or it is not due yet.
+
+        A processed scene whose file is there is given to be processed again; its result stays on record until then.
+        Raises `UsageError` where it is unknown, not current, or does not wait for the task.
+        """
+        with self._writing() as (session, now):
+            self._park_the_hopeless(session, now)
+            row = self._known(session, scene_id)
+            if rows.is_claimed(row, now) or (row.due_at is not None and row.due_at > now):
+                return None
+            if row.standing != "current":
+                self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
+            if task == "process" and row.progress == "processed" and row.path is not None:
+                recording.advance(row, "fetched", now)
+            begins = TASKS[task][0]
+            if row.progress != begins:
+                problem = "its file is gone" if row.progress == "processed" else f"it is {row.progress}, not {begins}"
+                self._refuse(row, problem, "see slickwatch scenes retry and forget")
+            return rows.lease(row, task, owner, lease_s, now, sources)
+
+    def waiting(self, task: Task) -> dict[str, int]:
+        """The scenes that wait for `task`, in the order in which they are taken, and how often each was claimed."""
+        with self._database.reading() as session:
+            return {row.id: row.token for row in session.scalars(rows.waiting(task, self._now(session), None))}
 
     def renew(self, claim: Claim) -> Claim:
         """Lengthen the lease by its length from now on. Raises `LeaseLost`."""
@@ -246,6 +274,12 @@ class Ledger:
         with self._database.reading() as session:
             return rows.record(self._known(session, scene_id))
 
+    def superseded_by(self, scene_id: str) -> tuple[str, ...]:
+        """The scenes that this one is a newer processing of."""
+        wanted = select(SceneRow.id).where(SceneRow.yields_to == scene_id, SceneRow.standing == "superseded")
+        with self._database.reading() as session:
+            return tuple(session.scalars(wanted.order_by(SceneRow.id)))
+
     def list(
         self, states: Collection[str] | None = None, since: datetime | None = None, limit: int | None = None
     ) -> list[SceneRecord]:
@@ -292,7 +326,7 @@ class Ledger:
         return row
 
     def _refuse_claimed(self, row: SceneRow, now: datetime) -> None:
-        if row.lease_until is not None and row.lease_until > now:
+        if rows.is_claimed(row, now):
             self._refuse(row, f"{row.lease_owner} is at work on it (to {row.lease_task})", "wait, or end that worker")
 
     def _refuse(self, row: SceneRow, problem: str, remedy: str) -> None:

@@ -77,10 +77,14 @@ def waits_to_be_processed_again(row: SceneRow) -> bool:
     return row.progress == "failed" and row.failed_task == "process" and row.path is not None
 
 
+def is_claimed(row: SceneRow, now: datetime) -> bool:
+    """Whether somebody is at work on it."""
+    return row.lease_until is not None and row.lease_until > now
+
+
 def used(row: SceneRow, now: datetime) -> bool:
     """Whether a file is being worked on or waits to be processed."""
-    claimed = row.lease_until is not None and row.lease_until > now
-    return claimed or (row.progress == "fetched" and row.standing == "current")
+    return is_claimed(row, now) or (row.progress == "fetched" and row.standing == "current")
 
 
 def record(row: SceneRow) -> SceneRecord:

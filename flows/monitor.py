@@ -1,0 +1,226 @@
+"""The flows that run by themselves: `monitor` finds new scenes and has them processed, `process-scene` does it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
+
+# isort: split
+from prefect import flow, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.base import ServerType
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from flows.alerting import Alerter
+from flows.processing import FLOW, Processed, process
+from flows.results import staged
+from flows.settings import Settings
+from flows.tasks import artifact_key
+from flows.telling import open_alerter, tell_of_parked, tell_of_silence, told_of_failures
+from flows.watching import Watching, opened
+from ingest.errors import SlickwatchError
+from ingest.ledger import Ledger
+from ingest.store import SceneFolder
+from ingest.watch import Round, may_go
+
+_LOG = logging.getLogger(__name__)
+DEPLOYMENT = f"{FLOW}/{FLOW}"
+TOLD_WITHIN = timedelta(days=7)  # how far back each round looks for scenes that were given up untold
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """What a round of monitoring has done."""
+
+    round: Round
+    submitted: tuple[str, ...]  # runs of `process-scene` that wait for a worker or are with one, by their scene
+    processed: tuple[Processed, ...]  # where there is no such deployment: those of this process
+    failed: Mapping[str, str]  # and those that failed, with the reason
+    removed: tuple[str, ...]  # scenes whose files went, for the disk budget
+
+
+def _run_name() -> str:
+    given = runtime.flow_run.parameters
+    return f"{runtime.flow_run.flow_name}-{given.get('scene') or given.get('watch') or 'all'}"
+
+
+@flow(name=FLOW, flow_run_name=_run_name)
+def process_scene(scene: str | None = None, config: str | None = None) -> Processed:
+    """Process one scene: an id of the ledger, the path of a product (with a / in it), or else the next that waits.
+
+    `config` names the settings file. Raises what the scene failed for; the ledger says whether it is tried again.
+    """
+    settings = Settings.read(None if config is None else Path(config))
+    with open_alerter(settings) as alerter:
+        try:
+            return process(scene, settings, alerter)
+        finally:
+            alerter.deliver()
+
+
+@flow(name="monitor", flow_run_name=_run_name)
+def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
+    """One round: find and fetch what is new, of one watch or of all, and have each scene that waits processed once.
+
+    Where `process-scene` is deployed, its runs are submitted; else it runs here, `monitor.parallel` at once. Raises
+    `UsageError` for wrong settings or nothing to watch, and where the ledger or a folder cannot be used.
+    """
+    settings = Settings.read(None if config is None else Path(config))
+    with open_alerter(settings) as alerter:
+        try:
+            with told_of_failures(alerter, "monitor"):
+                return _round(watch, config, settings, alerter)
+        finally:
+            alerter.deliver()
+
+
+def _round(watch: str | None, config: str | None, settings: Settings, alerter: Alerter) -> Monitored:
+    with opened(settings, None if watch is None else [watch]) as watching:
+        found = watching.once(threading.Event())
+        _tell(found, watching.ledger, alerter)
+        waiting = watching.ledger.waiting("process")
+        parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
+        submitted: tuple[str, ...] = ()
+        processed: list[Processed] = []
+        failed: dict[str, str] = {}
+        if waiting and is_deployed():
+            submitted = submit(waiting, parameters)
+        else:
+            _process_here(waiting, config, settings.monitor.parallel, processed, failed)
+        removed = _prune(settings, watching.ledger)
+        newest = _newest(watching)
+    tell_of_silence(alerter, settings, newest)
+    monitored = Monitored(found, submitted, tuple(processed), failed, removed)
+    report_round(monitored, watch, return_state=True)  # a failure here does not fail a round that is done
+    return monitored
+
+
+@task(name="report-round", cache_policy=NO_CACHE)
+def report_round(monitored: Monitored, watch: str | None) -> None:
+    """Leave what a round has done as an artifact in Prefect."""
+    key = f"monitor-{artifact_key(watch or 'all')}"
+    create_markdown_artifact(summary(monitored), key=key, description="The last round of monitoring")
+
+
+def _tell(found: Round, ledger: Ledger, alerter: Alerter) -> None:
+    """What went wrong while looking and fetching, and all scenes that were given up, in whichever process."""
+    for source, reason in found.down.items():
+        alerter.failed(f"source {source}", reason)
+    if found.stopped is not None:
+        alerter.failed("fetching", found.stopped)
+    for record in ledger.list(["failed", "quarantined"], since=datetime.now(UTC) - TOLD_WITHIN):
+        tell_of_parked(alerter, record)
+
+
+def is_deployed() -> bool:
+    """Whether there is a server with a deployment of `process-scene` to hand scenes to."""
+    with get_client(sync_client=True) as client:
+        if client.server_type is ServerType.EPHEMERAL:
+            return False
+        with suppress(ObjectNotFound):
+            client.read_deployment_by_name(DEPLOYMENT)
+            return True
+    return False
+
+
+def submit(waiting: Mapping[str, int], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Have a run for each scene that waits, which is given by id with the number of its claims; returns the ids.
+
+    As long as nobody has claimed the scene since, asking again gives the same run; a run that ended without having
+    claimed it, as when its worker died at once, is followed by another.
+    """
+    for scene_id, claims in waiting.items():
+        ended: set[Any] = set()
+        while (run := _submitted(scene_id, f"{scene_id}/{claims}/{len(ended)}", parameters)).id not in ended:
+            if run.state is None or not run.state.is_final():
+                break
+            ended.add(run.id)
+    return tuple(waiting)
+
+
+def _submitted(scene_id: str, key: str, parameters: Mapping[str, Any]) -> FlowRun:
+    given = {"scene": scene_id} | {name: value for name, value in parameters.items() if value is not None}
+    run = run_deployment(DEPLOYMENT, parameters=given, timeout=0, idempotency_key=key, as_subflow=False)
+    return cast(FlowRun, run)
+
+
+def _process_here(
+    scene_ids: Iterable[str], config: str | None, parallel: int, processed: list[Processed], failed: dict[str, str]
+) -> None:
+    """Process scenes in this process, so many at once; one that fails does not stop the others."""
+
+    def one(scene_id: str) -> None:
+        try:
+            processed.append(process_scene(scene_id, config))
+        except Exception as error:
+            _LOG.warning("%s: %s", scene_id, error)
+            failed[scene_id] = str(error) or type(error).__name__
+
+    _at_once(parallel, [partial(one, scene_id) for scene_id in scene_ids])
+
+
+def _at_once(count: int, jobs: list[Callable[[], None]]) -> None:
+    if count == 1:  # in the thread of the flow, of which the runs are then a part
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="process") as pool:
+        for future in [pool.submit(job) for job in jobs]:
+            future.result()
+
+
+def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
+    """Remove what killed attempts left of scenes that nobody goes on with, and processed scenes beyond the budget."""
+    for scene_id, left in staged(settings.monitor.results):
+        with suppress(SlickwatchError):
+            if not ledger.in_use(scene_id):
+                shutil.rmtree(left, ignore_errors=True)
+    if settings.scenes.budget_gb is None:
+        return ()
+    budget = int(settings.scenes.budget_gb * 1e9)
+    return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(may_go, ledger)))
+
+
+def _newest(watching: Watching) -> dict[str, datetime | None]:
+    """When the newest scene of each watch was published; where its source does not tell, recorded."""
+    newest: dict[str, datetime | None] = {}
+    for watch in watching.watches:
+        source, ledger = watch.source.name, watching.ledger
+        newest[watch.name] = ledger.watermark(source, watch.name) or max(
+            (record.recorded_at for record in ledger.list() if source in record.sources), default=None
+        )
+    return newest
+
+
+def summary(monitored: Monitored) -> str:
+    """Describe a round in Markdown."""
+    found = monitored.round
+    lines = [
+        "# Monitoring",
+        "",
+        f"{found.found} scenes found, {len(found.fetched)} fetched in {found.seconds:.1f} s, "
+        f"{len(monitored.submitted)} handed to workers, {len(monitored.processed)} processed here.",
+        "",
+    ]
+    lines += [
+        f"- {one.scene_id}: {one.outcome}, {one.why or f'{one.slick_count} slicks'}" for one in monitored.processed
+    ]
+    troubles = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
+    lines += [f"- {name}: {reason}" for name, reason in troubles.items()]
+    lines += [f"- fetching stopped: {found.stopped}"] if found.stopped else []
+    return "\n".join([*lines, ""])

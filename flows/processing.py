@@ -1,0 +1,233 @@
+"""One scene of the ledger, from its product to results, catalogue and alerts.
+
+The steps stand in an order that makes it harmless to be killed between any two of them and to begin again
+(docs/monitoring.md): each finds what the former attempt has left, and the ledger hears of the scene last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from flows import tasks
+from flows.alerting import Alerter
+from flows.detect import detect_slicks
+from flows.registering import CHAMPION, code_version, resolve_model
+from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
+from flows.settings import Settings
+from flows.telling import tell_of_parked, tell_of_slicks, told_of_failures
+from ingest.errors import ModelError, SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
+from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.locks import awaited, never
+from ingest.safe import SafeProduct
+from ingest.store import SceneFolder
+from models.registry import Registry
+from outputs.catalogue import Catalogue
+from outputs.publish import storage_errors
+
+_LOG = logging.getLogger(__name__)
+FLOW = "process-scene"
+LOCAL = "local"  # the source of products that somebody names
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What became of a scene; `why` of one that was left alone."""
+
+    scene_id: str | None  # None: nothing waited
+    outcome: Literal["processed", "unchanged", "skipped"]
+    slick_count: int = 0
+    folder: Path | None = None
+    new_alerts: int = 0
+    why: str | None = None
+
+
+class BrokenProduct(UnreadableInput):
+    """It is the product that cannot be read, not something of ours."""
+
+
+def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processed:
+    """Process the next scene that waits, one of the ledger, or a product that is recorded there first.
+
+    Raises what the scene failed for, once the ledger has it: a known failure as `SlickwatchError`, `TimeoutError`
+    after `monitor.scene_timeout_minutes`. Raises `ModelError` for want of a model, `UsageError` for an unknown scene.
+    """
+    with told_of_failures(alerter, FLOW):
+        model = pinned_model(settings, alerter)
+        ledger = Ledger.open(settings.ledger_url())
+    with ledger:
+        claim = _claimed(scene, ledger, settings, model)
+        return claim if isinstance(claim, Processed) else work(claim, ledger, settings, alerter, model)
+
+
+def pinned_model(settings: Settings, alerter: Alerter) -> Path:
+    """The folder of the model to use from here on; a refused version is told of. Raises `ModelError`."""
+    wanted = str(settings.monitor.model)
+    if wanted != CHAMPION:
+        return resolve_model(wanted, settings.models.registry)
+    champion = Registry(settings.models.registry).champion()
+    for problem in champion.refused:
+        alerter.failed(f"{CHAMPION}, using {champion.id} instead", problem, of="model")
+    return champion.folder
+
+
+def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, model: Path) -> Processed:
+    """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
+    longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
+    try:
+        with kept(ledger, claim, longest):
+            return _Work(claim, ledger, settings, alerter, model).run()
+    except LeaseLost as lost:
+        return Processed(claim.scene.id, "skipped", why=lost.problem)
+    except BaseException as error:
+        with suppress(LeaseLost):
+            _record_failure(error, claim, ledger, settings, alerter)
+        raise
+    finally:
+        shutil.rmtree(staging(settings.monitor.results, claim.scene.id, claim.token), ignore_errors=True)
+
+
+def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path) -> Claim | Processed:
+    """The right to process, or why there is nothing to do."""
+    # Of this very attempt: two of one process must not be taken for each other.
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    lease_s = settings.monitor.lease_minutes * 60
+    if scene is None:
+        claims = ledger.claim("process", owner, lease_s)
+        return claims[0] if claims else Processed(None, "skipped", why="no scene waits")
+    scene_id = _recorded(Path(scene), ledger, owner, lease_s) if os.sep in scene else ledger.get(scene).id
+    record = ledger.get(scene_id)
+    if record.state not in ("fetched", "processed"):
+        why = record.reason or (record.by and f"{record.by} is taken in its place") or "it is not fetched"
+        return Processed(scene_id, "skipped", why=f"{record.state}: {why}")
+    if record.state == "processed" and record.path is not None and record.result_folder is not None:
+        product, folder, monitor = Path(record.path), Path(record.result_folder), settings.monitor
+        if is_up_to_date(folder, product, model, monitor.polarisation, monitor.coastline):
+            return Processed(scene_id, "unchanged", len(read_result(folder).slicks), folder)
+    claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
+    return claim or Processed(scene_id, "skipped", why="another is at work on it, or it is not due yet")
+
+
+def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
+    """The id of a product, which the ledger knows from now on; one that it had already is used from where it lies."""
+    product = SafeProduct.open(path)
+    scene = replace(product.scene, source=LOCAL, key=str(product.path.absolute()))
+    with suppress(UsageError):
+        if ledger.get(scene.id).path is not None:
+            return scene.id
+    ledger.record_found(LOCAL, FLOW, [scene])
+    claim = ledger.claim_scene(scene.id, "fetch", owner, lease_s, [LOCAL])
+    if claim is None:
+        raise UsageError(scene.id, "another is fetching it, or it waits to be fetched again", "run again later")
+    ledger.fetched(claim, str(product.path.absolute()), scene.size or 0, None)
+    return scene.id
+
+
+def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter) -> None:
+    """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
+    minutes = settings.monitor.scene_timeout_minutes
+    if not isinstance(error, Exception):  # asked to stop
+        ledger.give_up(claim)
+    elif isinstance(error, BrokenProduct):
+        tell_of_parked(alerter, ledger.quarantined(claim, str(error), claim.path))
+    elif isinstance(error, StorageError | ModelError | UnreadableInput):
+        # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
+        ledger.give_up(claim)
+        alerter.failed(FLOW, str(error), of="flow")
+    elif isinstance(error, TimeoutError):
+        tell_of_parked(alerter, ledger.failed(claim, f"not done after {minutes:g} minutes"))
+    elif isinstance(error, SlickwatchError):
+        tell_of_parked(alerter, ledger.failed(claim, str(error)))
+    else:
+        _LOG.exception("%s: unexpected failure", claim.scene.id)
+        tell_of_parked(alerter, ledger.failed(claim, f"unexpected {type(error).__name__}: {error}"))
+
+
+@dataclass(frozen=True)
+class _Work:
+    claim: Claim
+    ledger: Ledger
+    settings: Settings
+    alerter: Alerter
+    model: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.monitor.results / self.claim.scene.id
+
+    def run(self) -> Processed:
+        with self._product() as product:
+            monitor = self.settings.monitor
+            done = is_up_to_date(self.folder, product, self.model, monitor.polarisation, monitor.coastline)
+            found = self.folder if done else self._detected(product)
+        with self._turn():
+            if found != self.folder:
+                put_in_place(found, self.folder)
+            result = read_result(self.folder)
+            alerts = self._published(result)
+        # As a state, so that a failure here does not fail a scene that is published.
+        tasks.report(result.slicks, result.record, self.folder, return_state=True)
+        self.ledger.processed(self.claim, str(self.folder), result.record.model_id, code_version())
+        outcome: Literal["processed", "unchanged"] = "unchanged" if done else "processed"
+        return Processed(self.claim.scene.id, outcome, len(result.slicks), self.folder, alerts)
+
+    @contextmanager
+    def _product(self) -> Iterator[Path]:
+        """The product, kept from eviction. Raises `SourceError` where it is gone."""
+        scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
+        scenes = SceneFolder(self.settings.scenes.folder)
+        if path == scenes.archive(scene_id).absolute():
+            with scenes.reading(scene_id):
+                yield path
+            return
+        if not path.exists():
+            raise SourceError(scene_id, f"is no longer at {path}", "put it there again, then slickwatch scenes retry")
+        yield path
+
+    def _detected(self, product: Path) -> Path:
+        """The complete folder, not yet in its place."""
+        claim, monitor = self.claim, self.settings.monitor
+        limited = detect_slicks.with_options(timeout_seconds=monitor.scene_timeout_minutes * 60)
+        out = staging(monitor.results, claim.scene.id, claim.token)
+        try:
+            detection = limited(product, out, str(self.model), monitor.polarisation, monitor.coastline, report=False)
+        except UnreadableInput as error:
+            if monitor.coastline is not None and str(monitor.coastline) in error.subject:
+                raise
+            raise BrokenProduct(error.subject, error.problem, error.remedy) from error
+        if detection.scene_id != claim.scene.id:
+            raise BrokenProduct(product, f"is {detection.scene_id}", f"fetch {claim.scene.id} again")
+        return detection.folder
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Alone with the scene's result, and sure that it is still ours to give. Raises `LeaseLost`.
+
+        One that slept through the end of its lease stops here, or is done before its successor begins.
+        """
+        lock = self.folder.with_name(f".{self.folder.name}.lock")
+        with storage_errors(lock), awaited(lock, never()):
+            self.ledger.renew(self.claim)
+            yield
+
+    def _published(self, result: Result) -> int:
+        """Into the catalogue, in place of what it supersedes, and to the alerts; returns how many are new."""
+        scene, record = self.claim.scene, result.record
+        catalogue = Catalogue.open(self.settings.monitor.catalogue)
+        published = catalogue.publish(
+            record, scene, result.footprint, result.slicks,
+            result_folder=self.folder, supersedes=self.ledger.superseded_by(scene.id),
+        )  # fmt: skip
+        if not published.current or result.slicks.empty:
+            return 0
+        known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
+        former = known[known["superseded_by"] == published.run_id]
+        return tell_of_slicks(self.alerter, self.settings, result.slicks, former, scene.id, record.model_id)

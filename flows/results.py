@@ -1,0 +1,79 @@
+"""The folder of a scene's results: whether it is what a run would give again, how it is put in place, what it says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from flows.detect import run_options
+from flows.tasks import PUBLISHED
+from ingest.disk import read_json
+from models.checkpoint import read_checkpoint
+from outputs.publish import aside, storage_errors
+from outputs.record import RunRecord, config_hash, git_commit, input_file, read_record, software_version
+from outputs.slicks import SlickOptions
+
+_STAGED = ".processing"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the folder of a scene holds, as far as others are told of it."""
+
+    folder: Path
+    record: RunRecord
+    slicks: gpd.GeoDataFrame  # as `outputs.slicks.find_slicks` gives them
+    footprint: BaseGeometry  # WGS 84
+
+
+def read_result(folder: Path) -> Result:
+    """Read a complete folder."""
+    slicks = gpd.read_file(folder / "slicks.gpkg", layer="slicks")
+    footprint = shapely.geometry.shape(read_json(folder / "item.json")["geometry"])
+    return Result(folder, read_record(folder / "run.json"), slicks, footprint)
+
+
+def is_up_to_date(
+    folder: Path, product: Path, model: Path, polarisation: str | None = None, coastline: Path | None = None
+) -> bool:
+    """Whether a folder has what a run would give now: the same code, model, options and product, to the byte.
+
+    Reads all of the product where the rest agrees. Raises `ModelError`.
+    """
+    if not all((folder / name).is_file() for name in PUBLISHED):
+        return False
+    try:
+        record = read_record(folder / "run.json")
+    except (OSError, ValueError, TypeError, KeyError):  # of another release
+        return False
+    checkpoint = read_checkpoint(str(model))
+    options = config_hash(run_options(checkpoint, SlickOptions(), polarisation, coastline))
+    wanted = (checkpoint.id, checkpoint.weights_sha256, options, software_version(), git_commit())
+    has = (record.model_id, record.weights_sha256, record.config_hash, record.software_version, record.git_commit)
+    return has == wanted and [one.checksum for one in record.inputs] == [input_file(product).checksum]
+
+
+def staging(results: Path, scene_id: str, token: int) -> Path:
+    """A folder for one claim to work in, on the results' disk; those of the scene's former claims are removed."""
+    for left in (results / _STAGED).glob(f"{scene_id}.*"):
+        if int(left.suffix[1:]) < token:
+            shutil.rmtree(left, ignore_errors=True)
+    return results / _STAGED / f"{scene_id}.{token}"
+
+
+def staged(results: Path) -> list[tuple[str, Path]]:
+    """The folders that claims work in, or have left behind, each with its scene."""
+    return [(left.stem, left) for left in sorted((results / _STAGED).glob("*.*"))]
+
+
+def put_in_place(staged_folder: Path, folder: Path) -> None:
+    """Let a complete folder take the place of the former one; a reader sees the one or the other."""
+    with storage_errors(folder), aside(folder, required=PUBLISHED) as hidden:
+        for name in PUBLISHED:
+            os.rename(staged_folder / name, hidden / name)
