@@ -38,7 +38,7 @@ def environment(plan: Plan) -> dict[str, str]:
 _DEFAULTS = {
     # Waits of 2, 4, 8 ... s: a server that is started anew may need a minute on a busy machine.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
-    "PREFECT_WORKER_QUERY_SECONDS": "5",
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",
     "PYTHONUNBUFFERED": "1",
 }
