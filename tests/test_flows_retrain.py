@@ -30,7 +30,7 @@ from preprocess.options import PreprocessOptions
 from tests.retraining_folders import write_small_retraining
 
 ANYTHING_GOES = Margins(miou=1.0, object_f1=1.0, false_alarms=1000.0)
-# Kills itself once SAR-JointNet has saved a state of its second stage.
+# Kills itself once SAR-JointNet has saved a state of its second stage: that is after the row of its log.
 KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
@@ -41,7 +41,7 @@ from flows.settings import Settings
 plan = planned(Settings.read(Path(sys.argv[1]), {}))
 
 def watch():
-    while not any(len(log.read_text().splitlines()) >= 5 for log in plan.folder.glob("jointnet-*/log.csv")):
+    while not any(len(log.read_text().splitlines()) >= 6 for log in plan.folder.glob("jointnet-*/log.csv")):
         time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGKILL)
 
