@@ -64,6 +64,9 @@ def bench_teacher(
     count: Annotated[int | None, typer.Option(min=1, help="Test images, the first so many; by default all.")] = None,
     solver: Annotated[str, typer.Option(help="ddim or dpm++.")] = "dpm++",
     steps: Annotated[int, typer.Option(help="Steps of the solver.")] = 20,
+    timestep: Annotated[
+        int | None, typer.Option(min=0, help="Restore true labels that are as noisy as then, in one step, instead.")
+    ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -73,7 +76,7 @@ def bench_teacher(
     """
     from flows.teacher import label_test_images
 
-    record = label_test_images(model, dataset, count, solver, steps)
+    record = label_test_images(model, dataset, count, solver, steps, timestep)
     typer.echo(json.dumps(record, indent=2 if not json_ else None))
 
 

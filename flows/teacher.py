@@ -12,15 +12,21 @@ from ingest.errors import ModelError, UsageError
 from models.datasets import LabelledImages, Selection, open_dataset
 from models.evaluation.record import number
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
-from models.jointnet.labelling import labelled
+from models.jointnet.diffusion import Predict
+from models.jointnet.labelling import Label, drawn, labelled, restored
 from models.jointnet.overlapped import of_any_size, require_shape
 from models.losses import IGNORE
 from models.metrics import confusion_matrix, intersection_over_union, mean_present
 from models.quality.calibration import BINS, calibration_scores, soft_class_counts
 
 
-def label_test_images(model: Path, dataset: str, count: int | None, solver: str, steps: int) -> dict[str, Any]:
+def label_test_images(
+    model: Path, dataset: str, count: int | None, solver: str, steps: int, timestep: int | None = None
+) -> dict[str, Any]:
     """Label the first `count` test images and score that: IoU by class, ECE and Brier score of the likeliest class.
+
+    Labels are drawn by a solver beside the image, or with `timestep` restored in one step from image and true labels
+    that are so noisy.
 
     The scores of classes that are nowhere are null. Raises `UsageError` for a data set of other classes or of sizes
     that the model cannot see, `ModelError` also for a model that knows no labels yet, and what opening the data set
@@ -39,8 +45,7 @@ def label_test_images(model: Path, dataset: str, count: int | None, solver: str,
     classes = len(checkpoint.classes)
     confusion, counts = np.zeros((classes, classes), np.int64), np.zeros((BINS, 4))
     with step("label images") as advance:
-        predict = of_any_size(network, checkpoint.size)
-        found = labelled(predict, images, checkpoint.balanced, solver=solver, steps=steps)
+        found = labelled(_label(of_any_size(network, checkpoint.size), checkpoint, solver, steps, timestep), images)
         for done, (logits, labels) in enumerate(found, start=1):
             known = labels != IGNORE
             confusion += confusion_matrix(labels[known], logits.argmax(axis=0)[known], classes)
@@ -49,7 +54,8 @@ def label_test_images(model: Path, dataset: str, count: int | None, solver: str,
     iou = intersection_over_union(confusion)
     by_class = {f"{name}_iou": _rounded(one) for name, one in zip(checkpoint.classes, iou, strict=True)}
     scores = {name: _rounded(value) for name, value in calibration_scores(counts).items()}
-    made = {"model": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "solver": solver, "steps": steps}
+    how = {"solver": solver, "steps": steps} if timestep is None else {"timestep": timestep}
+    made = {"model": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, **how}
     return {
         "dataset": split.name,
         "n_images": len(images),
@@ -58,6 +64,15 @@ def label_test_images(model: Path, dataset: str, count: int | None, solver: str,
         **scores,
         **made,
     }
+
+
+def _label(predict: Predict, checkpoint: JointCheckpoint, solver: str, steps: int, timestep: int | None) -> Label:
+    balanced = checkpoint.balanced
+    if timestep is None:
+        return drawn(predict, balanced, solver, steps)
+    if not 0 <= timestep < balanced.timesteps:
+        raise UsageError("--timestep", f"{timestep} is none of the model's", f"give 0 to {balanced.timesteps - 1}")
+    return restored(predict, balanced, timestep)
 
 
 def _require_shapes(images: LabelledImages, checkpoint: JointCheckpoint) -> None:

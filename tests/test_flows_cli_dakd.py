@@ -124,6 +124,21 @@ def test_bench_teacher_scores_the_models_labels(cli, discs, models, tmp_path):
     assert all(0 <= record[name] <= 1 for name in ("miou", "oil_iou", "ece", "brier"))
 
 
+def test_bench_teacher_restores_noisy_labels(cli, discs, models):
+    scores = []
+    for timestep in (0, 99):
+        code, out, _ = cli("bench", "teacher", discs, "--model", models / "whole", "--timestep", timestep, "--json")
+        assert code == 0
+        record = json.loads(out)
+        assert record["timestep"] == timestep
+        assert "solver" not in record
+        scores.append(record["brier"])
+    assert scores[0] != scores[1]
+    code, _, err = cli("bench", "teacher", discs, "--model", models / "whole", "--timestep", 1000)
+    assert code == 2
+    assert "none of the model's" in err
+
+
 def test_of_a_class_that_is_nowhere_bench_teacher_prints_null(cli, tmp_path, models, monkeypatch):
     import flows.teacher
 

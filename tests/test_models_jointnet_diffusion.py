@@ -217,3 +217,24 @@ def test_steps_that_do_not_divide_the_timesteps_are_refused(steps):
 def test_the_steps_that_are_offered_instead_divide_the_timesteps():
     with pytest.raises(UsageError, match=r"give one of 5, 10, 20, 25, 50, 100$"):
         solver_of("ddim", 200, timesteps=100)
+
+
+def test_labels_are_restored_from_image_and_truth_that_are_as_noisy_as_asked():
+    from models.jointnet.labelling import restored
+
+    torch.manual_seed(4)
+    x_0, truth = torch.rand(2, 1, 4, 4), torch.randint(0, 2, (2, 4, 4))
+    noise = torch.randn(2, 1, 4, 4), torch.randn(2, 2, 4, 4)
+
+    def predict(x_t, y_t, t):
+        assert t.tolist() == [600, 600]
+        return x_t, y_t + 3 * x_t
+
+    y_0 = np.where(truth.numpy()[:, None] == np.arange(2)[:, None, None], B, -B)
+    alpha_2 = squared_cosine()[600]
+    x_t, y_t = (
+        math.sqrt(alpha_2) * clean + math.sqrt(1 - alpha_2) * e.numpy()
+        for clean, e in zip((x_0.numpy(), y_0), noise, strict=True)
+    )
+    logits = restored(predict, Balanced(B), 600)(x_0, truth, noise)
+    np.testing.assert_allclose(logits, y_t + 3 * x_t, atol=1e-4)

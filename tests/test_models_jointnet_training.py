@@ -12,7 +12,7 @@ from ingest.errors import ModelError, StorageError, UsageError
 from models.datasets import open_dataset
 from models.jointnet.checkpoint import load_jointnet, read_jointnet
 from models.jointnet.diffusion import sample
-from models.jointnet.labelling import labelled
+from models.jointnet.labelling import drawn, labelled, restored
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.overlapped import of_any_size
@@ -76,7 +76,7 @@ def test_it_reproduces_a_handful_of_pairs_and_image_and_label_agree(learnt):
 
 def test_as_a_labeller_of_real_images_it_finds_their_oil(learnt, discs):
     network, checkpoint = load_jointnet(learnt)
-    found = list(labelled(network, open_dataset(str(discs)).test, checkpoint.balanced, solver="ddim", steps=20))
+    found = list(labelled(drawn(network, checkpoint.balanced, "ddim", 20), open_dataset(str(discs)).test))
     assert len(found) == 4
     for logits, labels in found:
         said, truth = logits.argmax(axis=0) == 1, labels == 1
@@ -314,7 +314,7 @@ def test_images_of_any_size_are_labelled_each_as_it_is(learnt, discs):
     grey, oil = disc_pairs()
     wide = np.concatenate([grey[0], grey[1]], axis=1)[:, :29]
     images = Images([grey[0], wide, wide, grey[2]])
-    found = list(labelled(of_any_size(network, SIZE), images, checkpoint.balanced, solver="ddim", steps=10))
+    found = list(labelled(drawn(of_any_size(network, SIZE), checkpoint.balanced, "ddim", 10), images))
     assert [logits.shape for logits, _ in found] == [(2, 16, 16), (2, 16, 29), (2, 16, 29), (2, 16, 16)]
     said = found[1][0].argmax(axis=0) == 1
     truth = np.concatenate([oil[0], oil[1]], axis=1)[:, :29]
