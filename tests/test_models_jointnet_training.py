@@ -12,7 +12,7 @@ from ingest.errors import ModelError, StorageError, UsageError
 from models.datasets import open_dataset
 from models.jointnet.checkpoint import load_jointnet, read_jointnet
 from models.jointnet.diffusion import sample
-from models.jointnet.labelling import drawn, labelled, restored
+from models.jointnet.labelling import drawn, labelled
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.overlapped import of_any_size
