@@ -17,7 +17,7 @@ def balance_of(dataset: str) -> dict[str, Any]:
     Raises what opening and reading the data set raise.
     """
     split = open_dataset(dataset)
-    part, images = ("test", split.test) if split.train is None else ("train", split.train)
+    part, images = split.to_learn()
     with step(f"balance {split.name}") as advance:
         balance = balancing_factor(images, progress=advance)
     note = "there are no training images: computed over the test images" if part == "test" else ""

@@ -115,7 +115,7 @@ def assess(
 def real_set(name: str, count: int | None) -> ImageSet:
     """Open the training images of a data set, or the test images of one that has no others."""
     split = open_dataset(name)
-    part, images = ("test", split.test) if split.train is None else ("train", split.train)
+    part, images = split.to_learn()
     return _image_set(f"{split.name} {part}", images, count, split.name.startswith("sos"))
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from ingest.disk import write_whole
 from ingest.errors import ModelError, UsageError
 from models.architecture import CLASSES, Architecture
 from models.networks import build_network
@@ -86,8 +87,8 @@ def save_model(
     checkpoint = Checkpoint(
         folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, tiling, metrics, training
     )
-    _replace(folder / "weights.safetensors", weights)
-    _replace(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
+    write_whole(folder / "weights.safetensors", weights)
+    write_whole(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
 
 
@@ -163,9 +164,3 @@ def require_five_classes(checkpoint: Checkpoint) -> None:
 def _architecture(record: dict[str, Any]) -> Architecture:
     windows = record.get("windows")
     return Architecture(**{**record, "windows": tuple(windows) if windows else None})
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(content)
-    aside.replace(path)

@@ -13,6 +13,7 @@ from models.datasets.pairs import (
     Split,
     augmented,
     chip_input,
+    class_indices,
     grey_image,
 )
 from models.datasets.reduced import Reduced
@@ -34,6 +35,7 @@ __all__ = [
     "Split",
     "augmented",
     "chip_input",
+    "class_indices",
     "copy_group",
     "data_root",
     "flat_pair",

@@ -7,31 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.pairs import GreyPair, LabelledImages, Pair
+from models.datasets.pairs import GreyPair, Pair, View
 from preprocess.options import PreprocessOptions
 
 
 @dataclass(frozen=True)
-class Cut:
+class Cut(View):
     """Squares of `size` pixels a side, each at a place drawn for its index; images no larger are left as they are."""
 
-    images: LabelledImages
     size: int
     seed: int = 0
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.images.classes
-
-    @property
-    def pixel_spacing(self) -> float | None:
-        return self.images.pixel_spacing
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Return the square of the image as a network sees it; raises what the whole image raises."""

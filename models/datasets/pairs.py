@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput
+from models.losses import NOT_OIL
 from preprocess.options import PreprocessOptions
 
 # Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.architecture.CLASSES,
@@ -57,13 +58,16 @@ class Split:
     test: LabelledImages
     note: str  # what a reader of a score should know of it, one line; may be empty
 
+    def to_learn(self) -> tuple[str, LabelledImages]:
+        """Return "train" and its images, or "test" and its where there are no others to learn anything from."""
+        return ("test", self.test) if self.train is None else ("train", self.train)
+
 
 @dataclass(frozen=True)
-class Selection:
-    """Some of the images of a data set, in this order."""
+class View:
+    """A data set seen in another way; whatever does not say otherwise is as in `images`."""
 
     images: LabelledImages
-    indices: tuple[int, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,6 +76,19 @@ class Selection:
     @property
     def pixel_spacing(self) -> float | None:
         return self.images.pixel_spacing
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return self.images.name(index)
+
+
+@dataclass(frozen=True)
+class Selection(View):
+    """Some of the images of a data set, in this order."""
+
+    indices: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -84,6 +101,11 @@ class Selection:
 
     def grey(self, index: int) -> GreyPair:
         return self.images.grey(self.indices[index])
+
+
+def class_indices(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels of a data set as indices of its classes: where only oil is known, all else is class 0."""
+    return np.where(labels == NOT_OIL, 0, labels)
 
 
 def read_image(path: Path) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UsageError
-from models.datasets.pairs import GreyPair, LabelledImages, Pair, Selection, chip_input
+from models.datasets.pairs import GreyPair, LabelledImages, Pair, Selection, View, chip_input
 from models.datasets.simulated import SimulatedChips
 from models.losses import IGNORE, OIL
 from preprocess.options import PreprocessOptions, normalised_db
@@ -18,30 +18,19 @@ _DECIBELS = PreprocessOptions(floor_db=-np.inf, mean_db=0.0, std_db=1.0)
 
 
 @dataclass(frozen=True)
-class Reduced:
+class Reduced(View):
     """Images whose pixels are means of `factor` x `factor` pixels; what is over at the right and the bottom is cut off.
 
     A label is the most frequent one of its block, oil where it is among the most frequent, else the first class of
     them, and `IGNORE` where more than half of the block is. Pixels labelled `IGNORE` count in no mean.
     """
 
-    images: LabelledImages
     factor: int
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.images.classes
 
     @property
     def pixel_spacing(self) -> float | None:
         spacing = self.images.pixel_spacing
         return None if spacing is None else spacing * self.factor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Return `chip_input` of the reduced grey, NaN where it is labelled `IGNORE`.

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from ingest.disk import read_json, write_json
 from ingest.errors import UsageError
-from models.datasets import LabelledImages
+from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.diffusion import scaled_labels
-from models.jointnet.pairs import class_indices, to_unit
+from models.jointnet.pairs import to_unit
 from models.losses import IGNORE
 
 NORMALISATION = "x0 = 2 v / 255 - 1 of 8-bit grey v; P = mean of |DFT|^2 / (H W), each image counting once"

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.datasets import LabelledImages
+from models.datasets import LabelledImages, class_indices
 from models.jointnet.diffusion import Balanced, Predict, as_logits, noised, sample, scaled_labels
-from models.jointnet.pairs import class_indices, to_unit
+from models.jointnet.pairs import to_unit
 
 # Images x_0 (B, 1, H, W), their true labels (B, H, W) and noise for both, to logits (B, C, H, W).
 Label = Callable[[Tensor, Tensor, tuple[Tensor, Tensor]], Tensor]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from models.datasets import LabelledImages
+from models.datasets import LabelledImages, class_indices
 from models.jointnet.options import JointOptions
-from models.losses import IGNORE, NOT_OIL
+from models.losses import IGNORE
 
 
 class Noisy(NamedTuple):
@@ -54,11 +54,6 @@ class JointPairs(Dataset[Noisy]):
 def to_unit(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """8-bit grey to [-1, 1], the range that gives the paper's balancing factor."""
     return np.asarray(grey, np.float32) / np.float32(127.5) - 1
-
-
-def class_indices(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels of a data set as indices of its classes: where only oil is known, all else is class 0."""
-    return np.where(labels == NOT_OIL, 0, labels)
 
 
 def parts_of_batches(options: JointOptions, stage: int, first: int, rank: int) -> Iterator[list[int]]:

@@ -30,7 +30,7 @@ from models.jointnet.network import SARJointNet, build_jointnet, trainable
 from models.jointnet.options import JointOptions
 from models.jointnet.pairs import JointPairs, Noisy, parts_of_batches
 from models.resuming import keep_rows, log_row, save_state
-from models.training.memory import adamw_bytes, as_it_was, fitted_accumulation, peak_estimate
+from models.training.memory import fitted_parts
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -55,12 +55,13 @@ def train_jointnet(
     fabric = launched(options.device, options.devices, options.half_precision, "jointnet options")
     torch.manual_seed(options.seed)
     images = _training_images(options)
+    pairs = fingerprint(images)
     balanced = _balanced(options, images)
     network = _network(options, len(images.classes), fabric.device)
     state, log = folder / "state.pt", folder / "log.csv"
     first_stage, first_step, resumed = 1, 0, None
     if resume and state.is_file():
-        resumed = _read_state(state, options, images, fabric.device)
+        resumed = _read_state(state, options, pairs, fabric.device)
         first_stage, first_step = resumed["stage"], resumed["step"]
         network.load_state_dict(resumed["network"])
         if fabric.is_global_zero:
@@ -72,7 +73,7 @@ def train_jointnet(
     until = math.inf if hours is None else time.monotonic() + hours * 3600
     for stage in range(first_stage, 4):
         if options.steps[stage - 1] and (stage == 3 or isinstance(network, SARJointNet)):
-            run = _Stage(options, images, balanced, network, stage, folder, fabric, report, progress)
+            run = _Stage(options, images, pairs, balanced, network, stage, folder, fabric, report, progress)
             if not run.go(first_step, resumed, until):
                 raise ModelError(folder, f"{hours} hours are over in stage {stage}", "go on with --resume")
             _finish_stage(run)
@@ -87,6 +88,7 @@ class _Stage:
         self,
         options: JointOptions,
         images: LabelledImages,
+        pairs: str,
         balanced: Balanced,
         network: nn.Module,
         stage: int,
@@ -95,11 +97,10 @@ class _Stage:
         report: Report,
         progress: Progress,
     ) -> None:
-        self.options, self.images, self.balanced, self.stage = options, images, balanced, stage
+        self.options, self.images, self.pairs, self.balanced, self.stage = options, images, pairs, balanced, stage
         self.network, self.folder, self.fabric = network, folder, fabric
         self.report, self.progress = report, progress
         self.steps, self.before = options.steps[stage - 1], _steps_before(options, stage)
-        self.pairs = fingerprint(images)
         self.averaged: Any = None
         self.optimiser: Any = None
 
@@ -108,8 +109,7 @@ class _Stage:
         if first == 0 and self.stage == 2 and isinstance(self.network, SARJointNet):
             self.network.begin_label_net()
         moved = self._choose_parameters()
-        decay = get_ema_multi_avg_fn(self.options.average_decay)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
+        self.averaged = AveragedModel(self.network, use_buffers=True)
         self.optimiser = torch.optim.AdamW(moved, self._rate(first), weight_decay=self.options.weight_decay)
         if resumed is not None:
             self.averaged.load_state_dict(resumed["averaged"])
@@ -141,7 +141,7 @@ class _Stage:
     def _fitted(self, loss: StageLoss) -> JointOptions:
         """Say what a step takes of memory; with a budget, accumulate in as many parts as it takes to fit."""
         options, device = self.options, self.fabric.device
-        batch, fixed = options.batch_size // options.devices, adamw_bytes(self.network)
+        batch = options.batch_size // options.devices
 
         def step(items: int) -> None:
             shape, classes = (options.crop, options.crop), len(self.images.classes)
@@ -151,16 +151,11 @@ class _Stage:
                 l_x, l_y = loss(Noisy(x_0, labels.to(device), t.to(device), epsilon_x, epsilon_y))
             (l_x + l_y).backward()
 
-        with as_it_was(self.network):
-            if options.memory_gb is None:
-                peak = peak_estimate(step, batch // options.accumulate, device, fixed)(batch // options.accumulate)
-            else:
-                budget = options.memory_gb * 1e9
-                parts, peak = fitted_accumulation(step, batch, budget, device, fixed, options.accumulate)
-                options = replace(options, accumulate=int(self.fabric.broadcast(parts)))
-        if self.fabric.is_global_zero:
-            self.report(f"stage {self.stage}: about {peak / 1e9:.2f} GB for parts of {batch // options.accumulate}")
-        return options
+        def report(line: str) -> None:
+            self.report(f"stage {self.stage}: {line}")
+
+        parts = fitted_parts(step, self.network, batch, options.accumulate, options.memory_gb, self.fabric, report)
+        return replace(options, accumulate=parts)
 
     def _choose_parameters(self) -> list[nn.Parameter]:
         self.network.requires_grad_(False)
@@ -304,7 +299,7 @@ def _steps_before(options: JointOptions, stage: int) -> int:
 _FREE = {"device", "devices", "accumulate", "memory_gb", "workers", "threads", "save_every", "half_precision"}
 
 
-def _read_state(path: Path, options: JointOptions, images: LabelledImages, device: torch.device) -> dict[str, Any]:
+def _read_state(path: Path, options: JointOptions, pairs: str, device: torch.device) -> dict[str, Any]:
     remedy = "train in another folder or without --resume"
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
@@ -314,7 +309,6 @@ def _read_state(path: Path, options: JointOptions, images: LabelledImages, devic
     for key, value in asdict(options).items():
         if key not in _FREE and then.get(key) != value:
             raise UsageError(path, f"was written with another {key}", remedy)
-    pairs = fingerprint(images)
     if state.get("pairs", pairs) != pairs:
         raise UsageError(path, "was written with other training pairs", remedy)
     return state

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from models.datasets import class_indices
 from models.evaluation.calibration import (
     PIXELS,
     brier,
@@ -42,7 +43,7 @@ def soft_class_counts(logits: NDArray[np.floating], labels: NDArray[np.integer],
     if (labels == NOT_OIL).any() and len(logits) > 2:
         raise ValueError("labels that know oil alone say nothing of the other classes")
     known = labels != IGNORE
-    true = np.where(labels == NOT_OIL, 0, labels)[known].astype(np.int64)
+    true = class_indices(labels.astype(np.int64))[known]
     return top_label_calibration(softmax(logits[:, known].astype(float), axis=0), true, bins)
 
 

@@ -24,7 +24,7 @@ from models.losses import cross_entropy, dice, distillation
 from models.networks import build_network
 from models.resuming import keep_rows, log_row, save_state
 from models.synthesis import SyntheticPairs
-from models.training.memory import PartStep, adamw_bytes, as_it_was, fitted_accumulation, peak_estimate
+from models.training.memory import PartStep, fitted_parts
 from models.training.options import TrainOptions
 from models.training.pairs import Item, TrainingPairs, parts_of_batches
 from models.training.synthetic import synthetic_record, teacher_classes, used_synthetic
@@ -150,19 +150,9 @@ def _plain(averaged: nn.Module) -> nn.Module:
 
 def _fitted(options: TrainOptions, fabric: Fabric, network: nn.Module, teacher: int, report: Report) -> TrainOptions:
     """Say what a step takes of memory; with a budget, raise `accumulate` until it fits. `teacher`: its classes."""
-    batch = options.batch_size // options.devices
-    step = _trial(options, fabric, network, teacher)
-    with as_it_was(network):
-        if options.memory_gb is None:
-            peak_of = peak_estimate(step, batch // options.accumulate, fabric.device, adamw_bytes(network))
-            peak = peak_of(batch // options.accumulate)
-        else:
-            budget, fixed = options.memory_gb * 1e9, adamw_bytes(network)
-            parts, peak = fitted_accumulation(step, batch, budget, fabric.device, fixed, options.accumulate)
-            options = replace(options, accumulate=int(fabric.broadcast(parts)))
-    if fabric.is_global_zero:
-        report(f"about {peak / 1e9:.2f} GB for parts of {batch // options.accumulate}")
-    return options
+    batch, step = options.batch_size // options.devices, _trial(options, fabric, network, teacher)
+    parts = fitted_parts(step, network, batch, options.accumulate, options.memory_gb, fabric, report)
+    return replace(options, accumulate=parts)
 
 
 def _trial(options: TrainOptions, fabric: Fabric, network: nn.Module, teacher: int) -> PartStep:

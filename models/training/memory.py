@@ -15,12 +15,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ingest.errors import UsageError
 
 PartStep = Callable[[int], None]  # forward and backward over a part of so many items
+
+
+def fitted_parts(
+    step: PartStep,
+    network: nn.Module,
+    batch: int,
+    parts: int,
+    memory_gb: float | None,
+    fabric: Fabric,
+    report: Callable[[str], None],
+) -> int:
+    """Say what a step of AdamW takes of memory, and return in how many parts to take a batch of this process.
+
+    Without a budget these are `parts`, else the smallest number from there on that fits into `memory_gb`, the same for
+    all processes. Raises what `fitted_accumulation` raises.
+    """
+    device, fixed = fabric.device, adamw_bytes(network)
+    with as_it_was(network):
+        if memory_gb is None:
+            peak = peak_estimate(step, batch // parts, device, fixed)(batch // parts)
+        else:
+            parts, peak = fitted_accumulation(step, batch, memory_gb * 1e9, device, fixed, parts)
+            parts = int(fabric.broadcast(parts))
+    if fabric.is_global_zero:
+        report(f"about {peak / 1e9:.2f} GB for parts of {batch // parts}")
+    return parts
 
 
 def fitted_accumulation(
