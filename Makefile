@@ -17,7 +17,7 @@ test: $(VENV)/installed-dev
 
 # The networks that ours is compared with, from packages that stay out of the environment.
 test-rivals: $(RIVALS)/installed
-	PYTHONPATH=$(RIVALS) $(BIN)/pytest tests/test_models_rivals.py
+	PYTHONPATH=$(RIVALS) $(BIN)/pytest tests/models/networks/test_baselines.py
 
 $(RIVALS)/installed: $(VENV)/installed-dev tests/rivals.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(RIVALS) --requirement tests/rivals.txt

@@ -29,7 +29,7 @@ import blake3
 
 from ingest.download import FetchOptions, fetch
 from ingest.scene import Scene, scene_from_name
-from tests.http_scenes import HttpScenes, SceneServer, scene_names, serving
+from tests.support.http_scenes import HttpScenes, SceneServer, scene_names, serving
 
 NAME = scene_names(1)[0]
 

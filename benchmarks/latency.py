@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 
-from flows.operating.api import Api
+from flows.operations.prefect_api import Api
 from ingest.errors import SourceError
 
 GOAL_S = 15.0
@@ -186,21 +186,21 @@ def expect(worker: subprocess.Popen[str], word: str) -> None:
 @contextmanager
 def by_deployment(site: Path) -> Iterator[Callable[[], object]]:
     """`slickwatch up` with the two deployments; the schedule never comes, each round is asked for."""
-    from flows.operating import switching
-    from flows.operating.plan import plan
+    from flows.operations import start_stop
+    from flows.operations.plan import plan
     from flows.settings import Settings
 
     content = yaml.safe_load((Path(__file__).parents[1] / "prefect.yaml").read_text())
     content["deployments"] = [one for one in content["deployments"] if one["name"] in ("monitor", "process-scene")]
     (site / "deployments.yaml").write_text(yaml.safe_dump(content))
     planned = plan(Settings.read(site / "slickwatch.toml"), site / "deployments.yaml")
-    switching.up(planned, lambda line: print(f"  {line}", file=sys.stderr))
+    start_stop.up(planned, lambda line: print(f"  {line}", file=sys.stderr))
     try:
         with Api(planned.api_url) as api:
             deployment = api.get("/deployments/name/monitor/monitor")["id"]
             yield lambda: begin(api, deployment, watch="all", config=str(planned.config))
     finally:
-        switching.down(planned)
+        start_stop.down(planned)
 
 
 def begin(api: Api, deployment: str, **parameters: str) -> None:

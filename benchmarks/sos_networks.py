@@ -6,7 +6,7 @@ python -m benchmarks.sos_networks --out runs/sos [--steps 400] [--only unet ...]
 from __future__ import annotations
 
 # Before anything that imports torchvision: lets a build of it for CUDA import beside a torch without.
-from tests import vision_ops  # noqa: F401
+from tests.support import vision_ops  # noqa: F401
 
 # isort: split
 import argparse

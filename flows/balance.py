@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flows.progress import step
+from ingest.progress import step
 from models.datasets import open_dataset
 from models.jointnet.balance import balancing_factor
 

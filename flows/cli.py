@@ -15,12 +15,10 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_bench import bench_app
-from flows.cli_catalogue import catalogue_app
-from flows.cli_dakd import dakd_app
-from flows.cli_models import models_app, scores_app, train_app
-from flows.cli_operate import operate_app
-from flows.cli_options import (
+from flows.commands.bench import bench_app
+from flows.commands.dakd import dakd_app
+from flows.commands.models import models_app, scores_app, train_app
+from flows.commands.options import (
     Json,
     Model,
     Out,
@@ -32,9 +30,11 @@ from flows.cli_options import (
     two_numbers,
     verbose_asked,
 )
-from flows.cli_quality import quality_app
-from flows.cli_scenes import scenes_app, watch_app
-from flows.cli_settings import settings_app
+from flows.commands.quality import quality_app
+from flows.commands.scenes import scenes_app, watch_app
+from flows.commands.settings import settings_app
+from flows.commands.slicks import catalogue_app
+from flows.commands.up import operate_app
 from ingest.errors import SlickwatchError, SourceError, UsageError
 
 app = typer.Typer(
@@ -134,7 +134,7 @@ def detect(
     Example: slickwatch detect S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234.SAFE --out results
     """
     from flows.registering import default_registry, resolve_model
-    from ingest.safe import SafeProduct
+    from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
     from preprocess.pipeline import calibrated_scene
 
@@ -178,8 +178,8 @@ def calibrate(
 
     Example: slickwatch calibrate S1A_IW_GRDH_....SAFE --polarisation VV --out vv.tif --rows 0:1000
     """
-    from flows.progress import step
-    from ingest.safe import SafeProduct
+    from ingest.progress import step
+    from ingest.safe.product import SafeProduct
     from outputs.rasters import write_sigma_nought
     from preprocess.geolocate import Geolocation
     from preprocess.pipeline import looks_for, sigma_nought
@@ -232,8 +232,8 @@ def simulate(
 
     Example: slickwatch simulate --out inbox --seed 3 --size 4096,4096
     """
-    from flows.progress import step
     from flows.simulate import write_chip
+    from ingest.progress import step
     from models.simulator.product import simulate_product
 
     if format_ not in {"safe", "chips"}:

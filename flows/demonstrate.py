@@ -9,12 +9,12 @@ from pathlib import Path
 import geopandas as gpd
 
 from flows.detect import Detection, detect_slicks
-from flows.progress import step
-from flows.score import Score, score_slicks
-from ingest.safe import SafeProduct
+from ingest.files import aside_file, storage_errors
+from ingest.progress import step
+from ingest.safe.product import SafeProduct
 from models.checkpoint import default_model_id, read_checkpoint
+from models.evaluation.scene import Score, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
-from outputs.publish import aside_file, storage_errors
 from preprocess.pipeline import calibrated_scene
 
 DEMO_SEED = 514

@@ -24,9 +24,14 @@ from prefect import flow
 
 from flows import tasks
 from flows.tasks import Job
-from ingest.safe import SafeProduct
-from models.checkpoint import Checkpoint, default_model_id, read_checkpoint, require_five_classes
-from outputs.publish import remove_abandoned, storage_errors
+from ingest.files import remove_abandoned, storage_errors
+from ingest.safe.product import SafeProduct
+from models.checkpoint import (
+    Checkpoint,
+    default_model_id,
+    read_checkpoint,
+    require_five_classes,
+)
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 from outputs.slicks import SlickOptions
 

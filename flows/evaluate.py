@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from flows.progress import step
 from ingest.errors import UsageError
-from models.architecture import CLASSES
+from ingest.files import aside, aside_file
+from ingest.progress import step
 from models.checkpoint import Checkpoint, load_model
+from models.classes import CLASSES, IGNORE, NOT_OIL
 from models.datasets import LabelledImages, Split, copy_group, open_dataset
 from models.evaluation.evaluate import (
     Evaluation,
@@ -28,8 +29,6 @@ from models.evaluation.evaluate import (
     evaluate,
 )
 from models.evaluation.record import evaluation_record
-from models.losses import IGNORE, NOT_OIL
-from outputs.publish import aside, aside_file
 from outputs.report import table, write_picture, write_reliability
 
 PICTURES = 2  # of the best, of the middle and of the worst images each

@@ -26,17 +26,22 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from flows.alerting import Alerter
+from flows.alerts import (
+    open_alerter,
+    tell_of_parked,
+    tell_of_silence,
+    told_of_failures,
+)
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
 from flows.settings import Settings
+from flows.sources import Watching, opened
 from flows.tasks import artifact_key
-from flows.telling import open_alerter, tell_of_parked, tell_of_silence, told_of_failures
-from flows.watching import Watching, opened
 from ingest.errors import SlickwatchError
 from ingest.ledger import Ledger
 from ingest.store import SceneFolder
 from ingest.watch import Round, may_go
+from outputs.alerting import Alerter
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = f"{FLOW}/{FLOW}"

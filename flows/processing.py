@@ -18,20 +18,27 @@ from pathlib import Path
 from typing import Literal
 
 from flows import tasks
-from flows.alerting import Alerter
+from flows.alerts import tell_of_parked, tell_of_slicks, told_of_failures
 from flows.detect import detect_slicks
 from flows.registering import CHAMPION, code_version, resolve_model
 from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
 from flows.settings import Settings
-from flows.telling import tell_of_parked, tell_of_slicks, told_of_failures
-from ingest.errors import ModelError, SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
+from ingest.errors import (
+    ModelError,
+    SlickwatchError,
+    SourceError,
+    StorageError,
+    UnreadableInput,
+    UsageError,
+)
+from ingest.files import storage_errors
 from ingest.ledger import Claim, LeaseLost, Ledger, kept
 from ingest.locks import awaited, never
-from ingest.safe import SafeProduct
+from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
-from models.registry import Registry
+from models.registry.registry import Registry
+from outputs.alerting import Alerter
 from outputs.catalogue import Catalogue
-from outputs.publish import storage_errors
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"

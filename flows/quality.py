@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from flows.progress import step
 from ingest.errors import UsageError
-from models.architecture import CLASSES
+from ingest.files import aside
+from ingest.progress import step
+from models.classes import CLASSES, IGNORE, NOT_OIL, OIL
 from models.datasets import Cut, LabelledImages, copy_group, open_dataset
 from models.evaluation.record import number
-from models.losses import IGNORE, NOT_OIL, OIL
 from models.quality import (
     Agreement,
     Extractor,
@@ -38,7 +38,6 @@ from models.quality import (
 from models.quality.nearest import COPY, copies
 from models.synthesis import SyntheticPairs
 from outputs.contact_sheet import Sample, write_contact_sheet
-from outputs.publish import aside
 
 RECORD, SHEET = "quality.json", "contact-sheet.png"
 ROWS = 6  # of the contact sheet

@@ -23,7 +23,7 @@ from models.checkpoint import (
     read_checkpoint,
     shipped_models,
 )
-from models.registry import ChampionModel, Promotion, Provenance, Registry, Version
+from models.registry.registry import ChampionModel, Promotion, Provenance, Registry, Version
 from outputs.record import git_commit, software_version
 
 CHAMPION = "champion"

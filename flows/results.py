@@ -13,10 +13,16 @@ from shapely.geometry.base import BaseGeometry
 
 from flows.detect import run_options
 from flows.tasks import PUBLISHED
-from ingest.disk import read_json
+from ingest.files import aside, read_json, storage_errors
 from models.checkpoint import read_checkpoint
-from outputs.publish import aside, storage_errors
-from outputs.record import RunRecord, config_hash, git_commit, input_file, read_record, software_version
+from outputs.record import (
+    RunRecord,
+    config_hash,
+    git_commit,
+    input_file,
+    read_record,
+    software_version,
+)
 from outputs.slicks import SlickOptions
 
 _STAGED = ".processing"

@@ -18,7 +18,7 @@ import pandas as pd
 from flows.scenes import time_of
 from ingest.errors import UsageError
 from outputs.catalogue import Catalogue, Review, Run
-from outputs.catalogue.exporting import export
+from outputs.catalogue.export import export
 from outputs.catalogue.rows import time_text
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from models.architecture import CLASSES
+from ingest.files import aside_file
 from models.checkpoint import Checkpoint, require_five_classes
+from models.classes import CLASSES
 from models.datasets import chip_input, grey_image
 from models.predict import probabilities
-from outputs.publish import aside_file
 from preprocess.tiles import blend, split
 
 NO_CLASS = 255

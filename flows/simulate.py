@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ingest.files import aside_file
 from models.simulator import simulate_chip
-from outputs.publish import aside_file
 
 DARKEST_DB, BRIGHTEST_DB = -30.0, 0.0  # sigma nought at grey 1 and 255; 0 is no data
 

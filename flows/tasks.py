@@ -22,13 +22,13 @@ from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.progress import Advance, step
 from ingest.errors import SlickwatchError
-from ingest.safe import SafeProduct
-from models.architecture import CLASSES
+from ingest.files import aside, storage_errors
+from ingest.progress import Advance, step
+from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
+from models.classes import CLASSES
 from models.predict import open_probability, predict_classes
-from outputs.publish import aside, storage_errors
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record

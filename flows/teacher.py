@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from flows.progress import step
 from ingest.errors import ModelError, UsageError
+from ingest.progress import step
+from models.classes import IGNORE
 from models.datasets import LabelledImages, Selection, open_dataset
+from models.evaluation.metrics import confusion_matrix, intersection_over_union, mean_present
 from models.evaluation.record import number
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
 from models.jointnet.diffusion import Predict
 from models.jointnet.labelling import Label, drawn, labelled, restored
 from models.jointnet.overlapped import of_any_size, require_shape
-from models.losses import IGNORE
-from models.metrics import confusion_matrix, intersection_over_union, mean_present
 from models.quality.calibration import BINS, calibration_scores, soft_class_counts
 
 

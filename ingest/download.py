@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ingest.disk import read_json, storing, write_json
 from ingest.errors import SourceError
+from ingest.files import read_json, storing, write_json
 from ingest.locks import Stopped, never, slot
 from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
 from ingest.scene import Scene

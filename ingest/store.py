@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.disk import read_json, storing, sync, write_json
 from ingest.errors import SourceError, StorageError
+from ingest.files import read_json, storing, sync, write_json
 from ingest.locks import awaited, locked, never
 from ingest.scene import Scene
 from ingest.verify import BLOCK, verified

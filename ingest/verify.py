@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ingest.container import open_container
 from ingest.errors import SourceError, UnreadableInput
+from ingest.safe.container import open_container
 from ingest.scene import Scene
 
 BLOCK = 1 << 20  # bytes

@@ -20,7 +20,13 @@ from queue import SimpleQueue
 from typing import Any
 
 from ingest.download import BrokenScene, FetchOptions, LocalSource, Unreachable, fetch
-from ingest.errors import SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
+from ingest.errors import (
+    SlickwatchError,
+    SourceError,
+    StorageError,
+    UnreadableInput,
+    UsageError,
+)
 from ingest.ledger import Claim, LeaseLost, Ledger, kept
 from ingest.locks import Stopped, never
 from ingest.retries import retrying, sleep_until

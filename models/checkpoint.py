@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ingest.disk import write_whole
 from ingest.errors import ModelError, UsageError
-from models.architecture import CLASSES, Architecture
-from models.networks import build_network
+from ingest.files import write_whole
+from models.classes import CLASSES
+from models.networks.architecture import Architecture
+from models.networks.build import build_network
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
 

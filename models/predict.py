@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import nn
 
-from models.architecture import CLASSES
+from models.classes import CLASSES
 from preprocess.mapped import create_mapped, open_mapped
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.tiles import Tiling, blend_rows

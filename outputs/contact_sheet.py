@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from outputs.publish import aside_file
+from ingest.files import aside_file
 from outputs.report import CLASS_COLOURS, coloured
 
 _PANEL = 1.5  # inches a side

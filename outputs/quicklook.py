@@ -23,8 +23,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pyproj import Geod
 
+from ingest.files import aside_file
 from outputs.attributes import Mask
-from outputs.publish import aside_file
 from outputs.rasters import strip_heights
 from outputs.slicks import cell_corners, predicted_land
 from outputs.style import LOOKS, Look

@@ -23,7 +23,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from ingest.errors import StorageError
-from outputs.publish import aside_file, require_space
+from ingest.files import aside_file, require_space
 from outputs.slicks import cell_corners, class_names, class_plane
 from outputs.style import probability_qml
 from preprocess.geolocate import Geolocation

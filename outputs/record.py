@@ -19,7 +19,7 @@ from typing import Any
 
 import blake3
 
-from outputs.publish import aside_file
+from ingest.files import aside_file
 
 RECORD_VERSION = "1.1.0"
 _BLOCK = 1 << 20  # bytes

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from outputs.publish import aside_file
+from ingest.files import aside_file
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: its high confidence, listed first

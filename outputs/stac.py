@@ -18,7 +18,7 @@ from pystac.extensions.sar import FrequencyBand, Polarization, SarExtension
 from pystac.extensions.sat import OrbitState, SatExtension
 from shapely.geometry.base import BaseGeometry
 
-from outputs.publish import aside_file
+from ingest.files import aside_file
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
 from outputs.vectors import bounding_box

@@ -18,7 +18,7 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError
-from outputs.publish import aside_file
+from ingest.files import aside_file
 from outputs.style import QML, SLD
 
 LAYER = "slicks"

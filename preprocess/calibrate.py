@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ingest.metadata import CalibrationVector, Floats, Integers
+from ingest.safe.metadata import CalibrationVector, Floats, Integers
 
 Float32s = NDArray[np.float32]
 # Names of the table's columns, for those who want another quantity than sigma nought.

@@ -24,7 +24,7 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UnreadableInput
-from ingest.metadata import GeolocationGrid
+from ingest.safe.metadata import GeolocationGrid
 
 Floats = NDArray[np.float64]
 

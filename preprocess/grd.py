@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from ingest.errors import UnreadableInput
-from ingest.safe import SafeProduct
+from ingest.safe.product import SafeProduct
 
 # GDAL's block cache takes 5 % of the memory by default, and a band is never read twice.
 _GDAL = {"GDAL_CACHEMAX": 64 * 1024 * 1024, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}

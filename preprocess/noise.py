@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.metadata import Integers, NoiseAzimuthBlock, ThermalNoise
+from ingest.safe.metadata import Integers, NoiseAzimuthBlock, ThermalNoise
 from preprocess.calibrate import Band, Float32s, LookUpTable
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ingest.errors import UnreadableInput, UsageError
-from ingest.metadata import Annotation
-from ingest.safe import SafeProduct
+from ingest.safe.metadata import Annotation
+from ingest.safe.product import SafeProduct
 from ingest.scene import Scene
 from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
 from preprocess.geolocate import Geolocation

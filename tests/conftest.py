@@ -17,7 +17,7 @@ def prefect_server(tmp_path_factory):
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     from prefect.context import refresh_global_settings_context
 
-    from tests.prefect_services import services
+    from tests.support.prefect_services import services
 
     with services(tmp_path_factory.mktemp("prefect")) as running:
         os.environ["PREFECT_API_URL"] = running.url

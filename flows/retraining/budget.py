@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from flows.progress import Advance
 from ingest.errors import SlickwatchError
+from ingest.progress import Advance
 
 # Of what is left when a step begins: synthesis and SAROSS-Net share what SAR-JointNet leaves, evaluation has the rest.
 JOINTNET, SYNTHESIS, STUDENT = 0.6, 0.4, 0.9

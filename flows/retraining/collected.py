@@ -18,9 +18,9 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import SlickwatchError
-from ingest.safe import SafeProduct
+from ingest.safe.product import SafeProduct
+from models.classes import NOT_OIL, OIL
 from models.datasets.simulated import GREY_DB
-from models.losses import NOT_OIL, OIL
 from outputs.catalogue import Catalogue
 from preprocess.geolocate import Geolocation
 from preprocess.options import PreprocessOptions, normalised_db

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.progress import step
 from flows.retraining.collected import ReviewedScene, chips_of, reviewed_scenes
 from flows.retraining.plan import Plan
 from flows.retraining.steps import Value, done_once
-from ingest.disk import storing
 from ingest.errors import UsageError
+from ingest.files import storing
+from ingest.progress import step
+from models.classes import OIL
 from models.datasets import (
     DATASETS,
     LabelledImages,
@@ -28,13 +29,12 @@ from models.datasets import (
     open_dataset,
 )
 from models.datasets.fingerprint import fingerprint
-from models.losses import OIL
 
 SIMULATED = 400  # chips of the set `simulated`, which has none of its own to train on
 FOLDS = 20  # one of them is put aside to watch the learning on
 CODE = (
     "flows/retraining/collected.py", "flows/retraining/combined.py", "models/datasets", "models/simulator",
-    "preprocess", "ingest/safe.py",
+    "preprocess", "ingest/safe/product.py",
 )  # fmt: skip
 
 

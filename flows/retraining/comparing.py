@@ -18,14 +18,20 @@ from flows.retraining.plan import Plan
 from flows.retraining.steps import Done, Value, done_once
 from ingest.errors import ModelError
 from models.checkpoint import read_checkpoint, require_five_classes
-from models.registry import ChampionModel, Provenance, Registry
+from models.registry.registry import ChampionModel, Provenance, Registry
 
 FIGURES = (
     "n_images", "miou", "oil_iou", "f1", "precision", "recall", "object_precision", "object_recall", "object_f1",
     "false_alarms_per_image", "ece",
 )  # fmt: skip
 _WEIGHTS = ("weights.safetensors", "checkpoint.json")
-_CODE = ("models/evaluation", "models/metrics.py", "flows/evaluate.py", "models/datasets", "models/simulator")
+_CODE = (
+    "models/evaluation",
+    "models/evaluation/metrics.py",
+    "flows/evaluate.py",
+    "models/datasets",
+    "models/simulator",
+)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 
-from flows.progress import step
 from flows.retraining.combined import Collected, training_sources
 from ingest.errors import UsageError
-from models.datasets import LabelledImages, Reduced, Selection, SimulatedChips, copy_group, open_dataset
+from ingest.progress import step
+from models.datasets import (
+    LabelledImages,
+    Reduced,
+    Selection,
+    SimulatedChips,
+    copy_group,
+    open_dataset,
+)
 from models.datasets.fingerprint import fingerprint
 
 

@@ -18,9 +18,8 @@ from flows.retraining.decision import Decision
 from flows.retraining.heldout import require_apart
 from flows.retraining.plan import Plan
 from flows.retraining.steps import DONE, Done, only_one, tidy
-from ingest.disk import read_json, storing, write_json
+from ingest.files import aside, read_json, storing, write_json
 from models.checkpoint import read_checkpoint
-from outputs.publish import aside
 from outputs.record import config_hash, peak_memory_bytes
 
 Result = TypeVar("Result")

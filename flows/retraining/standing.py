@@ -16,11 +16,10 @@ from flows.retraining.comparing import figures, plain_decision, said_of
 from flows.retraining.decision import Check, Decision, checked
 from flows.retraining.heldout import heldout_fingerprints
 from flows.retraining.plan import Plan
-from ingest.disk import read_json
 from ingest.errors import ModelError
+from ingest.files import aside, aside_file, read_json
 from models.checkpoint import read_checkpoint
-from models.registry import ChampionModel, Registry
-from outputs.publish import aside, aside_file
+from models.registry.registry import ChampionModel, Registry
 
 RECORD, TEXT = "standing.json", "standing.md"
 

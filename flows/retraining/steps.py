@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ingest.disk import read_json, storing, sync, write_whole
 from ingest.errors import UsageError
+from ingest.files import read_json, storing, sync, write_whole
 from ingest.locks import locked
 
 DONE = "done.json"

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from flows.progress import step
 from flows.quality import SHEET, assess
 from flows.retraining.budget import OutOfTime, ends_after
 from flows.retraining.combined import Collected, write_pair
 from flows.retraining.plan import Plan
 from flows.retraining.steps import Done, Value, done_once
-from ingest.disk import read_json
 from ingest.errors import ModelError, UsageError
+from ingest.files import read_json
+from ingest.progress import step
 from models.checkpoint import read_checkpoint
 from models.datasets import open_dataset
 from models.jointnet.balance import balancing_factor
@@ -28,7 +28,7 @@ from models.training import train
 
 QUALITY_IMAGES = 500  # of each kind that are compared
 _DATA_CODE = ("models/datasets", "models/simulator", "preprocess/options.py")
-_JOINTNET_CODE = ("models/jointnet", "models/losses.py", *_DATA_CODE)
+_JOINTNET_CODE = ("models/jointnet", "models/training/losses.py", *_DATA_CODE)
 _WHERE_IT_RUNS = {"device", "devices", "accumulate", "memory_gb", "workers", "threads"}
 
 
@@ -184,8 +184,7 @@ def train_student(plan: Plan, data: Collected, synthetic: Done, hours: float) ->
         return {"id": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "classes": checkpoint.classes,
                 "options": asdict(options)}  # fmt: skip
 
-    code = ("models/training", "models/synthesis", "models/saross.py", "models/mambavision.py", "models/caft.py",
-            "models/selective_scan.py", "models/networks.py", "models/losses.py", *_DATA_CODE)  # fmt: skip
+    code = ("models/training", "models/synthesis", "models/networks", *_DATA_CODE)
     return done_once(plan.folder, "saross-dakd", depends_on, code, body, resumable=True)
 
 

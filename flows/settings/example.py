@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from flows.settings.display import as_toml
 from flows.settings.environment import Keys
-from flows.settings.reading import Settings
+from flows.settings.file import Settings
 from flows.settings.sections import Watch
-from flows.settings.showing import as_toml
 
 _WIDTH = 112
 _BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}

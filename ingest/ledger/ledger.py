@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from ingest.errors import UsageError
-from ingest.ledger import recording, rows
+from ingest.ledger import intake, rows
 from ingest.ledger.database import PATIENCE_S, Database, exists
-from ingest.ledger.migrate import migrate
+from ingest.ledger.migration import migrate
 from ingest.ledger.records import STATES, TASKS, Claim, RetryPolicy, SceneRecord, Task
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
 from ingest.scene import Scene, scene_from_name
@@ -86,9 +86,9 @@ class Ledger:
         superseded or a duplicate from the start says so. Raises `UnreadableInput` for an id that is no product name.
         """
         with self._writing() as (session, now):
-            new = recording.record(session, [replace(scene, source=source) for scene in scenes], now)
+            new = intake.record(session, [replace(scene, source=source) for scene in scenes], now)
             if watermark is not None:
-                recording.move_watermark(session, source, watch, watermark, now)
+                intake.move_watermark(session, source, watch, watermark, now)
             session.flush()
             return [rows.record(session.get_one(SceneRow, id)) for id in new]
 
@@ -129,7 +129,7 @@ class Ledger:
             if row.standing != "current":
                 self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
             if task == "process" and row.progress == "processed" and row.path is not None:
-                recording.advance(row, "fetched", now)
+                intake.advance(row, "fetched", now)
             begins = TASKS[task][0]
             if row.progress != begins:
                 problem = "its file is gone" if row.progress == "processed" else f"it is {row.progress}, not {begins}"
@@ -153,7 +153,7 @@ class Ledger:
         with self._writing() as (session, now):
             row = rows.own(session, claim)
             row.changed_at = now
-            recording.release_lease(row)
+            intake.release_lease(row)
 
     def fetched(self, claim: Claim, path: str, size: int, checksum: str | None) -> bool:
         """Record a verified file. False where the source has meanwhile published another archive under the same name:
@@ -161,11 +161,11 @@ class Ledger:
         with self._writing() as (session, now):
             row = rows.own(session, claim)
             offered = next((offer.checksum for offer in row.offers if offer.source == claim.scene.source), None)
-            if not recording.same_archive(checksum, offered):
+            if not intake.same_archive(checksum, offered):
                 self._fail(row, f"{claim.scene.source} has published another archive meanwhile", now)
                 rows.settled(session, row, now)
                 return False
-            recording.advance(row, "fetched", now)
+            intake.advance(row, "fetched", now)
             row.path, row.size, row.checksum = path, size, checksum
             row.fetched_from, row.fetched_at = claim.scene.source, now
             return True
@@ -174,7 +174,7 @@ class Ledger:
         """Record a result, also of a scene that was superseded meanwhile. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.own(session, claim)
-            recording.advance(row, "processed", now)
+            intake.advance(row, "processed", now)
             row.result_folder, row.model_id, row.code_version = result_folder, model_id, code_version
             row.processed_at = now
 
@@ -225,7 +225,7 @@ class Ledger:
             if row.progress == "processed":
                 self._refuse(row, "has been processed", "forget it entirely to have it found anew")
             progress = "fetched" if row.progress == "fetched" or rows.waits_to_be_processed_again(row) else "found"
-            recording.begin_anew(row, now)
+            intake.begin_anew(row, now)
             row.progress = progress
             return rows.settled(session, row, now)
 
@@ -247,10 +247,10 @@ class Ledger:
                 for each in packings:
                     session.delete(each)
             else:
-                recording.begin_anew(row, now)
+                intake.begin_anew(row, now)
                 row.progress = "forgotten"
             session.flush()
-            recording.settle_standings(session, {row.datatake}, now)
+            intake.settle_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
         """Give up a scene's file; True: nobody uses it, nobody will be given it, delete it now. False: it is in use."""

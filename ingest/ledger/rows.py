@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from ingest.ledger.recording import release_lease, scene_of, settle_standings
+from ingest.ledger.intake import release_lease, scene_of, settle_standings
 from ingest.ledger.records import TASKS, Claim, LeaseLost, SceneRecord, Task
 from ingest.ledger.tables import OfferRow, SceneRow
 

@@ -61,7 +61,7 @@ class SceneRow(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    datatake: Mapped[str] = mapped_column(index=True)  # ingest.ledger.standing.ProductName.datatake
+    datatake: Mapped[str] = mapped_column(index=True)  # ingest.ledger.supersession.ProductName.datatake
     acquired_start: Mapped[datetime]
     acquired_end: Mapped[datetime]
     published: Mapped[datetime | None]  # the earliest that any source has said

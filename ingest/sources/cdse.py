@@ -23,16 +23,6 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from ingest.credentials import Credentials, find_credentials
 from ingest.errors import SourceError
 from ingest.scene import Scene
-from ingest.sources.cdse_odata import (
-    LARGEST_PAGE,
-    LARGEST_SKIP,
-    Page,
-    Product,
-    filter_text,
-    is_wanted,
-    read_page,
-    scene_of,
-)
 from ingest.sources.http import (
     REDIRECTS,
     archive_stream,
@@ -42,6 +32,16 @@ from ingest.sources.http import (
     require_success,
     require_type,
     retry_after,
+)
+from ingest.sources.odata import (
+    LARGEST_PAGE,
+    LARGEST_SKIP,
+    Page,
+    Product,
+    filter_text,
+    is_wanted,
+    read_page,
+    scene_of,
 )
 from ingest.sources.source import ByteStream, Query, TransientError
 

@@ -19,11 +19,11 @@ from typing import BinaryIO
 from shapely.geometry import MultiPoint
 from shapely.geometry.base import BaseGeometry
 
-from ingest.annotation import Document
-from ingest.container import Container, open_container
 from ingest.errors import SlickwatchError, SourceError, UnreadableInput
-from ingest.metadata import Annotation
-from ingest.safe import SafeProduct
+from ingest.safe.annotation import Document
+from ingest.safe.container import Container, open_container
+from ingest.safe.metadata import Annotation
+from ingest.safe.product import SafeProduct
 from ingest.scene import Scene, scene_from_name
 from ingest.sources.source import ByteStream, Query
 

@@ -17,7 +17,13 @@ from models.datasets.pairs import (
     grey_image,
 )
 from models.datasets.reduced import Reduced
-from models.datasets.simulated import VALIDATION_SEED, SimulatedChips, flat_pair, simulated, simulated_pair
+from models.datasets.simulated import (
+    VALIDATION_SEED,
+    SimulatedChips,
+    flat_pair,
+    simulated,
+    simulated_pair,
+)
 from models.datasets.sos import sos_clean, sos_official
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UnreadableInput
-from models.architecture import OIL_CLASSES
+from models.classes import IGNORE, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.pairs import (
     GreyPair,
     Pair,
@@ -21,7 +21,6 @@ from models.datasets.pairs import (
     read_grey,
     require_one_size,
 )
-from models.losses import IGNORE, NOT_OIL, OIL
 from preprocess.options import PreprocessOptions
 
 IMAGE_FOLDERS = ("images", "image", "sat")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UnreadableInput
-from models.architecture import CLASSES
+from models.classes import CLASSES
 from models.datasets.folder import child_folder
 from models.datasets.pairs import (
     GreyPair,

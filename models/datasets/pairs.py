@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput
-from models.losses import NOT_OIL
+from models.classes import NOT_OIL
 from preprocess.options import PreprocessOptions
 
-# Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.architecture.CLASSES,
+# Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.networks.architecture.CLASSES,
 # NOT_OIL where nothing but that is known, IGNORE.
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 # Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UsageError
+from models.classes import IGNORE, OIL
 from models.datasets.pairs import GreyPair, LabelledImages, Pair, Selection, View, chip_input
 from models.datasets.simulated import SimulatedChips
-from models.losses import IGNORE, OIL
 from preprocess.options import PreprocessOptions, normalised_db
 
 _DECIBELS = PreprocessOptions(floor_db=-np.inf, mean_db=0.0, std_db=1.0)

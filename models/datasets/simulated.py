@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.architecture import CLASSES
+from models.classes import CLASSES, IGNORE, SEA
 from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes
-from models.losses import IGNORE
-from models.simulator import CHIP_OPTIONS, SEA, simulate_chip
+from models.simulator import CHIP_OPTIONS, simulate_chip
 from preprocess.options import PreprocessOptions, normalised_db
 
 GREY_DB = (-35.0, 0.0)  # sigma nought that is black and white in 8-bit grey, of every chip alike

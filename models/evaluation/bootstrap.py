@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 
 Counts = dict[str, Floats]  # what scores are made of, by name: one entry an image along axis 0, or summed over images
 Score = Callable[[Counts], dict[str, Floats]]  # from sums, with any leading axes, which the scores keep

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.metrics import Floats, harmonic, ratio
+from models.evaluation.metrics import Floats, harmonic, ratio
 
 _EIGHT = np.ones((3, 3), bool)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import Floats, ratio
+from models.evaluation.metrics import Floats, ratio
 
 PIXELS, CONFIDENCE, CORRECT, SQUARED_ERROR = range(4)  # the columns of calibration counts
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ingest.errors import UsageError
-from models.architecture import CLASSES, OIL_CLASSES
+from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
 from models.datasets import LabelledImages
 from models.evaluation.bootstrap import Counts, bootstrap, grouped, interval, total
 from models.evaluation.boundary import boundary_counts, boundary_scores
@@ -23,9 +23,7 @@ from models.evaluation.calibration import (
     oil_calibration,
     top_label_calibration,
 )
-from models.evaluation.objects import HITS, PREDICTED, ObjectOptions, object_counts, object_scores
-from models.losses import IGNORE, OIL
-from models.metrics import (
+from models.evaluation.metrics import (
     Floats,
     class_f1,
     class_precision,
@@ -34,6 +32,13 @@ from models.metrics import (
     intersection_over_union,
     pixel_scores,
     ratio,
+)
+from models.evaluation.objects import (
+    HITS,
+    PREDICTED,
+    ObjectOptions,
+    object_counts,
+    object_scores,
 )
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling, blend, split

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from models.metrics import Floats, harmonic, ratio
+from models.evaluation.metrics import Floats, harmonic, ratio
 
 TRUE, FOUND, MATCHED, PREDICTED, HITS, MATCHED_PREDICTED = range(6)  # the columns of `object_counts`
 _EIGHT = np.ones((3, 3))

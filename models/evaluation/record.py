@@ -8,8 +8,8 @@ import numpy as np
 
 from models.evaluation.calibration import CONFIDENCE, CORRECT, PIXELS
 from models.evaluation.evaluate import Evaluation, EvaluationOptions, difference
+from models.evaluation.metrics import Floats, ratio
 from models.evaluation.objects import object_scores
-from models.metrics import Floats, ratio
 
 COMPARED = ("miou", "oil_iou")  # scores whose differences between models get an interval
 OBJECT_COLUMNS = ("true", "found", "matched", "predicted", "hits", "matched_predicted")

@@ -18,13 +18,13 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from ingest.disk import read_json, write_json
 from ingest.errors import UsageError
+from ingest.files import read_json, write_json
+from models.classes import IGNORE
 from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.diffusion import scaled_labels
 from models.jointnet.pairs import to_unit
-from models.losses import IGNORE
 
 NORMALISATION = "x0 = 2 v / 255 - 1 of 8-bit grey v; P = mean of |DFT|^2 / (H W), each image counting once"
 Progress = Callable[[int, int], None]  # images done, images in all

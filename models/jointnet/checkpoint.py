@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from ingest.disk import write_whole
 from ingest.errors import ModelError, UsageError
+from ingest.files import write_whole
 from models.jointnet.diffusion import Balanced
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointArchitecture

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ingest.errors import UsageError
-from models.losses import IGNORE
+from models.classes import IGNORE
 
 Predict = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # x_t, y'_t and t (B,) to x0 and labels' prediction
 

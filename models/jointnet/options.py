@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ingest.errors import UsageError
-from models.options_file import read_options_file
+from models.training.options_file import read_options_file
 
 LABEL_LOSSES = ("cross-entropy", "l2")  # Eq. 6, or the rows "without CE"
 KINDS = ("joint", "concatenated")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from models.classes import IGNORE
 from models.datasets import LabelledImages, class_indices
 from models.jointnet.options import JointOptions
-from models.losses import IGNORE
 
 
 class Noisy(NamedTuple):

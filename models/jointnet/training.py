@@ -18,19 +18,24 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from ingest.disk import storing
 from ingest.errors import ModelError, UsageError
+from ingest.files import storing
 from models.datasets import LabelledImages, open_dataset
 from models.datasets.fingerprint import fingerprint
-from models.devices import launched
 from models.jointnet.balance import balancing_factor
-from models.jointnet.checkpoint import JointCheckpoint, load_jointnet, read_jointnet, save_jointnet
+from models.jointnet.checkpoint import (
+    JointCheckpoint,
+    load_jointnet,
+    read_jointnet,
+    save_jointnet,
+)
 from models.jointnet.diffusion import Balanced, training_loss
 from models.jointnet.network import SARJointNet, build_jointnet, trainable
 from models.jointnet.options import JointOptions
 from models.jointnet.pairs import JointPairs, Noisy, parts_of_batches
-from models.resuming import keep_rows, log_row, save_state
+from models.training.devices import launched
 from models.training.memory import fitted_parts
+from models.training.state import keep_rows, log_row, save_state
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]  # steps done, steps in all

@@ -2,7 +2,12 @@
 
 from models.quality.agreement import Agreement
 from models.quality.compare import comparison_table, require_comparable, within_noise
-from models.quality.extractors import Extractor, inception_extractor, inception_file, sar_extractor
+from models.quality.extractors import (
+    Extractor,
+    inception_extractor,
+    inception_file,
+    sar_extractor,
+)
 from models.quality.frechet import FeatureQuality, Features, FeatureSet, feature_quality
 from models.quality.measures import Measure
 from models.quality.nearest import Nearest

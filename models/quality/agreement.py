@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from models.losses import IGNORE, OIL
-from models.metrics import Floats
+from models.classes import IGNORE, OIL
+from models.evaluation.metrics import Floats
 from models.quality.measures import Measure, mean, wasserstein
 
 RING = 1 / 16  # of the image's smaller side: how far the surroundings of oil reach

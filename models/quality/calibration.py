@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from models.classes import IGNORE, NOT_OIL, OIL
 from models.datasets import class_indices
 from models.evaluation.calibration import (
     PIXELS,
@@ -19,8 +20,7 @@ from models.evaluation.calibration import (
     oil_calibration,
     top_label_calibration,
 )
-from models.losses import IGNORE, NOT_OIL, OIL
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 
 BINS = 15
 

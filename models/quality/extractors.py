@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import load_model
 from models.datasets.pairs import chip_input
-from models.saross import SAROSSNet
+from models.networks.saross import SAROSSNet
 
 INCEPTION_NAME = "inception"
 INCEPTION_VARIABLE = "SLICKWATCH_INCEPTION"

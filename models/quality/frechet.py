@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore
 
 from ingest.errors import UsageError
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 from models.quality.extractors import Extractor
 
 BATCH = 16

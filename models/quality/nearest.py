@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 
 SIDE = 32  # pixels of the averaged images
 STRUCTURE = 1 / 16  # of their side: what is smoother is taken off, since any two seas that darken alike would correlate

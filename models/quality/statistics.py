@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ingest.errors import UsageError
-from models.losses import IGNORE, OIL
-from models.metrics import Floats
+from models.classes import IGNORE, OIL
+from models.evaluation.metrics import Floats
 from models.quality.measures import Measure, mean, wasserstein
-from models.quality.texture import LOOK_EDGES, likeliest_looks, power_spectrum, speckle_covariance, window_looks
+from models.quality.texture import (
+    LOOK_EDGES,
+    likeliest_looks,
+    power_spectrum,
+    speckle_covariance,
+    window_looks,
+)
 
 SMALLEST = 32  # pixels a side
 _LEVELS = np.arange(256)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal.windows import hann
 
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 
 WINDOW = 8  # pixels a side of the windows whose looks are estimated
 BLOCK = 32  # pixels a side of the blocks whose covariance is

@@ -1,18 +1,13 @@
 """An ocean simulator: Sentinel-1 like scenes and chips with their truth, reproducible by seed."""
 
 from models.simulator.chips import CHIP_OPTIONS, observed, simulate_chip
-from models.simulator.ocean import LAND, LOOK_ALIKE, OIL, SEA, SHIP, Ocean, OceanOptions, simulate_ocean
+from models.simulator.ocean import Ocean, OceanOptions, simulate_ocean
 from models.simulator.speckle import GRD_CORRELATION, GRD_LOOKS, multilooked_speckle, speckled
 
 __all__ = [
     "CHIP_OPTIONS",
     "GRD_CORRELATION",
     "GRD_LOOKS",
-    "LAND",
-    "LOOK_ALIKE",
-    "OIL",
-    "SEA",
-    "SHIP",
     "Ocean",
     "OceanOptions",
     "multilooked_speckle",

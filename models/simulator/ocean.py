@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UsageError
+from models.classes import LAND, LOOK_ALIKE, OIL, SEA, SHIP
 from models.simulator import lookalikes, sea, slicks, targets
 from models.simulator.fields import Array, Grid, Texture, Window, without_crumbs
 
-SEA, OIL, LOOK_ALIKE, SHIP, LAND = range(5)
 _LEE_DAMPING_DB = 3.0  # water sheltered by land is dark without question of oil until it is this dark
 _LEAST_SIZE = 16  # pixels a side; fields need some wavenumbers
 _LEAST_PIXELS = 6  # smaller specks are not drawn into the truth

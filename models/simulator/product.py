@@ -18,11 +18,12 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from ingest.errors import StorageError, UsageError
-from ingest.metadata import ImageMetadata
-from ingest.safe_geometry import grd_metadata
-from ingest.safe_writer import ground_control_points, write_safe
+from ingest.safe.metadata import ImageMetadata
+from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.writer import ground_control_points, write_safe
+from models.classes import LAND, LOOK_ALIKE, OIL, SEA, SHIP
 from models.simulator import sea, speckle
-from models.simulator.ocean import LAND, LOOK_ALIKE, OIL, SEA, SHIP, Ocean, OceanOptions, simulate_ocean
+from models.simulator.ocean import Ocean, OceanOptions, simulate_ocean
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ingest.errors import ModelError, UsageError
-from models.inference_memory import inference_peak
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
 from models.jointnet.diffusion import Predict, sample, solver_of
 from models.jointnet.overlapped import of_any_size, require_shape
+from models.networks.memory import inference_peak
 from models.synthesis.manifest import SyntheticPlan, read_manifest, require_same_maker
 from models.synthesis.shards import SyntheticPairs, SyntheticWriter, grey_levels
 

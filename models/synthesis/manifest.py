@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ingest.disk import storing, sync, write_whole
 from ingest.errors import UnreadableInput, UsageError
+from ingest.files import storing, sync, write_whole
 
 FORMAT = 1
 NAME = "manifest.json"

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.disk import storing
 from ingest.errors import UnreadableInput, UsageError
+from ingest.files import storing
 from ingest.locks import awaited, locked, never
-from models.architecture import OIL_CLASSES
+from models.classes import NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.pairs import Pair, chip_input
-from models.losses import NOT_OIL, OIL
 from models.synthesis.manifest import (
     Manifest,
     Shard,

@@ -19,14 +19,14 @@ from torch.utils.data import DataLoader
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_model
 from models.datasets import LabelledImages, open_dataset
-from models.devices import launched
-from models.losses import cross_entropy, dice, distillation
-from models.networks import build_network
-from models.resuming import keep_rows, log_row, save_state
+from models.networks.build import build_network
 from models.synthesis import SyntheticPairs
+from models.training.devices import launched
+from models.training.losses import cross_entropy, dice, distillation
 from models.training.memory import PartStep, fitted_parts
 from models.training.options import TrainOptions
 from models.training.pairs import Item, TrainingPairs, parts_of_batches
+from models.training.state import keep_rows, log_row, save_state
 from models.training.synthetic import synthetic_record, teacher_classes, used_synthetic
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
@@ -122,7 +122,7 @@ def _due(step: int, every: int, options: TrainOptions) -> bool:
 def _network(options: TrainOptions, fabric: Fabric) -> nn.Module:
     network = build_network(options.architecture)
     if options.pretrained:
-        from models.mambavision_weights import load_imagenet
+        from models.networks.mambavision_weights import load_imagenet
 
         load_imagenet(network, options.encoder or "")
     if options.start:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.errors import UsageError
-from models.architecture import CLASSES, OIL_CLASSES, Architecture
-from models.losses import DICE
-from models.options_file import read_options_file
+from models.classes import CLASSES, OIL_CLASSES
+from models.networks.architecture import Architecture
 from models.training.augmentation import AUGMENTATIONS
+from models.training.losses import DICE
+from models.training.options_file import read_options_file
 
 SCHEDULES = ("cosine", "constant")  # of the learning rate, after the warm-up
 LABELS = ("soft", "hard")  # of synthetic pairs: with the logits of what made them, or without
@@ -20,9 +21,9 @@ class TrainOptions:
     """Everything a training depends on; a TOML file may set any of it."""
 
     # The network
-    network: str = "saross"  # a key of models.networks.NETWORKS
+    network: str = "saross"  # a key of models.networks.build.NETWORKS
     encoder: str | None = None  # None: the network's own default
-    skip: str = "caft"  # of SAROSS-Net: a key of models.saross.SKIPS
+    skip: str = "caft"  # of SAROSS-Net: a key of models.networks.saross.SKIPS
     windows: tuple[int, int] | None = None  # of MambaVision at strides 16 and 32; None: those of its size
     only_oil: bool = False  # two classes, oil and other, instead of five
     pretrained: bool = False  # start the MambaVision encoder from NVIDIA's ImageNet weights
@@ -57,7 +58,7 @@ class TrainOptions:
     warm_up: int = 200  # steps
     weight_decay: float = 0.05
     cross_entropy_weight: float = 1.0  # lambda_ce of Eq. 10
-    dice: str = "mean"  # a key of models.losses.DICE; the paper's is "generalised"
+    dice: str = "mean"  # a key of models.training.losses.DICE; the paper's is "generalised"
     dice_weight: float = 0.5  # lambda_dice of Eq. 10
     frozen_norm: bool = False  # batch normalisation with the statistics of `start`, for batches too small for their own
     average_decay: float = 0.998  # of the moving average of the weights, which is what is saved; 0: none

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from models.classes import IGNORE
 from models.datasets import LabelledImages, Pair, flat_pair, simulated_pair
 from models.datasets.simulated import VALIDATION_SEED
-from models.losses import IGNORE
 from models.synthesis import SyntheticPairs
 from models.training.augmentation import AUGMENTATIONS
 from models.training.options import TrainOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import UsageError
-from models.architecture import CLASSES, OIL_CLASSES
+from models.classes import CLASSES, OIL_CLASSES
 from models.datasets import LabelledImages
 from models.synthesis import SyntheticPairs
 from models.training.options import TrainOptions

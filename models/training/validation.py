@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ingest.errors import UsageError
-from models.architecture import OIL_CLASSES
+from models.classes import IGNORE, OIL, OIL_CLASSES
 from models.datasets import LabelledImages, Selection, Split, copy_group, grouped_folds
 from models.datasets.simulated import SimulatedChips
-from models.losses import IGNORE, OIL
-from models.metrics import confusion_matrix, intersection_over_union, precision, recall
+from models.evaluation.metrics import (
+    confusion_matrix,
+    intersection_over_union,
+    precision,
+    recall,
+)
 from models.training.options import TrainOptions
 from preprocess.options import PreprocessOptions
 

@@ -14,14 +14,21 @@ from shapely.geometry.base import BaseGeometry
 from ingest.errors import UsageError
 from ingest.scene import Scene
 from outputs.attributes import Attribute
-from outputs.catalogue import selecting
+from outputs.catalogue import queries
 from outputs.catalogue.blobs import Bounds
 from outputs.catalogue.database import PATIENCE_S, Database
-from outputs.catalogue.publishing import Result, publish
+from outputs.catalogue.publication import Result, publish
+from outputs.catalogue.queries import Selection
 from outputs.catalogue.records import Published, Review, Run, State
-from outputs.catalogue.rows import folder_of, folder_text, scene_frame, slick_frame, time_of, time_text
+from outputs.catalogue.rows import (
+    folder_of,
+    folder_text,
+    scene_frame,
+    slick_frame,
+    time_of,
+    time_text,
+)
 from outputs.catalogue.schema import begin, check
-from outputs.catalogue.selecting import Selection
 from outputs.record import RunRecord, record_of
 
 _FILES: tuple[Attribute, ...] = (
@@ -102,7 +109,7 @@ class Catalogue:
         """The slicks that `Selection` describes. Raises as it does."""
         selection = Selection(bbox, since, until, status, model, current)
         with self._database.reading() as connection:
-            return slick_frame(selecting.rows(connection, "slicks", selection, "id, run_id", limit, offset))
+            return slick_frame(queries.rows(connection, "slicks", selection, "id, run_id", limit, offset))
 
     def count_slicks(
         self,
@@ -116,7 +123,7 @@ class Catalogue:
         """How many slicks `slicks` gives without a limit."""
         selection = Selection(bbox, since, until, status, model, current)
         with self._database.reading() as connection:
-            return selecting.count(connection, "slicks", selection)
+            return queries.count(connection, "slicks", selection)
 
     def slick(self, slick_id: str) -> gpd.GeoDataFrame:
         """One slick, in one row: the current one of this id, else the last that was superseded. Raises `UsageError`."""
@@ -136,7 +143,7 @@ class Catalogue:
         """The scenes analysed, clean ones too, with their footprints; `model` is an id. Raises as `slicks` does."""
         selection = Selection(bbox, since, until, None, model, current)
         with self._database.reading() as connection:
-            return scene_frame(selecting.rows(connection, "scenes", selection, "scene_id", limit, offset))
+            return scene_frame(queries.rows(connection, "scenes", selection, "scene_id", limit, offset))
 
     def runs(
         self,
@@ -180,7 +187,7 @@ class Catalogue:
 
         Raises `UsageError` for another status, no name, or a slick that is unknown or superseded.
         """
-        selecting.require_status(status)
+        queries.require_status(status)
         if not reviewer.strip():
             raise UsageError(slick_id, "a review needs the reviewer's name", "give it with --reviewer")
         said = (status, time_text(now or datetime.now(UTC)), reviewer.strip(), notes)

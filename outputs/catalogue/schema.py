@@ -16,15 +16,14 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
-from ingest.disk import sync
 from ingest.errors import StorageError, UnreadableInput
+from ingest.files import storage_errors, sync
 from ingest.locks import awaited, never
 from outputs.attributes import slick_table
 from outputs.catalogue.database import Database, failure
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, empty_column
 from outputs.catalogue.statements import RULES, TABLES
 from outputs.catalogue.styles import SCENES_QML
-from outputs.publish import storage_errors
 from outputs.vectors import write_geopackage
 
 # From one version of the tables to the next; the first catalogue was version 1.

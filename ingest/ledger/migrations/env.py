@@ -1,4 +1,4 @@
-"""Alembic runs inside the transaction that `ingest.ledger.migrate` has begun: all of an upgrade is kept, or nothing."""
+"""Alembic runs inside the transaction of `ingest.ledger.migration`: an upgrade is kept whole or not at all."""
 
 from alembic import context
 

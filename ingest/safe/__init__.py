@@ -1,0 +1,1 @@
+"""Reading Sentinel-1 products in the SAFE format."""

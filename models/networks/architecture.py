@@ -1,0 +1,19 @@
+"""What a segmentation network is: the record that a checkpoint keeps of it, and the classes it tells apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.classes import CLASSES
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network, and what varies between networks of its kind; `models.networks.build.build_network` makes it."""
+
+    network: str = "saross"  # a key of models.networks.build.NETWORKS
+    encoder: str | None = None  # None: the network's own default
+    in_channels: int = 1
+    classes: int = len(CLASSES)
+    skip: str = "caft"  # of SAROSS-Net: a key of models.networks.saross.SKIPS
+    windows: tuple[int, int] | None = None  # of MambaVision at strides 16 and 32; None: those of its size

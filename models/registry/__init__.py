@@ -1,0 +1,1 @@
+"""Model versions on disk, and which of them is the champion."""

@@ -1,0 +1,370 @@
+"""A folder of immutable model versions, and which of them is the champion.
+
+    versions/<id>/          weights.safetensors, checkpoint.json, README.md and version.json, read-only
+    promotions/000001.json  a promotion or rollback, never changed; the newest one names the champion
+
+The journal of promotions is itself the pointer: there are no two files that could disagree, and none that is ever
+replaced (docs/registry.md says why). Writers take turns by a lock; readers take none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from ingest.errors import ModelError, StorageError, UsageError
+from ingest.files import storing, sync, write_whole
+from ingest.locks import awaited, never
+from models.checkpoint import (
+    Checkpoint,
+    check_model,
+    default_model_folder,
+    require_five_classes,
+)
+from models.registry.records import (
+    CARD,
+    CHECKPOINT,
+    RECORD,
+    WEIGHTS,
+    Pin,
+    Promotion,
+    Provenance,
+    Version,
+    content_of,
+    promotion_text,
+    read_promotion,
+    read_version,
+    version_text,
+)
+
+__all__ = ["ChampionModel", "Pin", "Promotion", "Provenance", "Registry", "Version"]
+
+RESERVED = {"champion"}  # names with a meaning of their own where a model is asked for
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.+-]{0,98}[A-Za-z0-9_])?")  # a folder's name on any file system
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChampionModel:
+    """The model to use now. Anything in `refused` is damage that somebody must hear of."""
+
+    id: str
+    folder: Path
+    version: Version | None  # None: the model shipped with Slickwatch
+    promotion: Promotion | None  # the newest one that can be read
+    refused: tuple[str, ...] = ()
+
+
+class Registry:
+    """Model versions in a folder, which is made by the first `add`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+        self._versions = self.folder / "versions"
+        self._promotions = self.folder / "promotions"
+
+    def add(self, model_folder: Path, provenance: Provenance = Provenance()) -> Version:  # noqa: B008 - frozen
+        """Copy a model in as the version of its id; the same weights and checkpoint again are the same version.
+
+        Raises `ModelError` where the model is damaged, gives no finite numbers or the version there is damaged,
+        `UsageError` for an unusable id or one that another model has, `StorageError`.
+        """
+        with self._writing():
+            return self._add(Path(model_folder).absolute(), provenance)
+
+    def ids(self) -> tuple[str, ...]:
+        """The names of all versions, damaged ones too, in alphabetical order. Raises `ModelError` as `promotions`."""
+        return tuple(sorted(name for name in _names(self._versions) if _NAME.fullmatch(name)))
+
+    def versions(self) -> tuple[Version, ...]:
+        """All versions whose record can be read, the oldest first; their files are not looked at."""
+        found = []
+        for id in self.ids():
+            with suppress(ModelError):
+                found.append(self.version(id))
+        return tuple(sorted(found, key=lambda version: (version.added_at, version.id)))
+
+    def version(self, id: str) -> Version:
+        """The version of an id, by its record alone. Raises `ModelError` where it is missing or damaged."""
+        if _NAME.fullmatch(id) is None or not (self._versions / id).is_dir():
+            known = ", ".join(self.ids()) or "none"
+            raise ModelError(id, f"no such version in {self.folder}", f"there are: {known}")
+        return read_version(self._versions / id)
+
+    def verify(self, id: str) -> Version:
+        """Check all hashes of a version, load it strictly and run it once; raises `ModelError`."""
+        version = self.version(id)
+        for name, expected in version.files.items():
+            if _sha256(version.folder / name) != expected:
+                raise ModelError(version.folder / name, "is not as it was added", "restore it from a copy")
+        _require_running(version.folder, version.pin)
+        return version
+
+    def promotions(self) -> tuple[Promotion, ...]:
+        """The journal, the oldest first, without entries that cannot be read.
+
+        Raises `ModelError` where the folder is there but cannot be listed.
+        """
+        found = []
+        for path in self._entries():
+            with suppress(ModelError):
+                found.append(read_promotion(path))
+        return tuple(found)
+
+    def champion(self) -> ChampionModel:
+        """The model to use now, verified; a damaged one is refused, logged as a warning, and the one before it used.
+
+        It is the shipped default where there is no registry, no promotion, or nothing whole. Raises `ModelError`
+        where the registry is there but cannot be listed: which model is meant is then unknown.
+        """
+        chosen = self.standing()
+        for problem in chosen.refused:
+            _LOG.warning("champion refused: %s", problem)
+        if chosen.refused:
+            _LOG.warning("using %s instead, from %s", chosen.id, chosen.folder)
+        return chosen
+
+    def standing(self) -> ChampionModel:
+        """As `champion`, for those who tell of what was refused themselves."""
+        newest, refused = self._newest()
+        pins = () if newest is None else (newest.champion, *reversed(newest.line))
+        for pin in dict.fromkeys(pins):
+            try:
+                version = self._verified(pin)
+            except ModelError as error:
+                refused.append(str(error))
+            else:
+                return ChampionModel(version.id, version.folder, version, newest, tuple(refused))
+        shipped = default_model_folder()
+        return ChampionModel(shipped.name, shipped, None, newest, tuple(refused))
+
+    def promote(self, id: str, reason: str, by: str) -> Promotion:
+        """Make a version the champion; where it is already, its promotion is returned and nothing is written.
+
+        Raises `ModelError` where it is missing, damaged or does not tell apart the five classes, `UsageError`
+        without a reason, `StorageError`.
+        """
+        _require_reason(reason)
+        self.version(id)  # before a lock, and with it a folder, is made for nothing
+        with self._writing():
+            pin = self.verify(id).pin
+            require_five_classes(_require_running(self._versions / id, pin))
+            now, unreadable = self._newest()
+            if now is None:
+                return self._record("promote", pin, None, (), reason, by)
+            if now.champion != pin:
+                return self._record("promote", pin, now, (*now.line, now.champion), reason, by)
+            # A newer entry that cannot be read would be complained of for ever.
+            return self._record("promote", pin, now, now.line, reason, by) if unreadable else now
+
+    def rollback(self, reason: str, by: str) -> Promotion:
+        """Make the champion before this one the champion again; once more goes further back, last to the shipped model.
+
+        Damaged ones are passed over. Raises `UsageError` where there is nothing to go back from or to, or no
+        reason, `ModelError`, `StorageError`.
+        """
+        _require_reason(reason)
+        if self._newest()[0] is None:
+            raise UsageError(self.folder, "no version was promoted yet", "promote one first")
+        with self._writing():
+            now, _ = self._newest()
+            assert now is not None  # entries never go
+            earlier, refused = self._earlier(now)
+            if earlier is not None:
+                line = now.line[:earlier]
+                return self._record("rollback", now.line[earlier], now, line, reason, by, refused)
+            shipped = self._add(default_model_folder(), Provenance()).pin  # in use before the first promotion
+            if shipped == now.champion:
+                raise UsageError(now.champion.id, "no other whole champion before it", "promote another version")
+            return self._record("rollback", shipped, now, (), reason, by, refused)
+
+    def prune(self, keep: int) -> tuple[str, ...]:
+        """Remove all but the `keep` newest of the versions that nobody needs; returns the ids of those removed.
+
+        Needed are the champion, all that rollbacks lead to, and the champion until the newest promotion, which a
+        scene may still be analysed with. Raises `ModelError` where the newest promotions cannot be read,
+        `UsageError`, `StorageError`.
+        """
+        if keep < 0:
+            raise UsageError("keep", f"{keep} is no number of versions", "give 0 or more")
+        if not self.ids():
+            return ()
+        with self._writing():
+            now, unreadable = self._newest()
+            if unreadable:
+                raise ModelError(self.folder, "which versions are needed is unknown", "promote one anew, then prune")
+            needed = set() if now is None else {now.champion, *now.line, now.before}
+            spare = [version.id for version in self.versions() if version.pin not in needed]
+            gone = spare[: max(0, len(spare) - keep)]
+            for id in gone:
+                self._remove(id)
+        return tuple(gone)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the only pen; what a writer that was killed left half done is removed first."""
+        with storing(self.folder):
+            for folder in (self._versions, self._promotions):
+                folder.mkdir(parents=True, exist_ok=True)
+            with awaited(self.folder / ".lock", never()):
+                for left in (*self._versions.glob(".*.partial"), *self._promotions.glob(".*.part")):
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+                yield
+
+    def _add(self, source: Path, provenance: Provenance) -> Version:
+        checkpoint = check_model(str(source))
+        _require_usable(checkpoint, source)
+        files = {name: _sha256(source / name) for name in (WEIGHTS, CHECKPOINT, CARD) if (source / name).is_file()}
+        folder = self._versions / checkpoint.id
+        if folder.exists():
+            return self._same(checkpoint.id, source, files)
+        with self._aside(checkpoint.id) as aside:
+            for name, expected in files.items():
+                shutil.copyfile(source / name, aside / name)
+                _make_lasting(aside / name)
+                if _sha256(aside / name) != expected:
+                    raise StorageError(folder / name, "came out otherwise than it was read", "check the disk")
+            version = Version(checkpoint.id, folder, datetime.now(UTC), files, provenance)
+            (aside / RECORD).write_text(version_text(version), encoding="utf-8")
+            _make_lasting(aside / RECORD)
+            sync(aside)
+            os.rename(aside, folder)
+            sync(self._versions)
+        return self.version(checkpoint.id)
+
+    def _same(self, id: str, source: Path, files: Mapping[str, str]) -> Version:
+        if self.version(id).pin.content != content_of(files):
+            raise UsageError(source, f"version {id} is another model", "change the id in its checkpoint.json")
+        return self.verify(id)
+
+    @contextmanager
+    def _aside(self, id: str) -> Iterator[Path]:
+        folder = self._versions / f".{id}.{uuid.uuid4().hex}.partial"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove(self, id: str) -> None:
+        """Take the name away first, so that a version is never there in part."""
+        gone = self._versions / f".{id}.{uuid.uuid4().hex}.partial"
+        os.rename(self._versions / id, gone)
+        shutil.rmtree(gone)
+
+    def _verified(self, pin: Pin) -> Version:
+        version = self.verify(pin.id)
+        if version.pin != pin:
+            raise ModelError(version.folder, "is another model than was promoted", "promote it, or restore the other")
+        return version
+
+    def _earlier(self, now: Promotion) -> tuple[int | None, tuple[str, ...]]:
+        """Where in the line the next different champion is that is whole, and what is wrong with those passed over."""
+        refused = []
+        for position in reversed(range(len(now.line))):
+            if now.line[position] == now.champion:
+                continue
+            try:
+                self._verified(now.line[position])
+            except ModelError as error:
+                refused.append(str(error))
+            else:
+                return position, tuple(refused)
+        return None, tuple(refused)
+
+    def _entries(self) -> list[Path]:
+        names = [name for name in _names(self._promotions) if re.fullmatch(r"\d+\.json", name)]
+        return [self._promotions / name for name in sorted(names, key=_number)]
+
+    def _newest(self) -> tuple[Promotion | None, list[str]]:
+        """The newest promotion that can be read, and what is wrong with those after it."""
+        unreadable: list[str] = []
+        for path in reversed(self._entries()):
+            try:
+                return read_promotion(path), unreadable
+            except ModelError as error:
+                unreadable.append(str(error))
+        return None, unreadable
+
+    def _record(
+        self,
+        action: str,
+        champion: Pin,
+        now: Promotion | None,
+        line: Sequence[Pin],
+        reason: str,
+        by: str,
+        refused: Sequence[str] = (),
+    ) -> Promotion:
+        entries = self._entries()
+        number = 1 + (_number(entries[-1].name) if entries else 0)
+        before = None if now is None else now.champion
+        promotion = Promotion(
+            number, action, champion, before, tuple(line), reason, by, datetime.now(UTC), tuple(refused)
+        )
+        path = self._promotions / f"{number:06}.json"
+        write_whole(path, promotion_text(promotion).encode())
+        _make_read_only(path)
+        sync(self._promotions)
+        return promotion
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise UsageError("reason", "is empty", "say why, for those who read the journal")
+
+
+def _require_usable(checkpoint: Checkpoint, source: Path) -> None:
+    if _NAME.fullmatch(checkpoint.id) is None or checkpoint.id in RESERVED:
+        problem = f"its id {checkpoint.id!r} cannot be that of a version"
+        raise UsageError(source, problem, "give its checkpoint.json one of letters, digits, - . _ and +")
+
+
+@lru_cache(maxsize=64)
+def _require_running(folder: Path, pin: Pin) -> Checkpoint:
+    """Run a version once a process; the pin, from hashes just checked, stands for all that could change."""
+    checkpoint = check_model(str(folder))
+    if checkpoint.id != pin.id:
+        raise ModelError(folder, f"holds the model {checkpoint.id}", "restore the folder")
+    return checkpoint
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(path, f"cannot be read ({error.strerror or error})", "restore it from a copy") from error
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ModelError(folder, f"cannot be listed ({error.strerror or error})", "check its permissions") from error
+
+
+def _number(name: str) -> int:
+    return int(name.partition(".")[0])
+
+
+def _make_lasting(path: Path) -> None:
+    sync(path)
+    _make_read_only(path)
+
+
+def _make_read_only(path: Path) -> None:
+    with suppress(OSError):  # a guard against accidents, which not every file system knows
+        path.chmod(0o444)

@@ -1,0 +1,124 @@
+"""Alerts by e-mail: text and HTML in UTF-8, through a mail server with STARTTLS and log-in."""
+
+from __future__ import annotations
+
+import hashlib
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from ipaddress import ip_address
+
+from ingest.credentials import Credentials
+from ingest.errors import SourceError, UsageError
+from ingest.retries import RetryPolicy, retrying
+from ingest.sources.source import TransientError
+from outputs.alerting.options import AlertOptions, mailbox
+from outputs.alerting.records import Message
+from outputs.alerting.webhook import RETRIES
+from outputs.alerting.wording import page, text, title
+
+
+class Mail:
+    """A channel that sends each message as one e-mail to all recipients. Failures name the server alone.
+
+    Raises `UsageError` where a password would go out unencrypted to another machine.
+    """
+
+    limited = True
+
+    def __init__(
+        self,
+        options: AlertOptions,
+        credentials: Credentials | None,
+        *,
+        retries: RetryPolicy = RETRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        assert options.smtp_host is not None
+        assert options.sender is not None
+        if credentials and not options.smtp_starttls and not _is_this_machine(options.smtp_host):
+            problem = "a password is set, but smtp_starttls is off"
+            raise UsageError("alerts: mail", problem, "turn smtp_starttls on, or take the password away")
+        self._options, self._credentials, self._host = options, credentials, options.smtp_host
+        self._sender = mailbox(options.sender)
+        self._retries, self._sleep = retries, sleep
+        self.title = f"mail by {options.smtp_host}"
+        recipients = "\n".join(sorted(options.recipients))
+        self.name = f"mail {hashlib.sha256(recipients.encode()).hexdigest()[:12]}"
+
+    def send(self, message: Message) -> None:
+        """Send a message, again after what may pass; raises `TransientError`, `SourceError`."""
+        letter = self.letter(message)
+        for attempt in retrying(self._retries, self._sleep):
+            with attempt, smtp_failures(self.title):
+                self._hand_over(letter)
+
+    def letter(self, message: Message) -> EmailMessage:
+        """The e-mail of a message; its Message-ID and Date are always the same."""
+        letter = EmailMessage(policy=SMTP)
+        letter["Subject"] = f"[Slickwatch] {title(message)}"
+        letter["From"] = self._sender
+        letter["To"] = [mailbox(recipient) for recipient in self._options.recipients]
+        letter["Date"] = format_datetime(message.composed_at)
+        letter["Message-ID"] = f"<{message.id}@{self._sender.domain}>"
+        letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
+        letter.set_content(text(message), cte="quoted-printable")
+        letter.add_alternative(page(message), subtype="html", cte="quoted-printable")
+        return letter
+
+    def _hand_over(self, letter: EmailMessage) -> None:
+        with smtplib.SMTP(self._host, self._options.smtp_port, timeout=self._options.timeout_s) as server:
+            if self._options.smtp_starttls:
+                server.starttls(context=ssl.create_default_context())
+            if self._credentials:
+                server.login(self._credentials.user, self._credentials.secret.get_secret_value())
+            server.send_message(letter)
+
+
+@contextmanager
+def smtp_failures(subject: str) -> Iterator[None]:
+    """Turn failures of the mail server into `TransientError`, or `SourceError` where it will not have it.
+
+    Only the code is told: a server's own words may quote addresses and what was sent to log in.
+    """
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = sorted({code for code, _ in error.recipients.values()})
+        raise _by_code(subject, codes[0], "all recipients are refused") from None
+    except smtplib.SMTPAuthenticationError as error:
+        raise _by_code(subject, error.smtp_code, "the log-in is refused") from None
+    except smtplib.SMTPNotSupportedError:
+        problem = "the server does not offer what is asked of it (STARTTLS, log-in or such addresses)"
+        raise SourceError(subject, problem, "check smtp_port and smtp_starttls") from None
+    except smtplib.SMTPResponseException as error:
+        raise _by_code(subject, error.smtp_code, "refused") from None
+    except ssl.SSLCertVerificationError as error:
+        problem = f"its certificate is not trusted ({error.verify_message})"
+        raise SourceError(subject, problem, "check smtp_host, or name its authority in SSL_CERT_FILE") from None
+    except UnicodeError:  # its text would show a part of the password
+        raise SourceError(subject, "the user or the password is not in ASCII", "give others") from None
+    except (OSError, smtplib.SMTPException) as error:  # a time-out, a connection refused or cut
+        raise TransientError(f"{subject}: the connection failed ({type(error).__name__})") from None
+
+
+def _by_code(subject: str, code: int, problem: str) -> Exception:
+    """RFC 5321, 4.2.1: 4yz may pass, 5yz does not; -1 is the library's for a connection cut off."""
+    told = f"{problem} (SMTP {code})"
+    if code < 500:
+        return TransientError(f"{subject}: {told}")
+    return SourceError(subject, told, "check the user, the password, the sender and the recipients")
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,88 @@
+"""Alerts by webhook: one POST of JSON to an address, signed where there is a key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+from pydantic import SecretStr
+
+from ingest.errors import SourceError
+from ingest.retries import RetryPolicy, retrying
+from ingest.sources.http import http_client, network_failures, require_success
+from outputs.alerting.records import Message
+from outputs.alerting.wording import payload
+
+SIGNATURE_HEADER = "X-Slickwatch-Signature"
+RETRIES = RetryPolicy(attempts=4, seconds=60.0, first_wait=1.0, longest_wait=15.0)
+
+
+class Webhook:
+    """A channel that posts each message to one address; `title` and failures name its host alone."""
+
+    limited = True
+
+    def __init__(
+        self,
+        url: str,
+        secret: SecretStr | None,
+        timeout_s: float,
+        *,
+        retries: RetryPolicy = RETRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._url, self._secret, self._timeout_s = SecretStr(url), secret, timeout_s
+        self._retries, self._sleep = retries, sleep
+        self.title = f"webhook at {httpx.URL(url).host}"
+        self.name = f"webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+    def send(self, message: Message) -> None:
+        """Post a message, again after time-outs, 408, 425, 429 and 5xx; raises `TransientError`, `SourceError`."""
+        body = json.dumps(payload(message), ensure_ascii=False).encode()
+        with http_client(self._timeout_s) as client, _unlogged():
+            for attempt in retrying(self._retries, self._sleep):
+                with attempt:
+                    self._post(client, message.id, body)
+
+    def _post(self, client: httpx.Client, message_id: str, body: bytes) -> None:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": message_id}
+        if self._secret is not None:
+            headers[SIGNATURE_HEADER] = signature(self._secret, body, int(time.time()))
+        with (
+            network_failures(self.title),
+            # Streamed, because nobody wants the body of the answer, however long it is.
+            client.stream("POST", self._url.get_secret_value(), content=body, headers=headers) as response,
+        ):
+            if response.is_redirect:
+                # Followed, it could carry the alert, and the key's signature, to somebody else.
+                told = f"HTTP {response.status_code}: it redirects"
+                raise SourceError(self.title, told, "give the address that it redirects to")
+            require_success(response, self.title)
+
+
+def signature(secret: SecretStr, body: bytes, timestamp: int) -> str:
+    """``t=TIMESTAMP,v1=HEX``: HMAC-SHA256 of ``TIMESTAMP.BODY``, so that an old message cannot be passed off as new."""
+    signed = str(timestamp).encode() + b"." + body
+    return f"t={timestamp},v1={hmac.new(secret.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the client's own log quiet: it tells whole addresses, which for chat services are the secret."""
+    thread, logger = threading.get_ident(), logging.getLogger("httpx")
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(of_others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(of_others)

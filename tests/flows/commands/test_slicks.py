@@ -1,0 +1,172 @@
+"""`slickwatch slicks`: what it prints, writes and refuses."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pyogrio
+import pytest
+from shapely.geometry import shape
+
+from flows.commands.slicks import catalogue_app
+from ingest.errors import SlickwatchError
+from outputs.attributes import ATTRIBUTES
+from outputs.catalogue import Catalogue
+from tests.support.catalogue_results import (
+    FOOTPRINT,
+    OTHER_MODEL,
+    SCENE,
+    found,
+    record,
+    scene_number,
+    squares,
+    table,
+)
+
+NOW = datetime(2021, 1, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    catalogue = Catalogue.open(tmp_path / "catalogue.gpkg")
+    catalogue.publish(
+        record("run-1", slick_count=3), SCENE, FOOTPRINT, found(), result_folder=tmp_path / "results", now=NOW
+    )
+    later = scene_number(5)
+    catalogue.publish(record("run-2", later, 2), later, None, table("run-2", squares(2, west=20.0), later), now=NOW)
+    return catalogue
+
+
+@pytest.fixture
+def slicks(catalogue, capsys):
+    """Run a command on the catalogue; returns what it prints."""
+
+    def run(*arguments):
+        catalogue_app([*map(str, arguments), "--catalogue", str(catalogue.path)], standalone_mode=False)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_list_is_a_line_a_slick_the_latest_first(slicks, catalogue):
+    lines = slicks("list").splitlines()
+    assert [line.split()[0] for line in lines] == catalogue.slicks().id.tolist()
+    assert lines[0] == "s0  2021-01-19 03:21:53Z  unreviewed  oil         High        1.00 km2    57.0050   20.0050"
+    assert slicks("list", "--bbox", "19,56,21,58", "--limit", 1) == lines[0] + "\n"
+    assert slicks("list", "--since", "2021-01-19T03:20") == "\n".join(lines[:2]) + "\n"
+    assert slicks("list", "--until", "2021-01-19T03:20").splitlines() == lines[2:]
+    assert slicks("list", "--status", "Confirmed") == ""
+    assert slicks("list", "--model", "saross-2") == ""
+
+
+def test_json_csv_and_geojson_tell_the_same(slicks, catalogue, tmp_path):
+    listed = json.loads(slicks("list", "--json"))
+    rows = list(csv.DictReader(io.StringIO(slicks("list", "--csv"))))
+    assert slicks("list", "--geojson", tmp_path / "out.txt") == f"{tmp_path / 'out.txt'}\n"
+    features = json.loads((tmp_path / "out.txt").read_text())["features"]
+    ids = catalogue.slicks().id.tolist()
+    assert [row["id"] for row in listed] == [row["id"] for row in rows] == [one["id"] for one in features] == ids
+    assert {attribute.name for attribute in ATTRIBUTES} < set(listed[0])
+    for one, row, feature in zip(listed, rows, features, strict=True):
+        assert one.pop("bbox") == feature["bbox"] == pytest.approx(shape(feature["geometry"]).bounds)
+        assert one == feature["properties"]
+        assert row == {name: "" if value is None else str(value) for name, value in one.items()}
+    assert listed[2]["acquired_start"] == "2021-01-19T03:16:53.000Z"
+    assert listed[2]["edge_touching"] is False
+    assert listed[2]["wind_speed_ms"] is None
+    assert json.loads(slicks("list", "--status", "rejected", "--json")) == []
+
+
+def test_a_review_is_told_listed_and_shown(slicks, catalogue):
+    assert slicks("review", "s1", "rejected", "--reviewer", "Ada", "--notes", "low\nwind") == "s1: rejected by Ada\n"
+    assert slicks("list", "--status", "rejected").startswith("s1  ")
+    shown = slicks("show", "s1")
+    values = dict(line.split(maxsplit=1) for line in shown.splitlines())
+    assert values["status"] == "rejected"
+    assert values["notes"] == "low wind"
+    assert values["run_id"] == "run-2"
+    assert values["state"] == "current"
+    assert "blake3:00" in values["inputs"]
+    assert "wind_speed_ms" not in values
+    assert values["review"].endswith("rejected Ada low wind")
+    document = json.loads(slicks("show", "s1", "--json"))
+    assert document["slick"]["notes"] == "low\nwind"
+    assert shape(document["geometry"]).bounds == catalogue.slick("s1").geometry.iloc[0].bounds
+    assert document["run"]["durations_s"] == {"predict": 100.5}
+    assert [review["status"] for review in document["reviews"]] == ["rejected"]
+    slicks("review", "s1", "unreviewed", "--reviewer", "Ada")
+    assert slicks("list", "--status", "rejected") == ""
+
+
+def test_superseded_slicks_are_shown_only_when_asked_for(slicks, catalogue):
+    later = scene_number(5)
+    slicks("review", "s0", "confirmed", "--reviewer", "Ada")
+    new = table("run-3", squares(1, west=20.0, prefix="t"), later, weights=OTHER_MODEL)
+    catalogue.publish(record("run-3", later, 1, weights_sha256=OTHER_MODEL), later, None, new)
+    assert slicks("list", "--limit", 1).endswith("  once confirmed\n")
+    told = [line for line in slicks("list", "--superseded").splitlines() if line.startswith("s")]
+    assert len(told) == 2
+    assert all(line.endswith("superseded by run-3") for line in told)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".fgb"])
+def test_export_writes_what_is_asked_for_in_the_format_of_the_suffix(slicks, catalogue, tmp_path, suffix):
+    file = tmp_path / f"out{suffix}"
+    file.write_text("former")
+    box = (2.9, 57.9, 3.1, 58.1)
+    assert slicks("export", file, "--bbox", ",".join(map(str, box))) == f"{file}: 3 slicks\n"
+    read, expected = pyogrio.read_dataframe(file, layer=0).set_index("id"), catalogue.slicks(box).set_index("id")
+    assert set(read.index) == set(expected.index)
+    assert pyogrio.read_info(file, layer=0)["crs"] == "EPSG:4326"
+    for id, outline in expected.geometry.items():
+        assert read.geometry[id].equals_exact(outline, 1e-7)
+    assert read.confidence_mean.sort_index().tolist() == pytest.approx(expected.confidence_mean.sort_index().tolist())
+    assert slicks("export", file, "--status", "confirmed") == f"{file}: 0 slicks\n"
+    assert pyogrio.read_info(file, layer=0, force_feature_count=True)["features"] == 0
+
+
+def test_geoparquet_where_its_library_is(slicks, catalogue, tmp_path):
+    geopandas, file = pytest.importorskip("geopandas"), tmp_path / "out.parquet"
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        with pytest.raises(
+            SlickwatchError, match=r"GeoParquet needs pyarrow; pip install pyarrow, or choose \.geojson"
+        ):
+            slicks("export", file)
+        assert not file.exists()
+    else:
+        slicks("export", file)
+        assert geopandas.read_parquet(file).id.tolist() == catalogue.slicks().id.tolist()
+
+
+def test_what_is_wrong_is_told_in_one_line(slicks, catalogue, tmp_path):
+    content = catalogue.path.read_bytes()
+    for arguments, code, told in (
+        (("list", "--bbox", "1,2,3"), 2, "--bbox: '1,2,3' is not four numbers; give west,south,east,north in degrees"),
+        (("list", "--since", "soon"), 2, "soon: not a time; give"),
+        (("list", "--status", "maybe"), 2, "maybe: not a status of a slick; give unreviewed, confirmed, rejected"),
+        (("show", "nonsense"), 2, "nonsense: no such slick in the catalogue; see slickwatch slicks list"),
+        (("review", "s0", "perhaps", "--reviewer", "Ada"), 2, "perhaps: not a status"),
+        (("export", tmp_path / "out.shp"), 2, f"{tmp_path / 'out.shp'}: no format has this suffix; choose .geojson"),
+        (("export", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; name another file"),
+        (("list", "--geojson", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; name another file"),
+    ):
+        with pytest.raises(SlickwatchError) as failure:
+            slicks(*arguments)
+        assert str(failure.value).startswith(told)
+        assert "\n" not in str(failure.value)
+        assert failure.value.exit_code == code
+    assert catalogue.path.read_bytes() == content
+
+
+def test_the_catalogue_is_that_of_the_settings(catalogue, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLICKWATCH_MONITOR__CATALOGUE", str(catalogue.path))
+    catalogue_app(["list", "--limit", "1"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("s0  ")
+    monkeypatch.setenv("SLICKWATCH_MONITOR__CATALOGUE", str(tmp_path / "missing.gpkg"))
+    with pytest.raises(SlickwatchError, match=r"missing\.gpkg: no such catalogue; name one with --catalogue"):
+        catalogue_app(["list"], standalone_mode=False)
+    assert not (tmp_path / "missing.gpkg").exists()

@@ -1,0 +1,143 @@
+"""Watching and fetching by the command line: from an inbox, and from a data space on loopback."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+
+from flows.settings import Settings
+from flows.settings.example import example
+from flows.sources import opened
+from ingest.errors import UsageError
+from tests.support.cdse_server import CdseServer, Fault, product
+from tests.support.safe_products import sea_product
+
+
+@pytest.fixture(scope="module")
+def safe(tmp_path_factory):
+    return sea_product(tmp_path_factory.mktemp("product"), 60, 90)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SLICKWATCH_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+INBOX = '[sources.inbox]\nfolder = "inbox"\nsettle = 0\n[[watch]]\nname = "all"\nsource = "inbox"\nmode = "IW"\n'
+
+
+def test_the_example_is_that_of_the_settings(cli):
+    assert cli("watch", "--example") == (0, example(), "")
+
+
+def test_an_inbox_is_watched_and_each_scene_is_taken_once(cli, here, safe):
+    shutil.copytree(safe, here / "inbox" / safe.name)
+    (here / "slickwatch.toml").write_text(INBOX)
+    code, out, err = cli("watch", "--once", "--json")
+    first = json.loads(out)
+    assert (code, first["found"], len(first["fetched"])) == (0, 1, 1), err
+    again = json.loads(cli("watch", "--once", "--json")[1])
+    assert (again["found"], again["fetched"]) == (0, [])
+    code, out, _ = cli("scenes", "list", "--json")
+    (scene,) = json.loads(out)
+    assert (scene["id"], scene["state"]) == (safe.name.removesuffix(".SAFE"), "fetched")
+    assert scene["path"] == str((here / "inbox" / safe.name).resolve())
+
+
+def test_a_watch_from_another_folder_means_the_same_places(cli, here, safe, monkeypatch):
+    shutil.copytree(safe, here / "site" / "inbox" / safe.name)
+    (here / "site" / "slickwatch.toml").write_text(INBOX)
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    monkeypatch.setenv("SLICKWATCH_CONFIG", "../site/slickwatch.toml")
+    code, out, err = cli("watch", "--once", "--json")
+    assert (code, json.loads(out)["found"]) == (0, 1), err
+    assert {path.name for path in (here / "site").iterdir()} >= {"ledger.sqlite", "scenes"}
+    assert not list((here / "elsewhere").iterdir())
+    monkeypatch.setenv("SLICKWATCH_LEDGER", str(here / "other.sqlite"))
+    assert json.loads(cli("watch", "--once", "--json")[1])["found"] == 1, "another ledger knows no scene yet"
+    assert (here / "other.sqlite").exists()
+
+
+def test_only_the_watches_asked_for_are_opened(here):
+    (here / "slickwatch.toml").write_text(
+        INBOX
+        + '[sources.cdse]\n[[watch]]\nname = "gulf"\nsource = "cdse"\narea = "47,23.5,57,30.5"\ncron = "5 * * * *"\n'
+    )
+    settings = Settings.read()
+    with opened(settings, only=["all"]) as watching:  # the other one would ask for credentials
+        assert [(watch.name, watch.source.name, watch.query.mode) for watch in watching.watches] == [
+            ("all", "inbox", "IW")
+        ]
+        assert (watching.folder, watching.interval_s) == (here / "scenes", 900)
+    with (
+        pytest.raises(UsageError, match=r"^slickwatch\.toml: has no watch 'north'; it has all, gulf$"),
+        opened(settings, ["north"]),
+    ):
+        pass
+
+
+def test_one_scene_is_fetched_by_its_name_through_faults(cli, here, safe, monkeypatch):
+    archive = here / "archive"
+    shutil.make_archive(str(archive), "zip", safe.parent, safe.name)
+    content = archive.with_suffix(".zip").read_bytes()
+    with CdseServer([product(safe.name, content)], faults=[Fault("cut", "zipper", times=1)]) as server:
+        monkeypatch.setenv("SLICKWATCH_CDSE_USERNAME", server.credentials.user)
+        monkeypatch.setenv("SLICKWATCH_CDSE_PASSWORD", server.credentials.secret.get_secret_value())
+        options = [part for name, value in server.addresses.items() for part in ("--option", f"{name}={value}")]
+        code, out, err = cli("fetch", safe.name, *options, "--out", here / "scenes")
+    assert code == 0, err
+    fetched = here / "scenes" / f"{safe.name}.zip"
+    assert out.strip() == str(fetched)
+    assert fetched.read_bytes() == content
+    assert server.credentials.secret.get_secret_value() not in out + err
+
+
+def test_a_scene_in_an_inbox_is_where_it_is(cli, here, safe):
+    shutil.copytree(safe, here / "inbox" / safe.name)
+    options = ("--source", "inbox", "--option", "folder=inbox", "--option", "settle=0")
+    code, out, err = cli("fetch", safe.name, *options, "--out", here / "scenes")
+    assert (code, out.strip()) == (0, f"inbox/{safe.name}"), err
+    other = safe.name.replace("S1A", "S1C")
+    code, out, err = cli("fetch", other, *options)
+    assert (code, out) == (4, "")
+    assert "inbox does not list it" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", r"nothing to watch; add \[sources.NAME\] and \[\[watch\]\]"),
+        ("[sources.inbox]\n[[watch]]\nname = 'a'\nsource = 'cdse'\n", "folder"),
+        ("[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'cdse'\n", r"\[sources.cdse\]"),
+        (
+            "[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'inbox'\nmod = 'IW'\n",
+            r"watch.0.mod: unknown; did you mean watch.0.mode\?",
+        ),
+        ("[sources.inbox]\nfolder = '.'\n[[watch]]\nname = 'a'\nsource = 'inbox'\narea = 'no'\n", "no such file"),
+        ("interval = \n", "TOML"),
+    ],
+)
+def test_wrong_settings_are_one_line(cli, here, text, says):
+    (here / "slickwatch.toml").write_text(text)
+    code, out, err = cli("watch", "--once")
+    assert (code, out) == (2, "")
+    assert err.strip().count("\n") == 0
+    assert re.search(says, err)
+    assert not (here / "ledger.sqlite").exists()
+
+
+def test_missing_credentials_fail_before_any_work(cli, here, safe, monkeypatch):
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"SLICKWATCH_CDSE_{name}", raising=False)
+    monkeypatch.setenv("NETRC", str(here / "none"))
+    code, _, err = cli("fetch", safe.name, "--out", here / "scenes")
+    assert code == 4
+    assert "SLICKWATCH_CDSE_USERNAME" in err
+    assert err.strip().count("\n") == 0
+    assert not (here / "scenes").exists()

@@ -1,0 +1,189 @@
+"""From a product to published layers, through the real flow on a real Prefect server."""
+
+import json
+import os
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from prefect.client.orchestration import get_client
+
+from flows.demonstrate import detect_and_score
+from flows.detect import detect_slicks
+from flows.tasks import PUBLISHED
+from ingest.safe.product import SafeProduct
+from ingest.safe_writing.writer import zip_safe
+from models.checkpoint import default_model_id
+from models.simulator.product import simulate_product
+from outputs.record import read_record
+from preprocess.geolocate import Geolocation
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    return simulate_product(tmp_path_factory.mktemp("inbox"), SEED, (2400, 2800))
+
+
+@pytest.fixture(scope="module")
+def detected(product, tmp_path_factory, prefect_server):
+    return detect_and_score(product, tmp_path_factory.mktemp("results"))
+
+
+def test_all_layers_are_published_and_nothing_else_is_left(detected):
+    detection, _ = detected
+    assert sorted(p.name for p in detection.folder.iterdir()) == sorted(PUBLISHED)
+    assert [p.name for p in detection.folder.parent.iterdir()] == [detection.scene_id]
+
+
+def test_slicks_match_the_truth(detected):
+    _, score = detected
+    assert score.true_slicks > 0
+    assert score.oil_iou > 0.4
+    assert score.true_slicks_found > 0
+
+
+def test_every_reader_sees_the_same_slicks(detected):
+    detection, _ = detected
+    collection = json.loads((detection.folder / "slicks.geojson").read_text())
+    geojson = gpd.read_file(detection.folder / "slicks.geojson")
+    package = gpd.read_file(detection.folder / "slicks.gpkg", layer="slicks")
+    assert len(collection["features"]) == len(geojson) == len(package) == detection.slick_count > 0
+    assert set(geojson["id"]) == set(package["id"])
+    assert geojson.geometry.is_valid.all()
+    assert (geojson.geom_type == "MultiPolygon").all()
+    assert (geojson["model_id"] == default_model_id()).all()
+    assert (geojson["scene_id"] == detection.scene_id).all()
+    assert (geojson["contrast_db"].dropna() < 0).all()
+
+
+def test_probabilities_agree_with_the_slicks(detected):
+    detection, _ = detected
+    with rasterio.open(detection.folder / "class_probability.tif") as dataset:
+        assert dataset.descriptions == ("sea", "oil", "look-alike", "ship", "land")
+        oil = dataset.read(2).astype(float) * dataset.scales[1]
+    cells = gpd.read_file(detection.folder / "slicks.geojson")["area_m2"].sum() / 40.0**2
+    assert cells <= (oil >= 0.49).sum() * 1.02
+
+
+def test_the_record_says_what_was_done(detected, product):
+    record = read_record(detected[0].folder / "run.json")
+    assert record.scene_id == detected[0].scene_id
+    assert record.model_id == default_model_id()
+    assert set(record.durations_s) >= {"calibrate", "mask_land", "predict", "find_slicks"}
+    assert record.inputs[0].path.endswith(product.safe.name)
+    assert record.peak_memory_bytes > 1e7
+
+
+def test_a_zip_gives_the_same_slicks_and_a_rerun_replaces(product, tmp_path, detected):
+    archive = zip_safe(product.safe)
+    first = detect_slicks(archive, tmp_path / "results")
+    (first.folder / "stale.txt").write_text("of a former run")
+    again = detect_slicks(archive, tmp_path / "results")
+    ours = gpd.read_file(again.folder / "slicks.geojson")
+    assert set(ours["id"]) == set(gpd.read_file(detected[0].folder / "slicks.geojson")["id"])
+    assert not (again.folder / "stale.txt").exists()
+    archive.unlink()
+
+
+def test_a_clean_scene_leaves_an_empty_layer_and_a_record(tmp_path):
+    clean = simulate_product(tmp_path / "inbox", 4, (1600, 1600), clean=True, centre_lonlat=(3.0, 56.0))
+    detection = detect_slicks(clean.safe, tmp_path / "results")
+    collection = json.loads((detection.folder / "slicks.geojson").read_text())
+    assert collection["type"] == "FeatureCollection"
+    assert collection["features"] == []
+    assert read_record(detection.folder / "run.json").analysed
+    assert len(gpd.read_file(detection.folder / "slicks.gpkg", layer="slicks")) == 0
+
+
+def test_horizontal_polarisation_stands_in_with_a_flag(tmp_path):
+    from tests.support.safe_products import sea_product
+
+    product = sea_product(tmp_path, 700, 900, ("HH", "HV"), mode="EW", platform="S1C")
+    detection = detect_slicks(product, tmp_path / "results")
+    record = read_record(detection.folder / "run.json")
+    assert any("HH used in its place" in flag for flag in record.flags)
+
+
+def test_nothing_is_published_on_land_or_beyond_the_scene(product, detected, tmp_path):
+    """Land put over the largest slick: nothing is left of it there, and all slicks lie within the scene's outline."""
+    slicks = gpd.read_file(detected[0].folder / "slicks.geojson")
+    largest = slicks.loc[slicks["area_m2"].idxmax()].geometry
+    west, south, east, _ = largest.bounds
+    half = shapely.box(west - 0.05, south - 0.05, east + 0.05, largest.centroid.y)
+    assert largest.intersection(half).area > 0.1 * largest.area
+    gpd.GeoDataFrame(geometry=[half], crs=4326).to_file(tmp_path / "coast.geojson")
+    again = detect_slicks(product.safe, tmp_path / "results", coastline=tmp_path / "coast.geojson")
+    left = gpd.read_file(again.folder / "slicks.geojson")
+    assert all(shape.intersection(half).area < 1e-9 * largest.area for shape in left.geometry)
+    image = SafeProduct.open(product.safe).image("VV").annotation
+    outline = Geolocation(image.geolocation_grid).footprint(image.number_of_lines, image.number_of_samples)
+    assert slicks.geometry.within(outline.buffer(1e-6)).all()
+
+
+def test_a_failure_in_the_middle_leaves_the_former_result(product, tmp_path, detected, monkeypatch):
+    results = tmp_path / "results"
+    former = detect_slicks(product.safe, results)
+    before = {p.name: p.read_bytes() for p in former.folder.iterdir()}
+    tiff = next((product.safe / "measurement").glob("*-vv-*.tiff"))
+    whole = tiff.read_bytes()
+    try:
+        os.truncate(tiff, len(whole) // 2)
+        with pytest.raises(Exception, match=r"truncated|damaged|smaller"):
+            detect_slicks(product.safe, results)
+    finally:
+        tiff.write_bytes(whole)
+    assert {p.name: p.read_bytes() for p in former.folder.iterdir()} == before
+    assert [p.name for p in results.iterdir()] == [former.scene_id]
+
+
+def test_prefect_knows_the_run_its_tasks_and_its_artifacts(detected):
+    async def seen():
+        async with get_client() as client:
+            runs = await client.read_flow_runs()
+            tasks = await client.read_task_runs()
+            artifacts = await client.read_artifacts()
+            return runs, tasks, artifacts
+
+    import asyncio
+
+    runs, tasks, artifacts = asyncio.run(seen())
+    assert any(run.name.startswith("detect-slicks-S1A") for run in runs)
+    assert {"calibrate", "predict", "publish"} <= {task.name.rsplit("-", 1)[0] for task in tasks}
+    assert {"markdown", "image"} <= {artifact.type for artifact in artifacts}
+    assert any(detected[0].scene_id in str(artifact.data) for artifact in artifacts)
+
+
+def test_flow_files_do_not_hide_packages():
+    root = Path(__file__).parents[2]
+    for package in ("ingest", "preprocess", "models", "outputs", "flows"):
+        module = __import__(package)
+        assert Path(module.__file__).parent == root / package
+    assert not {p.stem for p in (root / "flows").glob("*.py")} & {"ingest", "preprocess", "models", "outputs", "flows"}
+
+
+def test_a_score_counts_cells_and_slicks(product, tmp_path):
+    from models.evaluation.scene import score_slicks
+    from preprocess.options import PreprocessOptions
+    from preprocess.pipeline import calibrated_scene
+
+    scene = calibrated_scene(SafeProduct.open(product.safe), PreprocessOptions())
+    with rasterio.open(product.truth) as dataset:
+        oil = dataset.read(1)[2::4, 2::4] == 1
+    from outputs.slicks import cell_corners, polygonise
+
+    outline = polygonise(oil, cell_corners(scene.sigma_nought[0], scene.looks))
+    perfect = gpd.GeoDataFrame(geometry=[scene.geolocation.to_lonlat(outline)], crs=4326)
+    score = score_slicks(perfect, product.truth, scene.geolocation, scene.looks)
+    assert score.oil_iou > 0.98
+    assert score.true_slicks_found == score.true_slicks
+    assert score.false_slicks == 0
+    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.geolocation, scene.looks)
+    assert nothing.recall == 0
+    assert np.isnan(nothing.precision)
+    assert nothing.as_dict()["precision"] is None

@@ -1,0 +1,140 @@
+"""Prefect's own command line inside a checkout: bare names, the server of the settings, clear words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.plugins import HookContext, SetupResult
+
+from flows import prefect_plugin
+from flows.operations.prefect_api import Api
+from tests.support import prefect_services as prefect_services_
+
+until = prefect_services_.until
+
+
+def hook(monkeypatch, *argv, api_url=None):
+    monkeypatch.setattr(sys, "argv", list(argv))
+    return prefect_plugin.setup_environment(ctx=HookContext("3.8.8", api_url, None))
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/venv/bin/prefect", "deployment", "run", "x"], "deployment"),
+        (["prefect", "--no-prompt", "deploy", "--all"], "deploy"),
+        (["/lib/prefect/__main__.py", "worker", "start"], "worker"),
+        (["prefect", "--help"], None),
+        (["/venv/bin/slickwatch", "deployment", "run"], None),
+        (["/lib/other/__main__.py", "deployment"], None),
+        ([], None),
+    ],
+)
+def test_only_the_command_prefect_is_meant(argv, command):
+    assert prefect_plugin._command(argv) == command
+
+
+def test_the_server_is_that_of_the_settings(monkeypatch, tmp_path):
+    (tmp_path / "slickwatch.toml").write_text("[prefect]\nport = 4321\n")
+    monkeypatch.chdir(tmp_path)
+    result = hook(monkeypatch, "prefect", "flow-run", "ls")
+    assert isinstance(result, SetupResult)
+    assert result.env == {"PREFECT_API_URL": "http://127.0.0.1:4321/api"}
+
+
+@pytest.mark.parametrize("argv", [("pytest",), ("prefect", "--help"), ("prefect", "server", "start")])
+def test_nothing_is_done_for_others(monkeypatch, argv):
+    assert hook(monkeypatch, *argv) is None
+
+
+def test_a_server_that_the_user_named_stays(monkeypatch):
+    assert hook(monkeypatch, "prefect", "flow-run", "ls", api_url="http://elsewhere/api") is None
+
+
+def test_settings_that_are_wrong_are_a_warning(monkeypatch, tmp_path, capsys):
+    (tmp_path / "slickwatch.toml").write_text("[prefect]\nport = -1\n")
+    monkeypatch.chdir(tmp_path)
+    assert hook(monkeypatch, "prefect", "flow-run", "ls") is None
+    said = capsys.readouterr().err
+    assert said.startswith("prefect: slickwatch's plugin is not used: ")
+    assert said.count("\n") == 1
+
+
+def test_a_prefect_that_has_changed_is_a_warning(monkeypatch, capsys):
+    def gone(url):
+        raise AttributeError("PrefectClient has no such method")
+
+    monkeypatch.setattr(prefect_plugin, "_resolve_bare_names", gone)
+    assert hook(monkeypatch, "prefect", "deployment", "run", "x", api_url="http://127.0.0.1:1/api") is None
+    assert "no such method" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_it(tmp_path):
+    program = (
+        "import sys; sys.argv = ['prefect', '--help']; import prefect; print('flows.prefect_plugin' in sys.modules, "
+    )
+    program += "'flows.settings' in sys.modules)"
+    environment = {**os.environ, "PREFECT_PLUGINS_ENABLED": "true"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_without_a_server_it_says_where_and_what_to_do(tmp_path):
+    port = prefect_services_.free_port()
+    (tmp_path / "slickwatch.toml").write_text(f"[prefect]\nport = {port}\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.prefect.plugins]\nenabled = true\n")
+    services = prefect_services_.Services(tmp_path, "")
+    done = services.prefect("deployment", "run", "retrain-dakd")
+    assert done.returncode == 1
+    assert f"http://127.0.0.1:{port}" in done.stderr
+    assert "slickwatch up" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_literal_command_runs_the_deployment(prefect_services):
+    with Api(prefect_services.url) as api:
+        before = {run["id"] for run in prefect_services.runs(api, "retrain-dakd")}
+        done = prefect_services.prefect("deployment", "run", "retrain-dakd")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+        def finished():
+            runs = prefect_services.runs(api, "retrain-dakd")
+            return [run for run in runs if run["id"] not in before and run["end_time"] is not None]
+
+        (run,) = until(finished, prefect_services.logs)
+    assert run["state"]["type"] == "COMPLETED"
+    assert run["parameters"]["config"] == str(prefect_services.folder / "slickwatch.toml")
+    assert "an output of its own" in prefect_services.home.log("runs").read_text()
+
+
+def test_the_full_name_works_as_ever(prefect_services):
+    done = prefect_services.prefect("deployment", "inspect", "retrain-dakd/retrain-dakd")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_deployments_of_one_name_are_both_named(prefect_services):
+    with Api(prefect_services.url) as api:
+        flow = api.post("/flows/", name="another")
+        deployment = api.post("/deployments/", name="retrain-dakd", flow_id=flow["id"])
+        done = prefect_services.prefect("deployment", "run", "retrain-dakd")
+        api.delete(f"/deployments/{deployment['id']}")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "another/retrain-dakd, retrain-dakd/retrain-dakd" in done.stderr
+
+
+def test_a_name_that_nobody_bears_is_left_to_prefect(prefect_services):
+    done = prefect_services.prefect("deployment", "run", "retrain-nothing")
+    assert done.returncode == 1
+    assert "'retrain-nothing' not found" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_package_brings_the_plugin_and_the_checkout_turns_it_on():
+    import tomllib
+
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert pyproject["project"]["entry-points"]["prefect.plugins"] == {"slickwatch": "flows.prefect_plugin"}
+    assert pyproject["tool"]["prefect"]["plugins"] == {"enabled": True}

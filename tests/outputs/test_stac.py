@@ -1,0 +1,95 @@
+import json
+from datetime import datetime
+
+import numpy as np
+import pystac
+import pytest
+import shapely
+from pystac.errors import STACValidationError
+from pystac.stac_object import STACObjectType
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
+
+from outputs.slicks import SlickOptions, find_slicks
+from outputs.stac import scene_item, write_item
+from tests.support.slick_scenes import CLASSES, NAME, PROCESSED_AT, probabilities, scene
+
+FILES = ("slicks.geojson", "slicks.gpkg", "class_probability.tif", "class_probability.qml", "quicklook.png", "run.json")
+
+
+def validate(document):
+    """Against the schema of the core specification that comes with pystac; no network."""
+    JsonSchemaSTACValidator().validate_core(document, STACObjectType.ITEM, document["stac_version"])
+
+
+def item(centre=(3.0, 58.0), heading=193.0):
+    plane = np.zeros((60, 80))
+    plane[10:40, 20:50] = 0.9
+    calibrated = scene(np.full(plane.shape, 0.05), ("VV", "VH"), centre, heading)
+    slicks = find_slicks(
+        probabilities(oil=plane), calibrated, land=None, options=SlickOptions(), model_id="m", processed_at=PROCESSED_AT
+    )
+    return scene_item(calibrated, slicks, FILES, model_id="m", processed_at=PROCESSED_AT, class_names=CLASSES), slicks
+
+
+@pytest.mark.parametrize("centre", [(3.0, 58.0), (180.0, -20.0)])
+def test_the_item_obeys_the_core_specification(tmp_path, centre):
+    made, _ = item(centre)
+    write_item(made, tmp_path / "item.json")
+    document = json.loads((tmp_path / "item.json").read_text())
+    validate(document)
+    again = pystac.Item.from_file(str(tmp_path / "item.json"))
+    assert again.id == NAME
+    assert again.datetime == datetime.fromisoformat("2021-01-19T03:16:53Z")
+
+
+def test_an_item_that_breaks_the_specification_is_noticed():
+    document = item()[0].to_dict(include_self_link=False)
+    del document["properties"]["datetime"]
+    with pytest.raises(STACValidationError):
+        validate(document)
+
+
+def test_the_item_says_what_the_radar_and_the_model_were():
+    made, slicks = item(heading=-13.0)
+    properties = made.to_dict()["properties"]
+    assert properties["sar:polarizations"] == ["VV", "VH"]
+    assert properties["sar:frequency_band"] == "C"
+    assert properties["sar:instrument_mode"] == "IW"
+    assert properties["sar:product_type"] == "GRD"
+    assert properties["sat:relative_orbit"] == 79
+    assert properties["sat:absolute_orbit"] == 36201
+    assert properties["sat:orbit_state"] == "ascending"
+    assert item(heading=193.0)[0].properties["sat:orbit_state"] == "descending"
+    assert properties["platform"] == "sentinel-1a"
+    assert properties["processing:datetime"] == "2021-01-19T04:00:00Z"
+    assert properties["slickwatch:slick_count"] == 1
+    assert properties["slickwatch:slick_area_m2"] == slicks.area_m2.sum()
+
+
+def test_assets_are_the_result_files_beside_it():
+    assets = item()[0].assets
+    assert {asset.href for asset in assets.values()} == {f"./{name}" for name in FILES}
+    raster = assets["class_probability"].to_dict()
+    assert raster["type"] == "image/tiff; application=geotiff; profile=cloud-optimized"
+    assert [band["name"] for band in raster["bands"]] == list(CLASSES)
+    assert raster["proj:shape"] == [60, 80]
+    assert raster["raster:scale"] * 250 == pytest.approx(1.0)
+    with pytest.raises(KeyError, match="notes"):
+        scene_item(
+            scene(np.full((60, 80), 0.05)),
+            item()[1],
+            ["notes.txt"],
+            model_id="m",
+            processed_at=PROCESSED_AT,
+            class_names=CLASSES,
+        )
+
+
+def test_the_footprint_holds_the_slicks():
+    for centre in ((3.0, 58.0), (180.0, -20.0)):
+        made, slicks = item(centre)
+        footprint = shapely.geometry.shape(made.geometry)
+        assert footprint.is_valid
+        assert footprint.buffer(1e-3).covers(slicks.union_all())
+        west, _, east, _ = made.bbox
+        assert (west > east) == (centre[0] == 180.0)
