@@ -1,4 +1,4 @@
-"""From a scene in the inbox to polygons in the catalogue, and what of it is orchestration: docs/monitoring.md.
+"""From a scene in the inbox to polygons in the catalogue, and what of it is orchestration: docs/operator/monitoring.md.
 
 python -m benchmarks.latency [--size 600] [--scenes 3] [--mode deployment] [--mode process] [--json]
 

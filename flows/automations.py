@@ -176,7 +176,7 @@ def _absent_payload(watched: Watched) -> str:
 
 
 def _payload(kind: str, *, identifier: str, moment: str, subject: str, title: str, reason: str) -> str:
-    """The schema of docs/alerts.md around expressions of a template."""
+    """The schema of docs/operator/alerts.md around expressions of a template."""
     counts = {each: int(each == kind) for each in ("detection", "failure", "silence", "all-clear")}
     alert = (
         f'{{"id": {{{{ {identifier} | tojson }}}}, "kind": "{kind}", "subject": {{{{ {subject} | tojson }}}}, '

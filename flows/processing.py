@@ -1,7 +1,7 @@
 """One scene of the ledger, from its product to results, catalogue and alerts.
 
 The steps stand in an order that makes it harmless to be killed between any two of them and to begin again
-(docs/monitoring.md): each finds what the former attempt has left, and the ledger hears of the scene last.
+(docs/operator/monitoring.md): each finds what the former attempt has left, and the ledger hears of the scene last.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Probabilities as a cloud-optimised GeoTIFF and sigma nought as a GeoTIFF, both in the image's own geometry.
 
 The pixels are the radar's, unwarped; ground control points say where they lie. See
-docs/decisions/0020-probability-raster.md.
+docs/decisions/0012-probability-raster.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ position is some 600 m away from the piece of sea that the radar would see at th
 float, so every tie point is first moved along its range direction to height 0, which also makes the
 field smooth near coasts. Between tie points the normal vectors of the ellipsoid are interpolated, not
 angles: they have neither a jump at the antimeridian nor a singularity at the poles. Figures are in
-docs/decisions/0010-geolocation.md.
+docs/decisions/0009-geolocation.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Land polygons are clipped to the scene, their vertices taken to image coordinate
 cost follows the length of the coast, not the number of cells, and a scene on the open sea costs a look
 into a spatial index. The polygons are OpenStreetMap's, generalised, as the package roaring-landmask
 carries them; the first use writes them into an indexed file in the user's cache. A finer file may be
-given instead. Figures are in docs/decisions/0011-land-mask.md.
+given instead. Figures are in docs/decisions/0010-land-mask.md.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_attribute_table_is_that_of_the_code():
-    assert attribute_table().strip() in (ROOT / "docs" / "slicks.md").read_text()
+    assert attribute_table().strip() in (ROOT / "docs" / "analyst" / "slicks.md").read_text()
 
 
 def test_the_layers_and_thresholds_are_those_of_the_code():
-    text = (ROOT / "docs" / "slicks.md").read_text()
+    text = (ROOT / "docs" / "analyst" / "slicks.md").read_text()
     assert all(f"`{name}`" in text for name in PUBLISHED)
     options = SlickOptions()
     assert f"at least {options.grow}" in text

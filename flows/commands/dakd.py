@@ -41,7 +41,7 @@ def train_jointnet(
     out: Annotated[Path, typer.Option("--out", help="Model folder to write; its name becomes the model's id.")] = Path(
         "runs/jointnet"
     ),
-    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/dakd.md.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/researcher/dakd.md.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a training in this folder stopped.")] = False,
     hours: Annotated[
         float | None, typer.Option(min=0, help="Stop at a saved state after this long, to go on with --resume.")

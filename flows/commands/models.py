@@ -33,7 +33,7 @@ def train_saross(
     out: Annotated[Path, typer.Option("--out", help="Model folder to write; its name becomes the model's id.")] = Path(
         "runs/saross"
     ),
-    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/training.md.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/researcher/training.md.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a training in this folder stopped.")] = False,
     json_: Json = False,
     verbose: Verbose = False,

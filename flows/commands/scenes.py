@@ -50,7 +50,7 @@ def watch(
 @watch_app.command()
 def fetch(
     scene: Annotated[str, typer.Argument(help="A product's name, with or without .SAFE or .zip.")],
-    source: Annotated[str, typer.Option(help="inbox, cdse, eodata, stac or dhus; docs/sources.md.")] = "cdse",
+    source: Annotated[str, typer.Option(help="inbox, cdse, eodata, stac or dhus; docs/operator/sources.md.")] = "cdse",
     option: Annotated[
         list[str] | None, typer.Option("--option", help="NAME=VALUE of the source, such as folder=inbox; repeatable.")
     ] = None,

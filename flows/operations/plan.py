@@ -65,7 +65,7 @@ def plan(settings: Settings, deployments: Path | None = None) -> Plan:
     """Make the plan out of settings; raises `UsageError` for a host beyond loopback."""
     prefect, monitor, config = settings.prefect, settings.monitor, settings.file
     if not _is_loopback(prefect.host):
-        remedy = "set 127.0.0.1; for other machines put a proxy with a password before it, docs/operations.md"
+        remedy = "set 127.0.0.1; for other machines put a proxy with a password before it, docs/operator/operations.md"
         raise UsageError(config or "prefect.host", f"host {prefect.host} is seen by others, and asks nobody", remedy)
     return Plan(
         home=prefect.home.absolute(),

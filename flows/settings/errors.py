@@ -86,14 +86,14 @@ def where_secrets_go(keys: Keys) -> str:
     if keys[:2] == ("alerts", "webhooks"):
         return f"set {variable(keys[:2])} in the environment"
     if keys[0] == "alerts":
-        return "set SLICKWATCH_SMTP_PASSWORD in the environment; docs/settings.md"
+        return "set SLICKWATCH_SMTP_PASSWORD in the environment; docs/operator/settings.md"
     if keys[0] == "sources" and len(keys) > 1 and keys[1] in SERVICES:
-        return f"set {SERVICES[keys[1]].variables[1]} in the environment; docs/sources.md"
+        return f"set {SERVICES[keys[1]].variables[1]} in the environment; docs/operator/sources.md"
     if keys[:2] == ("scenes", "ledger"):
-        return "set PGPASSWORD, or the whole address in SLICKWATCH_LEDGER; docs/ledger.md"
+        return "set PGPASSWORD, or the whole address in SLICKWATCH_LEDGER; docs/operator/ledger.md"
     if keys[0] == "prefect":
-        return "set PGPASSWORD, or write it into ~/.pgpass; docs/settings.md"
-    return "give it in the environment; docs/settings.md"
+        return "set PGPASSWORD, or write it into ~/.pgpass; docs/operator/settings.md"
+    return "give it in the environment; docs/operator/settings.md"
 
 
 def _source(name: str, options: Mapping[str, object], origins: Origins) -> dict[str, object]:
@@ -109,7 +109,7 @@ def _source(name: str, options: Mapping[str, object], origins: Origins) -> dict[
             raise _unknown((*at, option), [(*at, known) for known in parameters], origins)
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and options.get(option) in (None, ""):
-            raise origins.refusal((*at, option), "is missing", "add it; docs/sources.md")
+            raise origins.refusal((*at, option), "is missing", "add it; docs/operator/sources.md")
     token = options.get("token_variable")
     if token is not None and not _VARIABLE.fullmatch(str(token)):  # most likely the token itself
         raise origins.refusal((*at, "token_variable"), "is no variable's name", "give the name of one, not a token")

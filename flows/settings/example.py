@@ -25,7 +25,7 @@ _HEAD = """\
 # slickwatch settings check says what is wrong; slickwatch settings show says what holds, and why.
 """
 _SOURCES = """\
-# Where scenes come from, and by what: options and credentials are in docs/sources.md.
+# Where scenes come from, and by what: options and credentials are in docs/operator/sources.md.
 
 #[sources.inbox]
 #folder = "inbox"

@@ -115,7 +115,7 @@ class Mail(Section):
     host: str | None = setting(None, "Mail server; without it, no e-mail.", example="smtp.example.org", min_length=1)
     port: int = setting(587, "Its port.", ge=1, le=65535)
     starttls: bool = setting(True, "Encrypt before anything is said.")
-    login: bool = setting(False, "Whether user name and password must be there: docs/settings.md.")
+    login: bool = setting(False, "Whether user name and password must be there: docs/operator/settings.md.")
     sender: Mailbox | None = setting(None, "From whom.", example="slickwatch@example.org")
     recipients: Several[Mailbox] = setting((), "To whom.")
 

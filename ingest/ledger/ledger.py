@@ -1,6 +1,6 @@
 """The scene ledger. Every change is one transaction of the only writer at the time, in SQLite as in PostgreSQL.
 
-The rules of identity, leases and repetition are in docs/ledger.md.
+The rules of identity, leases and repetition are in docs/operator/ledger.md.
 """
 
 from __future__ import annotations

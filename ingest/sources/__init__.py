@@ -101,11 +101,11 @@ def open_source(kind: str, options: Mapping[str, Any] | None = None) -> SceneSou
             raise UsageError(kind, f"this source has no option {option}", f"it has {', '.join(parameters)}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and options.get(name) in (None, ""):
-            raise UsageError(kind, f"the option {name} is missing", f"give {name}; see docs/sources.md")
+            raise UsageError(kind, f"the option {name} is missing", f"give {name}; see docs/operator/sources.md")
     try:
         return SOURCES[kind](**options)
     except (TypeError, ValueError) as error:
-        raise UsageError(kind, "an option is of the wrong kind", "see docs/sources.md") from error
+        raise UsageError(kind, "an option is of the wrong kind", "see docs/operator/sources.md") from error
 
 
 def _given(**options: str | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 SOS was made of 21 scenes by cropping, turning, enlarging and adding noise, and then divided at random. Its numbers tell
 what belongs together: each range of `BLOCKS` is of blocks of one length, and block k repeats block 0 image by image.
-Found by correlation, see docs/datasets.md and `models.datasets.screening`.
+Found by correlation, see docs/researcher/datasets.md and `models.datasets.screening`.
 """
 
 from __future__ import annotations

@@ -133,4 +133,4 @@ def _is_of(value: object, kind: Any) -> bool:
 
 def read_joint_options(config: Path | None) -> JointOptions:
     """Read a TOML file of options; raises `UsageError` naming an unknown key or an impossible value."""
-    return read_options_file(config, JointOptions, "docs/dakd.md")
+    return read_options_file(config, JointOptions, "docs/researcher/dakd.md")

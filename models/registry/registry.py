@@ -4,7 +4,7 @@
     promotions/000001.json  a promotion or rollback, never changed; the newest one names the champion
 
 The journal of promotions is itself the pointer: there are no two files that could disagree, and none that is ever
-replaced (docs/registry.md says why). Writers take turns by a lock; readers take none.
+replaced (docs/operator/registry.md says why). Writers take turns by a lock; readers take none.
 """
 
 from __future__ import annotations

@@ -128,4 +128,4 @@ class TrainOptions:
 
 def read_options(config: Path | None) -> TrainOptions:
     """Read a TOML file of training options; raises `UsageError` naming an unknown key or an impossible value."""
-    return read_options_file(config, TrainOptions, "docs/training.md")
+    return read_options_file(config, TrainOptions, "docs/researcher/training.md")

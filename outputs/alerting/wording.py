@@ -26,7 +26,7 @@ _NOUNS = {
 
 
 def payload(message: Message) -> dict[str, Any]:
-    """The message as JSON, by the schema `SCHEMA` (docs/alerts.md)."""
+    """The message as JSON, by the schema `SCHEMA` (docs/operator/alerts.md)."""
     told = message.alerts[:TOLD_IN_JSON]
     counts = Counter(alert.kind for alert in message.alerts)
     return {

@@ -224,7 +224,7 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ),
         ("[prefect]\nxyzzy = 1\n", "prefect.xyzzy: unknown; see slickwatch settings example"),
         ("[sources.inbox]\nfoldr = 'x'\n", "sources.inbox.foldr: unknown; did you mean sources.inbox.folder?"),
-        ("[sources.inbox]\n", "sources.inbox.folder: is missing; add it; docs/sources.md"),
+        ("[sources.inbox]\n", "sources.inbox.folder: is missing; add it; docs/operator/sources.md"),
         ("[sources.ftp]\n", "sources.ftp.kind: 'ftp' is no kind of source; set kind to one of inbox, cdse"),
         (
             "[sources.inbox]\nfolder = 'x'\n[[watch]]\nname = 'a'\nsource = 'inbox'\n[[watch]]\nnam = 'b'\n",
@@ -298,7 +298,7 @@ def test_what_is_wrong_in_the_environment_is_one_line_with_the_variable(file, na
         (f"[alerts]\nsmtp_password = '{SECRET}'\n", "set SLICKWATCH_SMTP_PASSWORD"),
         (f"[sources.cdse]\npassword = '{SECRET}'\n", "set SLICKWATCH_CDSE_PASSWORD"),
         (f"[sources.eodata]\nsecret_key = '{SECRET}'\n", "set SLICKWATCH_EODATA_SECRET_KEY"),
-        (f"api_key = '{SECRET}'\n", "docs/settings.md"),
+        (f"api_key = '{SECRET}'\n", "docs/operator/settings.md"),
         (f"[scenes]\nledger = 'postgresql://u:{SECRET}@h/d'\n", "set PGPASSWORD"),
         (f"[prefect]\ndatabase = 'postgresql+asyncpg://u:{SECRET}@h/d'\n", "set PGPASSWORD"),
         (f"[prefect]\ndatabase = 'postgresql+asyncpg://u@h/d?password={SECRET}'\n", "set PGPASSWORD"),
@@ -481,7 +481,7 @@ def test_the_mail_password_comes_from_the_environment_or_a_private_file(here, fi
 
 
 def test_the_settings_in_the_documents_are_valid(file):
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[2] / "docs" / "operator"
     text = (docs / "fetching.md").read_text().partition("## What is watched")[2]
     block = text[text.index("    [scenes]") : text.index("    slickwatch watch --once")]
     source = (docs / "sources.md").read_text().partition("    [sources.incoming]")
