@@ -32,7 +32,7 @@ def retrain_dakd(
     max_steps: int | None = None,
     memory_gb: float | None = None,
 ) -> Outcome:
-    """Train a challenger on all that is known by now, and make it the champion if it holds; docs/operator/retraining.md.
+    """Train a challenger on all data at hand and promote it if it is better; docs/operator/retraining.md.
 
     What is given goes before `[retraining.budget]` of the settings in `config`. Run again after a failure, it goes on
     where it stopped.

@@ -17,7 +17,8 @@ settings_app = typer.Typer(
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="The settings file; else $SLICKWATCH_CONFIG, else ./slickwatch.toml; docs/operator/settings.md."
+        "--config",
+        help="The settings file; else $SLICKWATCH_CONFIG, else ./slickwatch.toml; docs/operator/settings.md.",
     ),
 ]
 

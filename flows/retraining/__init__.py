@@ -1,1 +1,1 @@
-"""The steps of a retraining: from what analysts confirmed to a new champion, or to why it stays; docs/operator/retraining.md."""
+"""The steps of a retraining, from reviewed slicks to the decision on a new champion; docs/operator/retraining.md."""

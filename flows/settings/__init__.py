@@ -1,4 +1,4 @@
-"""The settings of everything that runs by itself: one file, with the environment above it; docs/operator/settings.md."""
+"""The settings: one file, overridden by the environment; docs/operator/settings.md."""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def osd(root: Path) -> Split:
     """Open OSD at ``root/osd`` or `root` itself; raises `UnreadableInput` where it is not there or lacks labels."""
     folder = next((f for f in (child_folder(root, ("osd",)), root) if f and child_folder(f, ("test",))), None)
     if folder is None:
-        raise UnreadableInput(root / "osd", "no OSD with test/images found", "see docs/researcher/datasets.md for where to get it")
+        raise UnreadableInput(
+            root / "osd", "no OSD with test/images found", "see docs/researcher/datasets.md for where to get it"
+        )
     train_folder = child_folder(folder, ("train",))
     train = osd_images(train_folder) if train_folder else None
     test = osd_images(folder / "test")
@@ -117,7 +119,9 @@ def osd_images(folder: Path) -> OSDImages:
     """List the images of ``train/`` or ``test/``; raises `UnreadableInput` for no images or one without labels."""
     images = sorted((folder / "images").glob("*.jpg"))
     if not images:
-        raise UnreadableInput(folder / "images", "no .jpg images found", "give OSD as released, see docs/researcher/datasets.md")
+        raise UnreadableInput(
+            folder / "images", "no .jpg images found", "give OSD as released, see docs/researcher/datasets.md"
+        )
     labels = [_label_file(folder, image) for image in images]
     coloured = tuple(path.parent.name == "labels" for path in labels)
     return OSDImages(tuple(images), tuple(labels), coloured)

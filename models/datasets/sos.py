@@ -51,7 +51,9 @@ def _part_folder(root: Path, sensor: str, part: str) -> Path:
             if above and (found := child_folder(above, second)):
                 return found
     looked_for = root / "sos" / sensors[0] / part
-    raise UnreadableInput(looked_for, "no such folder", "see docs/researcher/datasets.md for where to get SOS and its layouts")
+    raise UnreadableInput(
+        looked_for, "no such folder", "see docs/researcher/datasets.md for where to get SOS and its layouts"
+    )
 
 
 def _counts_note(sensor: str, train: ImageMaskFolder, test: ImageMaskFolder) -> str:

@@ -1,4 +1,4 @@
-"""One catalogue over all scenes: a GeoPackage that a GIS opens and that runs publish into; docs/analyst/catalogue.md."""
+"""One catalogue of all scenes: a GeoPackage that runs publish into; docs/analyst/catalogue.md."""
 
 from outputs.catalogue.catalogue import Catalogue
 from outputs.catalogue.records import STATUSES, Published, Review, Run

@@ -83,7 +83,7 @@ class Catalogue:
         """Put a run's result in, all or nothing; as often as you like: what is there already is not doubled.
 
         It takes the place of the scene's former result, and of those of the scenes in `supersedes`, which this one is
-        a later processing of (docs/operator/ledger.md). A processing that was superseded before its result came is kept as
+        a later processing of (docs/operator/ledger.md). A processing superseded before its result came is kept as
         superseded. `footprint` is a polygon in WGS 84, by default the scene's own; `slicks` are those of
         `outputs.slicks.find_slicks`, whose reviews are the catalogue's. Raises `ValueError` where the parts do not
         belong together.
