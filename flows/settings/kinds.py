@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-LINK_FIELDS = ("scene_id", "slick_id")  # what a link to a slick may hold
+from outputs.alerting.options import LINK_FIELDS
+
 SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|(api|access|private)_?key|signature$|^sig$", re.I)
 
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the settings being read", default=None)
