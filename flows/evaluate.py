@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ingest.errors import UsageError
-from ingest.files import aside, aside_file
+from ingest.files import whole_folder, write_json
 from ingest.progress import step
 from models.checkpoint import Checkpoint, load_model
 from models.classes import CLASSES, IGNORE, NOT_OIL
@@ -68,8 +68,7 @@ def evaluate_models(
     if out is not None:
         _publish(out.resolve(), record, evaluations, candidates, split.test)
     if json_file is not None:
-        with aside_file(json_file) as hidden:
-            hidden.write_text(json.dumps(record["models"], indent=2) + "\n")
+        write_json(json_file, record["models"], indent=2)
     return record
 
 
@@ -168,7 +167,7 @@ def _publish(
     candidates: dict[str, Candidate],
     images: LabelledImages,
 ) -> None:
-    with aside(out, required=("table.md", "table.json")) as folder:
+    with whole_folder(out, required=("table.md", "table.json")) as folder:
         names = []
         for model, scored in record["models"].items():
             names.append(f"reliability-{_file_name(model)}.png")

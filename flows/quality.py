@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from ingest.errors import UsageError
-from ingest.files import aside
+from ingest.files import whole_folder
 from ingest.progress import step
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL
 from models.datasets import Cut, LabelledImages, copy_group, open_dataset
@@ -105,7 +105,7 @@ def assess(
     gathered = _gather(sets, extractors)
     record = _record(sets, gathered)
     if out is not None:
-        with aside(out.resolve(), required=(RECORD, SHEET)) as folder:
+        with whole_folder(out.resolve(), required=(RECORD, SHEET)) as folder:
             _write_sheet(folder / SHEET, sets)
             (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return record
