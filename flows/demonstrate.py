@@ -8,6 +8,7 @@ from pathlib import Path
 import geopandas as gpd
 
 from flows.detect import Detection, detect_slicks
+from flows.detection import DetectionOptions
 from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
@@ -51,8 +52,8 @@ def demonstrate(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096,
 
 def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = None) -> tuple[Detection, Score]:
     """Run the flow on a simulated product and score what it published against the truth."""
-    detection = detect_slicks(product.safe, out, model)
-    options = read_checkpoint(model or default_model_id()).preprocess
-    scene = calibrated_scene(SafeProduct.open(product.safe), options)
+    model = model or default_model_id()
+    detection = detect_slicks(product.safe, out, DetectionOptions(model))
+    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(model).preprocess)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
     return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)
