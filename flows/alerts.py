@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flows.settings import Settings
 from ingest.areas import Area, read_areas, together
-from ingest.files import storing
+from ingest.files import storage_errors
 from outputs.alerting.alerter import Alerter
 from outputs.alerting.channels import open_channels
 from outputs.alerting.options import AlertOptions
@@ -22,7 +22,7 @@ def open_alerter(settings: Settings) -> Alerter:
     """The alerter of the settings, its state in alerts.sqlite in `prefect.home`. Raises as `Alerter.open` does."""
     options, home = alert_options(settings), settings.prefect.home
     channels = open_channels(options, settings.mail_credentials)
-    with storing(home):
+    with storage_errors(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Alerter.open(options, home / "alerts.sqlite", channels=channels)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from ingest.files import read_json, storing, write_json
+from ingest.files import read_json, write_json
 from outputs.alerting.incidents import incident, is_alert_due
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Alert, identity, one_line, utc_text
@@ -96,5 +96,4 @@ def last_run(file: Path) -> datetime | None:
 
 def record_run(file: Path, now: datetime) -> None:
     """Record that a run finished; raises `StorageError`."""
-    with storing(file):
-        write_json(file, {"finished": now.isoformat()})
+    write_json(file, {"finished": now.isoformat()})
