@@ -16,15 +16,14 @@ from flows.operations.home import Home
 from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
 from ingest.errors import SourceError, UsageError
-from ingest.files import storing
+from ingest.files import write_bytes
 
 
 def start_deploy(plan: Plan) -> subprocess.Popen[bytes]:
     """Start `prefect deploy` on the content of `render_deployments`; exit code 0 means everything is deployed."""
     home = Home(plan.home)
     file = plan.home / "prefect.yaml"
-    with storing(file):
-        file.write_text(yaml.safe_dump(render_deployments(plan), sort_keys=False), encoding="utf-8")
+    write_bytes(file, yaml.safe_dump(render_deployments(plan), sort_keys=False).encode())
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     with home.log("deploy").open("ab") as log:
         return subprocess.Popen(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest.files import read_json, storing, write_json
+from ingest.files import read_json, storage_errors, write_json
 
 LOG_BYTES = 10_000_000  # maximum size of a log before it is rotated
 LOGS_KEPT = 4
@@ -46,7 +46,7 @@ class Home:
 
     def create(self) -> None:
         """Create the folders, accessible to their owner only; raises `StorageError`."""
-        with storing(self.folder):
+        with storage_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.runs, self.folder / "logs"):
                 folder.mkdir(exist_ok=True)
@@ -57,8 +57,7 @@ class Home:
 
     def update_state(self, **changes: Any) -> None:
         """Change entries of the reported state."""
-        with storing(self.state_file):
-            write_json(self.state_file, self.state() | changes)
+        write_json(self.state_file, self.state() | changes)
 
     def rotate_logs(self) -> None:
         """Copy and truncate large logs; their writers append, and so continue in the truncated file."""
