@@ -57,4 +57,4 @@ def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = N
     options = read_checkpoint(model or default_model_id()).preprocess
     scene = calibrated_scene(SafeProduct.open(product.safe), options)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
-    return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)
+    return detection, score_slicks(slicks, product.truth, scene.grid)
