@@ -40,7 +40,7 @@ from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"
@@ -242,7 +242,7 @@ class _Work:
         )  # fmt: skip
         if not published.current or result.slicks.empty:
             return 0
-        known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
+        known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
         areas = alerted_areas(self.settings)
         return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from flows.scenes import time_of
 from ingest.errors import UsageError
-from outputs.catalogue import Catalogue, Review, Run
+from outputs.catalogue import Catalogue, Review, Run, Selection
 from outputs.catalogue.export import export
 from outputs.catalogue.rows import time_text
 
@@ -58,15 +58,15 @@ def list_slicks(catalogue: Path | None, wanted: Wanted) -> gpd.GeoDataFrame:
 
     Raises `UsageError` where there is no catalogue or no such box, time or status, `StorageError`, `UnreadableInput`.
     """
-    return _opened(catalogue).slicks(
+    selection = Selection(
         bbox=None if wanted.bbox is None else bbox_of(wanted.bbox),
         since=None if wanted.since is None else time_of(wanted.since),
         until=None if wanted.until is None else time_of(wanted.until),
         status=[status.lower() for status in wanted.statuses],
         model=wanted.model,
         current=not wanted.superseded,
-        limit=wanted.limit,
     )
+    return _opened(catalogue).slicks(selection, limit=wanted.limit)
 
 
 def show_slick(catalogue: Path | None, slick_id: str) -> Shown:

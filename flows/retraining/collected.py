@@ -21,7 +21,7 @@ from ingest.errors import SlickwatchError
 from ingest.safe.product import SafeProduct
 from models.classes import NOT_OIL, OIL
 from models.datasets.simulated import GREY_DB
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from preprocess.grid import Grid
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.pipeline import calibrated_scene
@@ -77,7 +77,7 @@ def reviewed_scenes(catalogue: Path) -> list[ReviewedScene]:
     if not catalogue.exists():
         return []
     opened = Catalogue.open(catalogue, create=False)
-    reviewed, unreviewed = opened.reviewed(), opened.slicks(status="unreviewed")
+    reviewed, unreviewed = opened.reviewed(), opened.slicks(Selection(status="unreviewed"))
     scenes = []
     for scene_id, of_scene in reviewed.groupby("scene_id", sort=True):
         others = unreviewed[unreviewed["scene_id"] == scene_id]
