@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ingest.errors import UsageError
 from ingest.files import read_json, write_json
 from models.classes import IGNORE
+from models.code import code_hash
 from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.diffusion import scaled_labels
@@ -105,12 +106,8 @@ def _user_cache() -> Path:
 @cache
 def _code() -> str:
     """Return what tells one way of reading, simulating and measuring images from another: its code and libraries."""
-    models = Path(__file__).parent.parent
-    sources = sorted(p for folder in ("datasets", "simulator", "jointnet") for p in (models / folder).glob("*.py"))
-    digest = hashlib.sha256(repr([version(name) for name in ("numpy", "scipy", "pillow")]).encode())
-    for path in (*sources, models.parent / "preprocess" / "options.py"):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    libraries = [version(name) for name in ("numpy", "scipy", "pillow")]
+    return hashlib.sha256(repr([code_hash(__name__), libraries]).encode()).hexdigest()
 
 
 def _kept(path: Path, sha256: str) -> Balance | None:
