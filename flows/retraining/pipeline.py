@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from flows.registering import code_version, who
 from flows.retraining.comparison import compare
 from flows.retraining.plan import Plan
 from flows.retraining.quality import assess_synthetic, contact_sheet
-from ingest.files import aside, read_json, storing, write_json
+from ingest.files import read_json, whole_folder, write_json
 from models.checkpoint import read_checkpoint
 from models.datasets.reviewed import ReviewedScene, reviewed_scenes
 from models.registry.registry import Registry
@@ -152,10 +151,9 @@ def _record(
 def _write(folder: Path, record: dict[str, Any], decision: Decision, card: str, steps: Steps) -> None:
     """Replace the folder of the comparison, with the tables and pictures of the evaluation."""
     sheet = contact_sheet(steps["quality"])
-    complete = {**record, "decision": decision.as_dict()}
-    with aside(folder, required=(COMPARISON, RECORD, CARD)) as hidden:
+    with whole_folder(folder, required=(COMPARISON, RECORD, CARD)) as hidden:
         (hidden / COMPARISON).write_text(comparison_text(record, decision), encoding="utf-8")
-        (hidden / RECORD).write_text(json.dumps(complete, indent=1) + "\n", encoding="utf-8")
+        write_json(hidden / RECORD, {**record, "decision": decision.as_dict()})
         (hidden / CARD).write_text(card, encoding="utf-8")
         if sheet is not None:
             shutil.copyfile(sheet, hidden / SHEET)
@@ -174,7 +172,6 @@ def _reused(steps: Steps) -> tuple[str, ...]:
 
 def _end_round(work: Path, data: TrainingData, steps: Steps) -> None:
     """Let the next round start from this diffusion model, and remove the steps of earlier rounds."""
-    jointnet, file = steps["jointnet"], last_diffusion_file(work)
-    with storing(file):
-        write_json(file, {"folder": jointnet.folder.name, **jointnet.value})
+    jointnet = steps["jointnet"]
+    write_json(last_diffusion_file(work), {"folder": jointnet.folder.name, **jointnet.value})
     remove_other_steps(work, [data.folder, *(result.folder for result in steps.values())])

@@ -8,9 +8,7 @@ import numpy as np
 
 from models.evaluation.metrics import Floats
 
-Counts = dict[
-    str, Floats
-]  # that scores are computed from, by name: one entry an image along axis 0, or sums over images
+Counts = dict[str, Floats]  # by name: one entry an image along axis 0, or sums over images
 Score = Callable[[Counts], dict[str, Floats]]  # from sums with any leading axes, which are kept
 
 _BLOCK = 50  # samples at a time, to bound memory

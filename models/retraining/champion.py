@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import ModelError
-from ingest.files import aside, aside_file, read_json
+from ingest.files import read_json, whole_folder, write_json
 from models.checkpoint import read_checkpoint
 from models.evaluation.comparison import compare_models
 from models.registry.registry import ChampionModel, Registry
@@ -71,12 +70,11 @@ def report_champion(
         "before": dict(before),
         "checks": [check.as_dict() for check in checks],
     }  # fmt: skip
-    with aside(folder, required=(RECORD, TEXT)) as hidden:
-        (hidden / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, required=(RECORD, TEXT)) as hidden:
+        write_json(hidden / RECORD, record)
         (hidden / TEXT).write_text(champion_text(record, checks), encoding="utf-8")
     if not before:
-        with aside_file(first_file) as hidden:
-            hidden.write_text(json.dumps(record["heldout"], indent=1) + "\n", encoding="utf-8")
+        write_json(first_file, now)
     return ChampionReport(champion.id, checks, folder, verdict)
 
 

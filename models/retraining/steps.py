@@ -5,7 +5,6 @@ Each has a folder named by the hash of all that its result depends on: inputs, o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import UsageError
-from ingest.files import read_json, storing, sync, write_whole
+from ingest.files import read_json, storage_errors, sync, write_json
+from ingest.hashes import file_sha256, json_sha256
 from ingest.locks import locked
 from models.code import code_hash
 
@@ -45,7 +45,7 @@ class StepResult:
 @contextmanager
 def exclusive(work: Path) -> Iterator[None]:
     """Keep other retrainings out of the work folder; raises `UsageError` where one is running in it."""
-    with storing(work):
+    with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     with locked(work / ".lock") as free:
         if not free:
@@ -77,7 +77,7 @@ def run_step(
             return StepResult(folder, record["value"], record["seconds"], reused=True)
         print(f"{name}: {problem}; running it again")
     began = time.monotonic()
-    with storing(folder):
+    with storage_errors(folder):
         if folder.exists() and (record or not resumable):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,7 @@ def step_key(name: str, depends_on: Mapping[str, Any], module: str) -> str:
     """Return the twelve hexadecimal digits that name a step's folder; `module` holds the code of the step."""
     libraries = {library: version(library) for library in LIBRARIES}
     content = {"step": name, "depends_on": depends_on, "code": code_hash(module), "libraries": libraries}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return json_sha256(content)[:12]
 
 
 def relevant_options(options: Any, *without: str) -> dict[str, Any]:
@@ -109,15 +108,15 @@ def remove_other_steps(work: Path, used: Sequence[Path]) -> None:
 
 
 def _finish(folder: Path, record: Value) -> None:
-    with storing(folder):
+    with storage_errors(folder):
         for state in folder.rglob(RESUME):
             state.unlink()
         files = {file.relative_to(folder).as_posix(): file for file in _files(folder)}
         for file in files.values():
             sync(file)
-        hashes = {name: _sha256(file) for name, file in files.items()}
+        hashes = {name: file_sha256(file) for name, file in files.items()}
         content = {**record, "finished_at": datetime.now(UTC).isoformat(), "files": hashes}
-        write_whole(folder / DONE, (json.dumps(content, indent=1) + "\n").encode())
+        write_json(folder / DONE, content)
 
 
 def _damage(folder: Path, record: Value) -> str | None:
@@ -126,7 +125,7 @@ def _damage(folder: Path, record: Value) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"
-        if _sha256(path) != expected:
+        if file_sha256(path) != expected:
             return f"{path} was changed"
     return None
 
@@ -134,8 +133,3 @@ def _damage(folder: Path, record: Value) -> str | None:
 def _files(folder: Path) -> list[Path]:
     """Return a step's results: all but its record, locks and partly written files."""
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != DONE and not p.name.startswith("."))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
