@@ -198,7 +198,7 @@ def test_other_weights_are_not_taken_for_inceptions(tmp_path, monkeypatch):
         inception_extractor(file)
     monkeypatch.setattr(extractors_module, "INCEPTION_SHA256_BEGINS", "")
     file.write_bytes(b"not a pickle")
-    with pytest.raises(ModelError, match="not a file of weights alone"):
+    with pytest.raises(ModelError, match="holds more than weights, or less"):
         inception_extractor(file)
 
 
