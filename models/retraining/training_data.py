@@ -14,8 +14,7 @@ from models.datasets import (
     LabelledImages,
     Reduced,
     SimulatedChips,
-    copy_group,
-    grouped_folds,
+    held_out_fold,
     open_dataset,
 )
 from models.datasets.fingerprint import fingerprint
@@ -129,9 +128,5 @@ def _write_source(folder: Path, number: int, images: LabelledImages) -> None:
 
 def _folds(images: LabelledImages) -> tuple[Iterable[int], Iterable[int]]:
     """Return indices to train and to validate on, copies of one place on one side; none of the latter for one place."""
-    names = [images.name(i) for i in range(len(images))]
-    groups = len({copy_group(name) or name for name in names})
-    if groups < 2:
-        return range(len(images)), ()
-    training, validation = grouped_folds(images, min(FOLDS, groups), seed=0)[0]
-    return training.indices, validation.indices
+    fold = held_out_fold(images, FOLDS, seed=0)
+    return (range(len(images)), ()) if fold is None else (fold[0].indices, fold[1].indices)
