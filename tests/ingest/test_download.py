@@ -385,7 +385,7 @@ def test_a_stop_in_the_middle_keeps_what_came(tmp_path, monkeypatch):
 FETCHER = """
 import sys
 from pathlib import Path
-from tests.http_scenes import HttpScenes
+from tests.support.http_scenes import HttpScenes
 from ingest.download import FetchOptions, fetch
 from ingest.sources.source import Query
 address, folder = sys.argv[1:3]

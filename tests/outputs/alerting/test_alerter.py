@@ -316,8 +316,8 @@ def test_waiting_alerts_outlive_the_process(opened, receiver):
 
 _KILLED = """
 import sys
-from flows.alerting import Alerter, AlertOptions
-from flows.alerting.webhook import Webhook
+from outputs.alerting import Alerter, AlertOptions
+from outputs.alerting.webhook import Webhook
 with Alerter.open(AlertOptions(), sys.argv[1], channels=[Webhook(sys.argv[2], None, 20.0)]) as alerter:
     alerter.failed("scene-1", "no orbit file")
     print("ready", flush=True)
