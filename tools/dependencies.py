@@ -1,4 +1,4 @@
-"""Print the dependencies of pyproject.toml but for those named: `python tools/dependencies.py --without torch lightning`.
+"""Print the dependencies of pyproject.toml but for those named: `dependencies.py --without torch lightning`.
 
 With the test extra; for Pythons on which the heavy packages have no wheel at hand.
 """

@@ -187,7 +187,7 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
     for selection in (Selection(wanted.bounds), Selection((179, 57, 3.0, 57.1), current=False)):
         query, values = queries.statement("slicks", "*", selection)
         with Database(catalogue.path).reading() as connection:
-            queries.prepare(connection)
+            selection.prepare(connection)
             ordered = f"EXPLAIN QUERY PLAN {query} ORDER BY acquired_start DESC, id, run_id LIMIT 10"
             plan = [row["detail"] for row in connection.execute(ordered, values)]
         assert any(step.startswith("SCAN rtree_slicks_geom VIRTUAL TABLE INDEX 2:") for step in plan), plan
