@@ -297,7 +297,7 @@ def test_space_is_checked_before_and_a_full_disk_is_told(tmp_path):
         with pytest.raises(StorageError, match=r"are needed for .* are free; free some space"):
             fetch(source, scene, tmp_path, FetchOptions(margin=1 << 60))
         assert server.requests == []
-        with full_after(100_000), pytest.raises(StorageError, match=r"cannot be written \(File too large\)"):
+        with full_after(100_000), pytest.raises(StorageError, match=r"no space left to write it \(File too large\)"):
             fetch(source, scene, tmp_path, OPTIONS)
         assert fetch(source, scene, tmp_path, OPTIONS).read_bytes() == archive
 
