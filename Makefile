@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 RIVALS := $(VENV)/rivals
 
-.PHONY: demo test test-rivals test-pythons check bench lock clean
+.PHONY: demo test test-rivals test-pythons check module-list bench lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/slickwatch demo --out $(OUT)
@@ -32,6 +32,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The modules in docs/architecture.md, from the first lines of their docstrings.
+module-list:
+	$(PYTHON) tools/module_list.py
 
 bench: $(VENV)/installed
 	$(BIN)/slickwatch bench scene
