@@ -34,7 +34,6 @@ def test_links_between_documents_lead_somewhere():
                 assert (document.parent / target).exists(), f"{document}: {target}"
 
 
-
 def test_the_list_of_modules_is_that_of_the_code():
     page = PAGE.read_text()
     assert page == with_module_list(page), "run make module-list"
