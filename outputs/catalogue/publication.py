@@ -297,7 +297,8 @@ def _widen(connection: sqlite3.Connection, layer: str, column: str, value: str) 
     ).fetchone()
     if west is not None:
         connection.execute(
-            "UPDATE gpkg_contents SET min_x = min(coalesce(min_x, :west), :west), min_y = min(coalesce(min_y, :south), :south), "
+            "UPDATE gpkg_contents SET "
+            "min_x = min(coalesce(min_x, :west), :west), min_y = min(coalesce(min_y, :south), :south), "
             "max_x = max(coalesce(max_x, :east), :east), max_y = max(coalesce(max_y, :north), :north) "
             "WHERE table_name = :layer",
             {"west": west, "south": south, "east": east, "north": north, "layer": layer},
