@@ -16,7 +16,7 @@ from flows.settings import Settings
 from ingest.areas import Area, read_areas, together
 from ingest.errors import SlickwatchError
 from ingest.files import read_json, storage_errors, write_json
-from ingest.ledger import SceneRecord
+from ingest.ledger.records import SceneRecord
 from outputs.alerting import Alerter, AlertOptions, rules
 from outputs.alerting.alerter import LogChannel
 from outputs.alerting.mail import Mail

@@ -38,7 +38,7 @@ from flows.settings import Settings
 from flows.sources import Watching, opened
 from flows.tasks import artifact_key
 from ingest.errors import SlickwatchError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
 from ingest.watch import Round, may_go
 from outputs.alerting import Alerter

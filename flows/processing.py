@@ -34,7 +34,9 @@ from ingest.errors import (
     UsageError,
 )
 from ingest.files import storage_errors
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import awaited, never
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
@@ -98,7 +100,7 @@ def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, mod
     """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
     longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
     try:
-        with kept(ledger, claim, longest):
+        with keep_lease(ledger, claim, longest):
             return _Work(claim, ledger, settings, alerter, model).run()
     except LeaseLost as lost:
         return Processed(claim.scene.id, "skipped", why=lost.problem)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingest.errors import SlickwatchError, UsageError
-from ingest.ledger import Ledger, SceneRecord
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import SceneRecord
 
 LEDGER_VARIABLE = "SLICKWATCH_LEDGER"
 DEFAULT_LEDGER = "ledger.sqlite"

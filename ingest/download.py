@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.files import read_json, storage_errors, write_json
 from ingest.locks import Stopped, never, slot
 from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
 from ingest.scene import Scene
-from ingest.sources.source import ByteStream, SceneSource, TransientError
+from ingest.sources.source import ByteStream, SceneSource
 from ingest.store import SceneFolder
 from ingest.verify import BLOCK, Digest, flaw, hash_file, new_digest
 

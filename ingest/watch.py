@@ -24,14 +24,17 @@ from ingest.errors import (
     SlickwatchError,
     SourceError,
     StorageError,
+    TransientError,
     UnreadableInput,
     UsageError,
 )
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import Stopped, never
 from ingest.retries import retrying, sleep_until
 from ingest.scene import Scene
-from ingest.sources.source import Query, SceneSource, TransientError
+from ingest.sources.source import Query, SceneSource
 from ingest.store import SceneFolder, megabytes
 
 _LOG = logging.getLogger(__name__)
@@ -217,7 +220,7 @@ class _Round:
     def _bring(self, claim: Claim) -> None:
         scene = claim.scene
         try:
-            with kept(self.ledger, claim) as check, self._room(scene):
+            with keep_lease(self.ledger, claim) as check, self._room(scene):
                 path = fetch(
                     self.sources[scene.source], scene, self.scenes.path, self.options.fetch,
                     progress=lambda done, total: self._show(check, scene.id, done, total), stop=self.stop,

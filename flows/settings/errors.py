@@ -17,7 +17,7 @@ from flows.settings.nearest import known_keys, nearest
 from flows.settings.origins import Origins
 from ingest.credentials import SERVICES
 from ingest.errors import UsageError
-from ingest.sources import SOURCES
+from ingest.sources.kinds import SOURCES
 
 if TYPE_CHECKING:
     from flows.settings.file import Settings

@@ -5,6 +5,7 @@ The rules of identity, leases and repetition are in docs/operator/ledger.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,11 +19,14 @@ from ingest.errors import UsageError
 from ingest.ledger import intake, rows
 from ingest.ledger.database import PATIENCE_S, Database, exists
 from ingest.ledger.migration import migrate
-from ingest.ledger.records import STATES, TASKS, Claim, RetryPolicy, SceneRecord, Task
+from ingest.ledger.records import STATES, TASKS, Claim, SceneRecord, Task
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
+from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
 
 Clock = Callable[[], datetime]
+RETRIES = RetryPolicy(attempts=6, seconds=math.inf, first_wait=60.0, longest_wait=6 * 3600.0)
+CRASHES = 20  # workers that may die at a scene; more than attempts, as restarts kill more workers than scenes do
 
 
 class Ledger:
@@ -32,15 +36,16 @@ class Ledger:
     out of reach; both in one line that shows no password.
     """
 
-    def __init__(self, database: Database, policy: RetryPolicy, clock: Clock | None) -> None:
-        self._database, self._policy, self._clock = database, policy, clock
+    def __init__(self, database: Database, retries: RetryPolicy, crashes: int, clock: Clock | None) -> None:
+        self._database, self._retries, self._crashes, self._clock = database, retries, crashes, clock
 
     @classmethod
     def open(
         cls,
         url: str,
         *,
-        policy: RetryPolicy | None = None,
+        retries: RetryPolicy = RETRIES,
+        crashes: int = CRASHES,
         create: bool = True,
         patience_s: float = PATIENCE_S,
         clock: Clock | None = None,
@@ -58,7 +63,7 @@ class Ledger:
         except BaseException:
             database.engine.dispose()
             raise
-        return cls(database, policy or RetryPolicy(), clock)
+        return cls(database, retries, crashes, clock)
 
     @property
     def name(self) -> str:
@@ -184,7 +189,7 @@ class Ledger:
         `reason` is shown to people: no secrets. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.own(session, claim)
-            self._fail(row, reason, retry_at or now + self._policy.wait(row.attempts + 1), final)
+            self._fail(row, reason, retry_at or now + timedelta(seconds=self._retries.wait(row.attempts + 1)), final)
             return rows.settled(session, row, now)
 
     def quarantined(self, claim: Claim, reason: str, path: str | None = None) -> SceneRecord:
@@ -198,14 +203,14 @@ class Ledger:
 
     def _fail(self, row: SceneRow, reason: str, retry_at: datetime, final: bool = False) -> None:
         row.attempts += 1
-        if final or row.attempts >= self._policy.attempts:
+        if final or row.attempts >= self._retries.attempts:
             rows.park(row, reason)
         else:
             row.due_at, row.reason = retry_at, rows.one_line(reason)
 
     def _park_the_hopeless(self, session: Session, now: datetime) -> None:
         """Scenes whose workers die time and again (out of memory, say) are not claimed for ever."""
-        dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._policy.deaths)
+        dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._crashes)
         for row in session.scalars(select(SceneRow).where(*dead)).all():
             rows.park(row, f"{row.deaths + 1} workers ended without a word at it, the last was {row.lease_owner}")
             rows.settled(session, row, now)

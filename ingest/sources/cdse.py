@@ -21,7 +21,7 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from ingest.credentials import Credentials, find_credentials
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.scene import Scene
 from ingest.sources.http import (
     REDIRECTS,
@@ -43,7 +43,7 @@ from ingest.sources.odata import (
     read_page,
     scene_of,
 )
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 
 CATALOGUE_URL = "https://catalogue.dataspace.copernicus.eu/odata/v1"
 DOWNLOAD_URL = "https://download.dataspace.copernicus.eu/odata/v1"

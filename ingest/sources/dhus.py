@@ -20,10 +20,10 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.areas import read_areas
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UnreadableInput, UsageError
+from ingest.errors import SourceError, TransientError, UnreadableInput, UsageError
 from ingest.scene import Scene, scene_from_name
 from ingest.sources.http import base_address, content_range, may_pass, retry_after
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 
 PAGE = 100  # products, the most that a node gives at once
 BLOCK = 1 << 16  # bytes

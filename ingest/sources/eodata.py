@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any, Self
 from defusedxml import DefusedXmlException, ElementTree
 
 from ingest.credentials import Credentials, find_credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
 from ingest.sources.http import may_pass
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

@@ -10,8 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ingest.errors import SourceError
-from ingest.sources.source import TransientError
+from ingest.errors import SourceError, TransientError
 
 REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds

@@ -48,11 +48,3 @@ class SceneSource(Protocol):
 
         Raises `SourceError`, and `TransientError` where a retry may help.
         """
-
-
-class TransientError(Exception):
-    """A failure that may pass: HTTP 429 or 5xx, a time-out, a connection cut off. `retry_after` is in seconds."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after

@@ -22,7 +22,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.scene import Scene
 from ingest.sources.http import (
     REDIRECTS,
@@ -32,7 +32,7 @@ from ingest.sources.http import (
     may_pass,
     network_failures,
 )
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 
 PAGE = 100  # items

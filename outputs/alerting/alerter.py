@@ -13,8 +13,7 @@ import geopandas as gpd
 from sqlalchemy.orm import Session
 
 from ingest.areas import Area
-from ingest.errors import SlickwatchError, SourceError
-from ingest.sources.source import TransientError
+from ingest.errors import SlickwatchError, SourceError, TransientError
 from outputs.alerting import outbox, rules
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions, smtp_credentials, webhook_secret

@@ -21,10 +21,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from ingest.errors import StorageError
 from ingest.ledger.database import Database, prepare_file
 from ingest.ledger.tables import UtcDateTime
+from ingest.retries import RetryPolicy
 from outputs.alerting.records import KINDS, Alert, Message, identity
 
 LEASE = timedelta(minutes=10)  # for one message to be sent, all its retries included
-_FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+_RETRIES = RetryPolicy(first_wait=60.0, longest_wait=3600.0)  # alerts are kept until they are delivered
 _VERSION = 1
 _ALERT = TypeAdapter(Alert)
 
@@ -176,9 +177,8 @@ def trouble(session: Session, name: str, since: Callable[[], datetime]) -> Troub
 
 def _wait(attempts: int, asked_s: float | None) -> timedelta:
     """Twice as long each time, and no shorter than asked; a server cannot ask for more than an hour."""
-    doublings = 2.0 ** min(attempts - 1, 10)
-    asked = timedelta(seconds=min(asked_s or 0.0, _LONGEST_WAIT.total_seconds()))
-    return max(asked, min(_LONGEST_WAIT, _FIRST_WAIT * doublings))
+    asked = min(asked_s or 0.0, _RETRIES.longest_wait)
+    return timedelta(seconds=max(asked, _RETRIES.wait(attempts)))
 
 
 def _undelivered(session: Session, channel: str) -> list[AlertRow]:

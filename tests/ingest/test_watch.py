@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from ingest.download import FetchOptions
-from ingest.errors import SourceError, StorageError, UsageError
-from ingest.ledger import Ledger
+from ingest.errors import SourceError, StorageError, TransientError, UsageError
+from ingest.ledger.ledger import Ledger
 from ingest.retries import RetryPolicy
-from ingest.sources.source import Query, TransientError
+from ingest.sources.source import Query
 from ingest.store import SceneFolder
 from ingest.watch import (
     Round,
@@ -309,7 +309,7 @@ def test_a_signal_ends_the_wait_at_once_and_handlers_are_put_back(number):
 CRASH = """
 import os, sys
 from ingest import watch
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.sources.source import Query
 from tests.support.http_scenes import HttpScenes
 from tests.ingest.test_watch import OPTIONS

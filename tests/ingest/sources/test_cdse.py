@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ingest.credentials import Credentials
-from ingest.errors import SlickwatchError, SourceError, UsageError
+from ingest.errors import SlickwatchError, SourceError, TransientError, UsageError
 from ingest.scene import Scene
 from ingest.sources.cdse import TOKEN_URL, CopernicusDataSpace
 from ingest.sources.http import content_range, retry_after
 from ingest.sources.odata import filter_text, read_page, scene_of
-from ingest.sources.source import Query, TransientError
+from ingest.sources.source import Query
 from tests.support.cdse_server import (
     PASSWORD,
     SEA,

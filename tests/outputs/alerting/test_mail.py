@@ -22,9 +22,8 @@ from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy
-from ingest.sources.source import TransientError
 from outputs.alerting import Alerter, AlertOptions, rules
 from outputs.alerting.mail import Mail
 from outputs.alerting.records import Message
