@@ -150,7 +150,7 @@ class Inbox:
             del self._known[path]
         taken: set[tuple[int, int]] = set()
         for path, came_with in sorted(candidates.items()):
-            if not _may_fit(path, query):
+            if not _may_match(path, query):
                 continue
             try:
                 status = path.stat()
@@ -200,7 +200,7 @@ class Inbox:
             if known.product is None and not known.reported:
                 str(path).encode()  # names that are no text have no place in a ledger
                 known.product = _Product(path)
-            if known.product is None or not _fits(known.product, query):
+            if known.product is None or not _matches(known.product, query):
                 return None
             published = datetime.fromtimestamp(known.look.changed / 1e9, UTC)
             footprint = known.product.footprint
@@ -256,29 +256,21 @@ def _look(path: Path) -> _Look:
     return _Look(len(looks) - 1, sum(size for size, _ in looks), max(changed for _, changed in looks))
 
 
-def _may_fit(path: Path, query: Query) -> bool:
+def _may_match(path: Path, query: Query) -> bool:
     """Whether a product may be wanted by its name; a name of another grammar tells nothing."""
     try:
-        return _scene_fits(scene_from_name(path.name), query)
+        return query.matches(scene_from_name(path.name))
     except UnreadableInput:
         return True
 
 
-def _scene_fits(scene: Scene, query: Query) -> bool:
-    wanted = (query.mode, query.product_type, query.polarisation, query.relative_orbit)
-    is_with = query.polarisation if query.polarisation in scene.polarisations else None
-    told = (scene.mode, scene.product_type, is_with, scene.relative_orbit or query.relative_orbit)
-    return all(each is None or each == had for each, had in zip(wanted, told, strict=True))
-
-
-def _fits(product: _Product, query: Query) -> bool:
-    if not _scene_fits(product.scene, query):
-        return False
-    if query.orbit_direction is not None and product.orbit_direction != query.orbit_direction.lower():
-        return False
-    if query.timeliness is not None and product.timeliness not in (None, query.timeliness):
-        return False
-    return query.area is None or product.footprint is None or bool(product.footprint.intersects(query.area))
+def _matches(product: _Product, query: Query) -> bool:
+    """Whether a product matches; its annotation and manifest are read only for what the query asks."""
+    return query.matches(product.scene) and query.matches(
+        replace(product.scene, footprint=product.footprint if query.area is not None else None),
+        product.orbit_direction if query.orbit_direction is not None else None,
+        [product.timeliness] if query.timeliness is not None and product.timeliness is not None else (),
+    )
 
 
 def _require_whole(container: Container) -> None:

@@ -136,7 +136,7 @@ def _intersects(part: BaseGeometry) -> str:
 
 
 def _askable_parts(area: BaseGeometry) -> list[BaseGeometry]:
-    """The area's parts, wider and simpler where they are too long for an address; `is_wanted` narrows the answers."""
+    """The area's parts, simplified to a larger area if too long for an address; `Query.matches` narrows the answers."""
     if area.is_empty:
         raise UsageError("the area", "is empty", "give one with at least a point in it")
     parts: list[BaseGeometry] = list(getattr(area, "geoms", [area]))
@@ -181,15 +181,6 @@ def _footprint(product: Product) -> BaseGeometry | None:
         # A scene is worth more than its outline: it is kept, and read from the product itself later.
         _log.warning("%s: its footprint in the catalogue is no GeoJSON geometry", product.name)
         return None
-
-
-def is_wanted(scene: Scene, query: Query) -> bool:
-    """Whether a scene fits the area and the polarisation, for which the catalogue may have been asked too widely."""
-    if query.polarisation is not None and query.polarisation not in scene.polarisations:
-        return False
-    if query.area is None or scene.footprint is None:
-        return True
-    return bool(scene.footprint.intersects(query.area))
 
 
 def _checksum(given: list[Checksum]) -> str | None:

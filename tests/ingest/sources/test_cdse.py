@@ -569,9 +569,9 @@ def fetch_with_one_try(source: CopernicusDataSpace, scene: Scene, server: CdseSe
         ("https://dataspace.copernicus.eu@example.org/x", False),
     ],
 )
-def test_who_may_have_the_token(host: str, trusted: bool) -> None:
+def test_who_is_trusted(host: str, trusted: bool) -> None:
     with CopernicusDataSpace(Credentials("a", SecretStr("b"))) as source:
-        assert source._may_have_the_token(httpx.URL(host)) is trusted
+        assert source._is_trusted(httpx.URL(host)) is trusted
 
 
 def test_redirects_in_a_circle_end(server: CdseServer, source: CopernicusDataSpace) -> None:

@@ -381,7 +381,11 @@ def test_archive_that_takes_no_more_requests(node: Node, source: DhusNode, statu
     ("answer", "error", "told"),
     [
         *(each for each in FAILURES if each[0].status != 200),
-        (Answer(200, b"<html>log in</html>", "text/html"), TransientError, "a page in place of an archive"),
+        (
+            Answer(200, b"<html>log in</html>", "text/html"),
+            TransientError,
+            "text/html in place of an archive",
+        ),
         (Answer(206, b"x", "application/zip", {"Content-Range": "bytes 0-0/9"}), TransientError, "those from 0"),
     ],
 )
