@@ -152,12 +152,12 @@ def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings
     """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
     minutes = settings.monitor.scene_timeout_minutes
     if not isinstance(error, Exception):  # asked to stop
-        ledger.give_up(claim)
+        ledger.release(claim)
     elif isinstance(error, BrokenProduct):
         tell_of_parked(alerter, ledger.quarantined(claim, str(error), claim.path))
     elif isinstance(error, StorageError | ModelError | UnreadableInput):
         # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
-        ledger.give_up(claim)
+        ledger.release(claim)
         alerter.failed(FLOW, str(error), of="flow")
     elif isinstance(error, TimeoutError):
         tell_of_parked(alerter, ledger.failed(claim, f"not done after {minutes:g} minutes"))
@@ -201,7 +201,7 @@ class _Work:
         scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
         scenes = SceneFolder(self.settings.scenes.folder)
         if path == scenes.archive(scene_id).absolute():
-            with scenes.reading(scene_id):
+            with scenes.use(scene_id):
                 yield path
             return
         if not path.exists():

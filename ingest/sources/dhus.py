@@ -66,9 +66,9 @@ class DhusNode:
                 page = self._api.query(**keywords, order_by="ingestiondate", limit=PAGE, offset=offset)
             for uuid in [each for each in page if each not in seen]:
                 seen.add(uuid)
-                scene = _found(uuid, page[uuid], self.name)
+                scene = _scene_of(uuid, page[uuid], self.name)
                 if scene is not None and _matches(scene, page[uuid], query, published_after):
-                    yield from self._with_facts(scene)
+                    yield from self._with_size_and_checksum(scene)
             if len(page) < PAGE:
                 return
 
@@ -92,9 +92,9 @@ class DhusNode:
             "ingestiondate": (published_after, None) if published_after else None,
         }
         keywords = {name: value for name, value in keywords.items() if value is not None}
-        return keywords | ({} if query.area is None else {"area": self._askable(query.area, keywords)})
+        return keywords | ({} if query.area is None else {"area": self._area_text(query.area, keywords)})
 
-    def _askable(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
+    def _area_text(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
         """The area as WKT, coarser and larger where the node would refuse the length; `find` narrows the answers."""
         text = ""
         for coarser in (area, shapely.convex_hull(area), shapely.box(*area.bounds)):
@@ -103,7 +103,7 @@ class DhusNode:
                 break
         return text
 
-    def _with_facts(self, scene: Scene) -> Iterator[Scene]:
+    def _with_size_and_checksum(self, scene: Scene) -> Iterator[Scene]:
         try:
             with self._failures(scene.id):
                 facts = self._api.get_product_odata(scene.key)
@@ -193,7 +193,7 @@ class _Body(httpx.SyncByteStream):
         self._response.close()
 
 
-def _found(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
+def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
     try:
         scene = scene_from_name(str(properties.get("identifier") or properties.get("title")))
         return replace(

@@ -31,7 +31,7 @@ from ingest.errors import (
     UnreadableInput,
     UsageError,
 )
-from ingest.ledger.database import Database, parse_url, shown
+from ingest.ledger.database import Database, parse_url, redacted
 from ingest.ledger.heartbeat import keep_lease
 from ingest.ledger.ledger import RETRIES, Ledger
 from ingest.ledger.migration import REVISIONS, migrate
@@ -192,7 +192,7 @@ def test_a_claim_is_for_one_worker_until_its_lease_runs_out(ledger, clock):
         lambda: ledger.fetched(first, "/data/late.zip", 1, None),
         lambda: ledger.failed(first, "late"),
         lambda: ledger.quarantined(first, "late"),
-        lambda: ledger.give_up(first),
+        lambda: ledger.release(first),
     ):
         with pytest.raises(LeaseLost, match="w1 has lost its lease"):
             action()
@@ -209,7 +209,7 @@ def test_the_same_owner_cannot_record_by_a_former_claim(ledger, clock):
     (second,) = ledger.claim("fetch", "w1", 60)
     with pytest.raises(LeaseLost):
         ledger.fetched(first, "/data/a.zip", 1, None)
-    ledger.give_up(second)
+    ledger.release(second)
     assert ledger.claim("fetch", "w2", 60)[0].attempt == 1
 
 
@@ -326,7 +326,7 @@ def test_two_sources_of_a_product_are_one_scene_tried_in_turn(ledger, clock):
     clock.now = ledger.failed(claim, "HTTP 503").due_at
     (claim,) = ledger.claim("fetch", "w", 60)
     assert (claim.scene.source, claim.scene.key, claim.scene.checksum) == ("dhus", "k2", there.checksum)
-    ledger.give_up(claim)
+    ledger.release(claim)
     assert ledger.claim("fetch", "w", 60, sources=["cdse"])[0].scene.source == "cdse"
 
 
@@ -810,7 +810,7 @@ def test_other_addresses_are_refused(address, told):
 
 
 def test_addresses_are_shown_without_secrets():
-    shown_url = shown(parse_url("postgres://u:hunter2@host/db?password=hunter2&sslmode=require"))
+    shown_url = redacted(parse_url("postgres://u:hunter2@host/db?password=hunter2&sslmode=require"))
     assert shown_url == "postgresql://u:***@host/db"
 
 
