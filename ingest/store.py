@@ -171,7 +171,9 @@ class SceneFolder:
 
         Nothing is remembered from one call to the next, so nothing is wrong after a crash.
         """
-        scenes, unfinished = self.stored(), dict(promised or {})
+        scenes = self.stored()
+        stored = {one.id for one in scenes}  # one that has just been admitted may still be promised
+        unfinished = {scene_id: size for scene_id, size in (promised or {}).items() if scene_id not in stored}
         for part in self.path.glob(f".*{_PART}"):
             scene_id = part.name[1 : -len(_PART)]
             unfinished[scene_id] = max(unfinished.get(scene_id, 0), _expected(part))
