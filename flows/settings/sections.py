@@ -160,7 +160,9 @@ class Alerts(Section):
     minimum_confidence: float = setting(
         ALERTS.minimum_confidence, "Only slicks with at least this mean oil probability.", ge=0, le=1
     )
-    minimum_area_km2: float = setting(ALERTS.minimum_area_km2, "Only slicks of at least this area.", "km2", ge=0, le=1e6)
+    minimum_area_km2: float = setting(
+        ALERTS.minimum_area_km2, "Only slicks of at least this area.", "km2", ge=0, le=1e6
+    )
     areas: Several[Area] = setting((), "Only slicks in these areas, given as in [[watch]]; empty: everywhere.")
     silence_hours: float = setting(
         ALERTS.silence_hours, "Alert after this time without a new scene in a watched area; 0: never.", "hours", ge=0,
