@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.evaluate import evaluate_models
-from flows.registering import code_version, who
 from flows.retraining.combined import Collected
 from flows.retraining.decision import Decision, Scores, decide
 from flows.retraining.heldout import heldout_fingerprints
@@ -18,7 +17,9 @@ from flows.retraining.plan import Plan
 from flows.retraining.steps import Done, Value, done_once
 from ingest.errors import ModelError
 from models.checkpoint import read_checkpoint, require_five_classes
+from models.registry.inventory import user_and_host
 from models.registry.registry import ChampionModel, Provenance, Registry
+from outputs.record import code_version
 
 FIGURES = (
     "n_images", "miou", "oil_iou", "f1", "precision", "recall", "object_precision", "object_recall", "object_f1",
@@ -136,7 +137,7 @@ def promote(plan: Plan, pair: Opponents, decision: Decision, run: str | None) ->
         if now.id not in {pair.champion, pair.challenger}:
             problem = f"became the champion while {pair.challenger} was compared with {pair.champion}"
             raise ModelError(now.id, problem, "run the retraining again: all but the comparison is there")
-        by = f"retrain-dakd, run {run}" if run else f"retrain-dakd, {who()}"
+        by = f"retrain-dakd, run {run}" if run else f"retrain-dakd, {user_and_host()}"
         registry.promote(pair.challenger, decision.sentence, by)
     registry.prune(plan.keep)
 

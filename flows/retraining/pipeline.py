@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.registering import code_version
 from flows.retraining import budget, comparing, trainings
 from flows.retraining.budget import Clock
 from flows.retraining.card import CARD, COMPARISON, RECORD, SHEET, card_text, comparison_text
@@ -20,7 +19,7 @@ from flows.retraining.plan import Plan
 from flows.retraining.steps import DONE, Done, only_one, tidy
 from ingest.files import aside, read_json, storing, write_json
 from models.checkpoint import read_checkpoint
-from outputs.record import config_hash, peak_memory_bytes
+from outputs.record import code_version, config_hash, peak_memory_bytes
 
 Result = TypeVar("Result")
 Do = Callable[[str, Callable[..., Any]], Callable[..., Any]]  # a step's name and function to what runs it

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.evaluate import evaluate_models
-from flows.registering import code_version
 from flows.retraining.card import standing_text
 from flows.retraining.comparing import figures, plain_decision, said_of
 from flows.retraining.decision import Check, Decision, checked
@@ -20,6 +19,7 @@ from ingest.errors import ModelError
 from ingest.files import aside, aside_file, read_json
 from models.checkpoint import read_checkpoint
 from models.registry.registry import ChampionModel, Registry
+from outputs.record import code_version
 
 RECORD, TEXT = "standing.json", "standing.md"
 

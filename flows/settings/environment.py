@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 PREFIX = "SLICKWATCH_"
 CONFIG_VARIABLE = "SLICKWATCH_CONFIG"
+LEDGER_VARIABLE = "SLICKWATCH_LEDGER"  # may hold a password
 DEFAULT_FILE = Path("slickwatch.toml")
 _TEXTS = (str, Path, object)  # object: options of sources, which take numbers as texts
 

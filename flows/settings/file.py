@@ -11,10 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from flows.scenes import LEDGER_VARIABLE
 from flows.settings import errors, sections
 from flows.settings.display import Shown, leaves, shown_value
-from flows.settings.environment import CONFIG_VARIABLE, DEFAULT_FILE, Environment
+from flows.settings.environment import CONFIG_VARIABLE, DEFAULT_FILE, LEDGER_VARIABLE, Environment
 from flows.settings.kinds import relative_to
 from flows.settings.origins import Origins
 from ingest.credentials import Credentials, find_credentials
