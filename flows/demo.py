@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import geopandas as gpd
 
 from flows.detect import Detection, detect_slicks
 from flows.detection import DetectionOptions
-from ingest.files import aside_file, storage_errors
+from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import read_checkpoint
@@ -47,8 +46,7 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         "results": str(detection.folder),
         **score.as_dict(),
     }
-    with aside_file(summary) as hidden:
-        hidden.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(summary, record, indent=2)
     return Demo(product, detection, score, summary)
 
 

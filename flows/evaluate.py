@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.files import aside, aside_file
+from ingest.files import whole_folder, write_json
 from models.classes import LABEL_NAMES
 from models.evaluation.comparison import Comparison, compare_models, representative_images
 from models.evaluation.evaluate import EvaluationOptions
@@ -38,14 +37,13 @@ def evaluate_models(
     if out is not None:
         _write_report(out.resolve(), comparison)
     if json_file is not None:
-        with aside_file(json_file) as hidden:
-            hidden.write_text(json.dumps(comparison.record["models"], indent=2) + "\n")
+        write_json(json_file, comparison.record["models"], indent=2)
     return comparison.record
 
 
 def _write_report(out: Path, comparison: Comparison) -> None:
     record = comparison.record
-    with aside(out, required=(TABLE, RECORD)) as folder:
+    with whole_folder(out, required=(TABLE, RECORD)) as folder:
         pictures = []
         for model, scores in record["models"].items():
             pictures.append(f"reliability-{_file_name(model)}.png")
@@ -56,7 +54,7 @@ def _write_report(out: Path, comparison: Comparison) -> None:
             pictures.append(f"{kind}-{_file_name(name)}.png")
             title = f"{name}: {kind}, oil IoU {oil_iou[index]:.2f}"
             write_picture(folder / pictures[-1], *comparison.class_maps(index), LABEL_NAMES, title)
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        write_json(folder / RECORD, record, indent=2)
         (folder / TABLE).write_text(table(record, pictures))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from scipy.special import softmax
 
-from ingest.files import aside
+from ingest.files import whole_folder, write_json
 from models.classes import LABEL_NAMES, OIL
 from models.quality.assessment import Assessment, assess
 from models.quality.image_sets import ImageSet
@@ -29,9 +28,9 @@ def assess_quality(
     """
     require_replaceable(out, RECORD, "a comparison")
     assessment = assess(real, synthetic, count=count, inception=inception)
-    with aside(out.resolve(), required=(RECORD, SHEET)) as folder:
+    with whole_folder(out.resolve(), required=(RECORD, SHEET)) as folder:
         _write_sheet(folder / SHEET, assessment)
-        (folder / RECORD).write_text(json.dumps(assessment.record, indent=2) + "\n")
+        write_json(folder / RECORD, assessment.record, indent=2)
     return assessment.record
 
 

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
-from ingest.files import aside, read_json, storage_errors
+from ingest.files import read_json, whole_folder
 from models.checkpoint import read_checkpoint
 from outputs.record import (
     RunRecord,
@@ -77,6 +77,6 @@ def staged(results: Path) -> list[tuple[str, Path]]:
 
 def put_in_place(staged_folder: Path, folder: Path) -> None:
     """Let a complete folder take the place of the former one; a reader sees the one or the other."""
-    with storage_errors(folder), aside(folder, required=PUBLISHED) as hidden:
+    with whole_folder(folder, required=PUBLISHED) as hidden:
         for name in PUBLISHED:
             os.rename(staged_folder / name, hidden / name)

@@ -28,7 +28,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.detection import DetectionOptions
 from ingest.errors import SlickwatchError
-from ingest.files import aside, storage_errors
+from ingest.files import storage_errors, whole_folder
 from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
@@ -150,7 +150,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
     scene = stored_scene(job)
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
-    with step("publish"), aside(folder, required=PUBLISHED) as hidden:
+    with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:
         write_geojson(slicks, hidden / "slicks.geojson")
         write_geopackage(slicks, hidden / "slicks.gpkg")
         write_style(hidden / "slicks.qml")

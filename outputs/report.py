@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ingest.errors import UsageError
-from ingest.files import aside_file
+from ingest.files import whole_file
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: its high confidence, listed first
@@ -102,7 +102,7 @@ def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
     upper.set_title(title, fontsize=9)
     upper.legend(loc="upper left")
     lower.set(xlabel="mean probability in the bin", ylabel="pixels", yscale="log", ylim=(0.5, None))
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
 
@@ -132,7 +132,7 @@ def write_picture(
     legend = [Patch(facecolor=CLASS_COLOURS[name], edgecolor="0.4", label=name) for name in present]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
 
