@@ -58,4 +58,4 @@ def detect_and_score(
     detection = detect_slicks(product.safe, out, options)
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(options.model).preprocess)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
-    return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)
+    return detection, score_slicks(slicks, product.truth, scene.grid)

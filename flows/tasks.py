@@ -103,8 +103,7 @@ def mask_land(job: Job) -> float:
     """Store which cells of the scene are land; returns their share."""
     scene = stored_scene(job)
     with step("mask land"):
-        line, pixel = scene.sigma_nought["line"], scene.sigma_nought["pixel"]
-        land = land_mask(scene.geolocation, line, pixel, job.options.coastline)
+        land = land_mask(scene.grid, job.options.coastline)
         _save(land, job.land)
     return float(land.mean())
 

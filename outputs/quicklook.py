@@ -21,17 +21,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from pyproj import Geod
 
 from ingest.files import whole_file
 from outputs.attributes import Mask
 from outputs.rasters import strip_heights
-from outputs.slicks import cell_corners, predicted_land
+from outputs.slicks import predicted_land
 from outputs.style import LOOKS, Look
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
-_WGS84 = Geod(ellps="WGS84")
 _DPI = 100
 _LONGEST = 14.0  # inches of the image; with title and legend the picture stays below 1600 pixels
 _HEADER, _FOOTER, _SIDE = 0.8, 0.5, 0.15  # inches around the image
@@ -44,17 +42,27 @@ _HALO = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where the picture lies in image coordinates, what a line and a pixel are on the ground, how it is turned."""
+    """The grid as a picture: its size on the ground and how it is turned so that north is up."""
 
-    left: float
-    right: float
-    top: float
-    bottom: float
-    line_spacing: float  # m
-    pixel_spacing: float  # m
-    lines_upwards: bool
-    pixels_rightwards: bool
+    rows: int
+    columns: int
+    height: float  # m
+    width: float  # m
+    rows_upwards: bool
+    columns_rightwards: bool
     north: tuple[float, float]  # on the picture, rightwards and upwards, length 1
+
+    @classmethod
+    def of(cls, grid: Grid) -> _Frame:
+        down, right = (np.array(axis) for axis in grid.axes)  # metres east and north
+        upwards = bool(down[1] > 0.0)
+        # Both axes turn together, or the picture would be a mirror image of the map.
+        rightwards = upwards if right[0] * down[1] > right[1] * down[0] else not upwards
+        height, width = float(np.hypot(*down)), float(np.hypot(*right))
+        north = np.array([right[1] / width, down[1] / height])
+        north *= (1.0 if rightwards else -1.0, 1.0 if upwards else -1.0)
+        north /= np.hypot(*north)
+        return cls(*grid.shape, height, width, upwards, rightwards, (float(north[0]), float(north[1])))
 
     @property
     def inches_per_metre(self) -> float:
@@ -62,14 +70,10 @@ class _Frame:
         return _LONGEST / max(self.width, self.height)
 
     @property
-    def width(self) -> float:
-        """Metres across."""
-        return (self.right - self.left) * self.pixel_spacing
-
-    @property
-    def height(self) -> float:
-        """Metres along."""
-        return (self.bottom - self.top) * self.line_spacing
+    def dots_per_cell(self) -> tuple[float, float]:
+        """Pixels of the picture across and along a cell."""
+        dots = _DPI * self.inches_per_metre
+        return dots * self.width / self.columns, dots * self.height / self.rows
 
 
 def write_quicklook(
@@ -90,10 +94,10 @@ def write_quicklook(
     step = -(-max(sigma_nought.shape) // round(_LONGEST * _DPI))
     power = _reduced(sigma_nought, step)
     ground = _land(class_probability, land, step)
-    frame = _frame(sigma_nought, calibrated)
+    frame = _Frame.of(calibrated.grid)
     figure, axes = _canvas(frame)
-    _draw_backscatter(axes, power, ground, _extent(sigma_nought, calibrated.looks, step))
-    _draw_slicks(axes, slicks, calibrated.geolocation, frame)
+    _draw_backscatter(axes, power, ground, step)
+    _draw_slicks(axes, slicks, calibrated.grid, frame)
     _turn(axes, frame)
     _draw_north(axes, frame)
     _write_title(figure, calibrated, slicks)
@@ -130,44 +134,6 @@ def _land(probability: xr.DataArray, land: Mask | None, step: int) -> Mask:
     return squares
 
 
-def _frame(grid: xr.DataArray, calibrated: CalibratedScene) -> _Frame:
-    left, right, bottom, top = _extent(grid, calibrated.looks, 1)
-    line, pixel = (top + bottom) / 2.0, (left + right) / 2.0
-    across = _metres(calibrated.geolocation, (line, left), (line, right))
-    along = _metres(calibrated.geolocation, (top, pixel), (bottom, pixel))
-    upwards = bool(along[1] > 0.0)
-    # Both axes turn together, or the picture would be a mirror image of the map.
-    rightwards = upwards if across[0] * along[1] > across[1] * along[0] else not upwards
-    north = np.array([across[1] / np.hypot(*across), along[1] / np.hypot(*along)])
-    north *= (1.0 if rightwards else -1.0, 1.0 if upwards else -1.0)
-    north /= np.hypot(*north)
-    return _Frame(
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
-        line_spacing=float(np.hypot(*along)) / (bottom - top),
-        pixel_spacing=float(np.hypot(*across)) / (right - left),
-        lines_upwards=upwards,
-        pixels_rightwards=rightwards,
-        north=(float(north[0]), float(north[1])),
-    )
-
-
-def _extent(grid: xr.DataArray, looks: tuple[int, int], step: int) -> tuple[float, float, float, float]:
-    """Left, right, bottom, top of a raster averaged by `step` cells, in pixels and lines."""
-    cells = cell_corners(grid, looks)
-    rows, columns = (-(-length // step) * step for length in grid.shape)
-    return cells.c, cells.c + columns * cells.a, cells.f + rows * cells.e, cells.f
-
-
-def _metres(geolocation: Geolocation, start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
-    """Metres east and north from one (line, pixel) to another."""
-    longitude, latitude = geolocation.lonlat([start[0], end[0]], [start[1], end[1]])
-    azimuth, _, distance = _WGS84.inv(longitude[0], latitude[0], longitude[1], latitude[1])
-    return float(distance * np.sin(np.radians(azimuth))), float(distance * np.cos(np.radians(azimuth)))
-
-
 def _canvas(frame: _Frame) -> tuple[Figure, Axes]:
     """A figure with axes for the image, true to scale on the ground."""
     width, height = frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre
@@ -178,9 +144,8 @@ def _canvas(frame: _Frame) -> tuple[Figure, Axes]:
     return figure, figure.add_axes(place, facecolor=_NOTHING, xticks=[], yticks=[])
 
 
-def _draw_backscatter(
-    axes: Axes, power: NDArray[np.float32], ground: Mask, extent: tuple[float, float, float, float]
-) -> None:
+def _draw_backscatter(axes: Axes, power: NDArray[np.float32], ground: Mask, step: int) -> None:
+    extent = (0.0, step * power.shape[1], step * power.shape[0], 0.0)  # columns and rows of the grid
     positive = np.where(power > 0.0, power, np.nan)
     decibels = 10.0 * np.log10(positive)
     decibels -= _range_trend(np.where(ground, np.nan, decibels))
@@ -204,33 +169,25 @@ def _range_trend(sea: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _turn(axes: Axes, frame: _Frame) -> None:
-    axes.set_xlim((frame.left, frame.right) if frame.pixels_rightwards else (frame.right, frame.left))
-    axes.set_ylim((frame.top, frame.bottom) if frame.lines_upwards else (frame.bottom, frame.top))
+    axes.set_xlim((0, frame.columns) if frame.columns_rightwards else (frame.columns, 0))
+    axes.set_ylim((0, frame.rows) if frame.rows_upwards else (frame.rows, 0))
 
 
 def _look(slick_class: str, level: str) -> Look:
     return next(look for look in LOOKS if look.slick_class == slick_class and look.level in (None, level))
 
 
-def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, geolocation: Geolocation, frame: _Frame) -> None:
-    per_pixel = _DPI * frame.inches_per_metre * frame.pixel_spacing
-    per_line = _DPI * frame.inches_per_metre * frame.line_spacing
+def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: _Frame) -> None:
     for slick_class, level, outline in zip(slicks["class"], slicks.confidence_level, slicks.geometry, strict=True):
         colour = _look(slick_class, level).colour
-        rings = [_on_image(ring, geolocation) for ring in shapely.get_rings(shapely.get_parts(outline))]
+        on_grid = grid.from_lonlat(outline)
+        rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(on_grid))]
         axes.add_collection(LineCollection(rings, colors=colour, linewidths=1.3, path_effects=_HALO))
-        every = np.concatenate(rings)
-        size = np.ptp(every, axis=0) * (per_pixel, per_line)
+        corners = np.concatenate(rings)
+        size = np.ptp(corners, axis=0) * frame.dots_per_cell
         if size.max() < _SMALL:
             for edge, width in (("white", 2.6), (colour, 1.3)):
-                axes.plot(*every.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
-
-
-def _on_image(ring: shapely.LinearRing, geolocation: Geolocation) -> NDArray[np.float64]:
-    """A ring in degrees as (n, 2) pixel and line."""
-    longitude, latitude = shapely.get_coordinates(ring).T
-    line, pixel = geolocation.line_pixel(longitude, latitude)
-    return np.column_stack([pixel, line])
+                axes.plot(*corners.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
 
 
 def _draw_north(axes: Axes, frame: _Frame) -> None:

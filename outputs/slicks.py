@@ -27,7 +27,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio import features
 from scipy import ndimage
-from shapely.geometry import MultiPolygon, Polygon, box
+from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UsageError
@@ -41,10 +41,10 @@ from outputs.attributes import (
     slick_table,
 )
 from outputs.record import software_version
-from preprocess.geolocate import Geolocation, geodesic_area_perimeter
+from preprocess.geolocate import geodesic_area_perimeter
+from preprocess.grid import Grid, Window
 from preprocess.pipeline import CalibratedScene
 
-Window = tuple[slice, slice]
 _CORNERS_TOUCH = np.ones((3, 3), dtype=bool)
 _DECIMALS = 7  # RFC 7946, 11.2: a centimetre; the same in every format
 _NOT_SEA = ("oil", "ship", "land")  # Look-alikes are sea surface, and part of the surroundings.
@@ -92,8 +92,7 @@ class _Planes:
     plane: NDArray[np.floating]  # the class looked for
     blocked: Mask  # land or no data
     group: NDArray[np.int32]  # 0 where below `grow`
-    cells: Affine  # (column, row) of a cell's corner to (pixel, line)
-    end: tuple[float, float]  # (pixel, line) of the last corner of the image
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +143,7 @@ def find_slicks(
     blocked = _blocked(class_probability, land, options.classes[0])
     for name in options.classes:
         planes = _planes(class_probability, name, blocked, taken, calibrated, options)
-        slicks = list(_slicks(planes, calibrated.geolocation, options))
+        slicks = list(_slicks(planes, options))
         for slick, measured in zip(slicks, _measured(slicks, planes, calibrated, options), strict=True):
             identity = _identity(calibrated.scene.id, model_id, weights_sha256, name, slick.image_outline)
             rows.append({**common, **measured, "id": identity, "class": name})
@@ -164,17 +163,6 @@ def polygonise(cells: Mask, transform: Affine) -> MultiPolygon:
     return MultiPolygon([Polygon(exterior, holes) for exterior, *holes in rings])
 
 
-def cell_corners(grid: xr.DataArray, looks: tuple[int, int]) -> Affine:
-    """The affine map from (column, row) of a raster's cell corners to full-resolution (pixel, line).
-
-    `grid` has the coordinates `line` and `pixel` of cell centres, `looks` are (azimuth, range).
-    """
-    azimuth, ground_range = looks
-    return Affine(
-        ground_range, 0.0, float(grid.pixel[0]) - ground_range / 2.0, 0.0, azimuth, float(grid.line[0]) - azimuth / 2.0
-    )
-
-
 def predicted_land(class_probability: xr.DataArray) -> Mask:
     """Cells (line, pixel) where no class is likelier than land; none where the model does not know land."""
     names = class_names(class_probability)
@@ -185,11 +173,6 @@ def predicted_land(class_probability: xr.DataArray) -> Mask:
     for name in names:
         predicted &= plane >= class_plane(class_probability, name)
     return predicted
-
-
-def shifted(cells: Affine, row: int, column: int) -> Affine:
-    """The affine map of the part of a raster that begins at a row and a column."""
-    return Affine(cells.a, 0.0, cells.c + column * cells.a, 0.0, cells.e, cells.f + row * cells.e)
 
 
 def class_plane(class_probability: xr.DataArray, name: str, window: Window | None = None) -> NDArray[np.floating]:
@@ -226,62 +209,33 @@ def _planes(
     candidate &= ~taken
     group = np.empty(plane.shape, dtype=np.int32)
     ndimage.label(candidate, structure=_CORNERS_TOUCH, output=group)
-    cells = cell_corners(probability, calibrated.looks)
-    end = _scene_end(probability, calibrated.geolocation, calibrated.looks)
-    return _Planes(probability, plane, blocked, group, cells, end)
+    return _Planes(probability, plane, blocked, group, calibrated.grid)
 
 
-def _slicks(planes: _Planes, geolocation: Geolocation, options: SlickOptions) -> Iterator[_Slick]:
+def _slicks(planes: _Planes, options: SlickOptions) -> Iterator[_Slick]:
     boxes = ndimage.find_objects(planes.group)
-    for group in _large_enough(planes, geolocation, options):
-        rows, columns = boxes[group - 1]
-        cells = (planes.group[rows, columns] == group) & (planes.plane[rows, columns] >= options.outline)
-        image_outline = polygonise(cells, shifted(planes.cells, rows.start, columns.start))
-        image_outline = shapely.transform(image_outline, lambda at: np.minimum(at, planes.end))
-        outline = _rounded(geolocation.to_lonlat(image_outline))
+    for group in _large_enough(planes, options):
+        window = boxes[group - 1]
+        cells = (planes.group[window] == group) & (planes.plane[window] >= options.outline)
+        image_outline = polygonise(cells, planes.grid[window].transform)
+        # The last cells may reach beyond the image.
+        image_outline = shapely.transform(image_outline, lambda at: np.minimum(at, planes.grid.image_end))
+        outline = _rounded(planes.grid.geolocation.to_lonlat(image_outline))
         area, perimeter = geodesic_area_perimeter(outline)
         if area >= options.minimum_area_m2:
-            yield _Slick(int(group), (rows, columns), image_outline, outline, area, perimeter)
+            yield _Slick(int(group), window, image_outline, outline, area, perimeter)
 
 
-def _large_enough(planes: _Planes, geolocation: Geolocation, options: SlickOptions) -> NDArray[np.int32]:
-    """Groups that reach `keep` and whose number of cells can make the smallest area.
+def _large_enough(planes: _Planes, options: SlickOptions) -> NDArray[np.int32]:
+    """Groups that reach `keep` and have cells enough for the smallest area.
 
-    One pass over the scene spares thousands of specks the way through polygons and geodesy; what is
-    near the smallest area is left for these to decide.
+    One pass over the scene spares thousands of specks the polygons and geodesy, which decide the borderline cases.
     """
     counts = np.bincount(planes.group[planes.plane >= options.outline])
     kept = np.unique(planes.group[planes.plane >= options.keep])
     kept = kept[kept > 0]
-    large: NDArray[np.int32] = kept[counts[kept] * _largest_cell(planes, geolocation) >= 0.9 * options.minimum_area_m2]
+    large: NDArray[np.int32] = kept[counts[kept] * planes.grid.largest_cell_area() >= 0.9 * options.minimum_area_m2]
     return large
-
-
-def _largest_cell(planes: _Planes, geolocation: Geolocation) -> float:
-    """Area of the scene's largest cell in m2, by its corners, edges and middle."""
-    height, width = planes.plane.shape
-    areas = []
-    for row in (0, height // 2, height - 1):
-        for column in (0, width // 2, width - 1):
-            corner = shifted(planes.cells, row, column)
-            cell = box(corner.c, corner.f, corner.c + corner.a, corner.f + corner.e)
-            areas.append(geodesic_area_perimeter(geolocation.to_lonlat(cell))[0])
-    return max(areas)
-
-
-def _scene_end(grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int]) -> tuple[float, float]:
-    """Where the image itself ends, as (pixel, line) of its last corner.
-
-    The last cells of a multilooked raster may reach beyond the image, by less than a cell.
-    """
-    ends = []
-    for coordinate, last, look in (
-        (grid.pixel, geolocation.grid.pixel[-1], looks[1]),
-        (grid.line, geolocation.grid.line[-1], looks[0]),
-    ):
-        raster_end = float(coordinate[-1]) + look / 2.0
-        ends.append(min(raster_end, max(float(last) + 0.5, raster_end - look + 1.0)))
-    return ends[0], ends[1]
 
 
 def _rounded(outline: MultiPolygon) -> MultiPolygon:
@@ -381,7 +335,7 @@ def _runs_of_lines(windows: Sequence[Window]) -> Iterator[list[int]]:
 
 def _outline_attributes(slick: _Slick, calibrated: CalibratedScene) -> dict[str, object]:
     centre = slick.image_outline.centroid
-    incidence = float(calibrated.geolocation.incidence_angle(centre.y, centre.x))
+    incidence = float(calibrated.grid.geolocation.incidence_angle(centre.y, centre.x))
     return {
         **shape_attributes(slick.outline, slick.area, slick.perimeter),
         "part_count": len(slick.image_outline.geoms),

@@ -22,7 +22,7 @@ from ingest.safe.product import SafeProduct
 from models.classes import NOT_OIL, OIL
 from models.datasets.simulated import GREY_DB
 from outputs.catalogue import Catalogue
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.pipeline import calibrated_scene
 
@@ -107,8 +107,8 @@ def _chips(scene: ReviewedScene, product: Path, left_out: Counter[str], size: in
     calibrated = calibrated_scene(SafeProduct.open(product), PreprocessOptions())
     sigma_nought = calibrated.sigma_nought[0]
     shape = sigma_nought.shape
-    outlines = on_grid(scene.reviewed, calibrated.geolocation, calibrated.looks)
-    unknown = shapely.union_all(on_grid(scene.unreviewed, calibrated.geolocation, calibrated.looks))
+    outlines = on_grid(scene.reviewed, calibrated.grid)
+    unknown = shapely.union_all(on_grid(scene.unreviewed, calibrated.grid))
     said = [(one, LABELS[status]) for one, status in zip(outlines, scene.reviewed["status"], strict=True)]
     seen: BaseGeometry = shapely.Polygon()
     for outline in outlines:
@@ -128,17 +128,11 @@ def _chips(scene: ReviewedScene, product: Path, left_out: Counter[str], size: in
             yield Chip(f"{scene.scene_id}-{row}-{column}", grey_of(power), labels)
 
 
-def on_grid(slicks: gpd.GeoDataFrame, geolocation: Geolocation, looks: tuple[int, int]) -> NDArray[np.object_]:
-    """Return outlines in lon/lat as outlines in (column, row) of the multilooked grid, cell (0, 0) from 0 to 1."""
+def on_grid(slicks: gpd.GeoDataFrame, grid: Grid) -> NDArray[np.object_]:
+    """Return outlines in lon/lat as valid outlines in (column, row) of a grid."""
     if slicks.empty:
         return np.array([], object)
-
-    def to_cells(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        line, pixel = geolocation.line_pixel(lonlat[:, 0], lonlat[:, 1])
-        return np.column_stack([(pixel + 0.5) / looks[1], (line + 0.5) / looks[0]])
-
-    outlines: NDArray[np.object_] = shapely.transform(slicks.geometry.to_numpy(), to_cells)
-    valid: NDArray[np.object_] = shapely.make_valid(outlines)
+    valid: NDArray[np.object_] = shapely.make_valid(grid.from_lonlat(slicks.geometry.to_numpy()))
     return valid
 
 

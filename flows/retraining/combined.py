@@ -24,8 +24,7 @@ from models.datasets import (
     LabelledImages,
     Reduced,
     SimulatedChips,
-    copy_group,
-    grouped_folds,
+    held_out_fold,
     open_dataset,
 )
 from models.datasets.fingerprint import fingerprint
@@ -156,12 +155,8 @@ def _write_source(folder: Path, number: int, images: LabelledImages) -> None:
 
 def _folds(images: LabelledImages) -> tuple[Iterable[int], Iterable[int]]:
     """Which images are trained on and which watched, copies of one place on one side; none where there is but one."""
-    names = [images.name(i) for i in range(len(images))]
-    groups = len({copy_group(name) or name for name in names})
-    if groups < 2:
-        return range(len(images)), ()
-    seen, watched = grouped_folds(images, min(FOLDS, groups), seed=0)[0]
-    return seen.indices, watched.indices
+    fold = held_out_fold(images, FOLDS, seed=0)
+    return (range(len(images)), ()) if fold is None else (fold[0].indices, fold[1].indices)
 
 
 def write_pair(folder: Path, name: str, grey: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:

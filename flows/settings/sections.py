@@ -1,4 +1,4 @@
-"""The sections of the settings file, key by key: what each says, in which unit, within which bounds."""
+"""The sections of the settings file: each key with its default, description, unit and bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from flows.settings.kinds import (
+from flows.settings.field_types import (
     Area,
     Cron,
     DatabaseAddress,
@@ -137,7 +137,7 @@ class Mail(Section):
     @model_validator(mode="after")
     def _whole(self) -> Mail:
         if self.host is not None and (self.sender is None or not self.recipients):
-            raise ValueError("host is given, and so sender and recipients must be")
+            raise ValueError("host requires sender and recipients")
         return self
 
 

@@ -191,15 +191,15 @@ def test_a_score_counts_cells_and_slicks(product, tmp_path):
     scene = calibrated_scene(SafeProduct.open(product.safe), PreprocessOptions())
     with rasterio.open(product.truth) as dataset:
         oil = dataset.read(1)[2::4, 2::4] == 1
-    from outputs.slicks import cell_corners, polygonise
+    from outputs.slicks import polygonise
 
-    outline = polygonise(oil, cell_corners(scene.sigma_nought[0], scene.looks))
-    perfect = gpd.GeoDataFrame(geometry=[scene.geolocation.to_lonlat(outline)], crs=4326)
-    score = score_slicks(perfect, product.truth, scene.geolocation, scene.looks)
+    outline = polygonise(oil, scene.grid.transform)
+    perfect = gpd.GeoDataFrame(geometry=[scene.grid.geolocation.to_lonlat(outline)], crs=4326)
+    score = score_slicks(perfect, product.truth, scene.grid)
     assert score.oil_iou > 0.98
     assert score.true_slicks_found == score.true_slicks
     assert score.false_slicks == 0
-    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.geolocation, scene.looks)
+    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.grid)
     assert nothing.recall == 0
     assert np.isnan(nothing.precision)
     assert nothing.as_dict()["precision"] is None

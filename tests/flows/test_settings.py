@@ -17,8 +17,8 @@ from flows.cli import app
 from flows.settings import Settings
 from flows.settings.environment import is_key
 from flows.settings.example import example
-from flows.settings.nearest import known_keys
 from flows.settings.sections import Monitor
+from flows.settings.suggestions import known_keys
 from ingest.errors import SourceError, UsageError
 
 SECRET = "hunter2hunter2"
@@ -148,7 +148,9 @@ def test_the_file_is_found_by_argument_then_variable_then_name(here, file):
     environ = {"SLICKWATCH_CONFIG": "second.toml"}
     assert Settings.read(environ=environ).prefect.work_pool == "second.toml"
     assert Settings.read(Path("third.toml"), environ).prefect.work_pool == "third.toml"
-    with pytest.raises(UsageError, match=r"^none\.toml: no such settings file; write one: slickwatch settings example"):
+    with pytest.raises(
+        UsageError, match=r"^none\.toml: no such settings file; create one: slickwatch settings example"
+    ):
         Settings.read(environ={"SLICKWATCH_CONFIG": "none.toml"})
     with pytest.raises(UsageError, match="no such settings file"):
         Settings.read(here)
@@ -225,16 +227,16 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[prefect]\nxyzzy = 1\n", "prefect.xyzzy: unknown; see slickwatch settings example"),
         ("[sources.inbox]\nfoldr = 'x'\n", "sources.inbox.foldr: unknown; did you mean sources.inbox.folder?"),
         ("[sources.inbox]\n", "sources.inbox.folder: is missing; add it; docs/operator/sources.md"),
-        ("[sources.ftp]\n", "sources.ftp.kind: 'ftp' is no kind of source; set kind to one of inbox, cdse"),
+        ("[sources.ftp]\n", "sources.ftp.kind: unknown kind 'ftp'; use one of inbox, cdse"),
         (
             "[sources.inbox]\nfolder = 'x'\n[[watch]]\nname = 'a'\nsource = 'inbox'\n[[watch]]\nnam = 'b'\n",
             "watch.1.nam: unknown; did you mean watch.1.name?",
         ),
         ("[sources.cdse]\n[[watch]]\nname = 'a'\n", "watch.0.source: is missing; add it"),
-        ("[[watch]]\nname = 'a'\nsource = 'cdse'\n", "source 'cdse' that there is not; add [sources.cdse]"),
+        ("[[watch]]\nname = 'a'\nsource = 'cdse'\n", "watch.0.source: no source named 'cdse'; add [sources.cdse]"),
         (
             "[sources.cdse]\n" + "[[watch]]\nname = 'a'\nsource = 'cdse'\n" * 2,
-            "watch.1.name: two watches bear the name 'a'; give each its own",
+            "watch.1.name: duplicate watch name 'a'; give each watch its own name",
         ),
         ("[watch]\nname = 'a'\n", "watch: should be a list: [[watch]], in double brackets"),
         ("monitor = 3\n", "monitor: should be a section: [monitor]"),
@@ -247,16 +249,19 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[monitor]\npolarisation = 'XX'\n", "monitor.polarisation: should be 'VV', 'VH', 'HH' or 'HV'"),
         ("[detection]\nkeep = 0.4\n", "detection: should have grow <= outline <= keep"),
         ("[detection]\nminimum_area_km2 = -1\n", "detection.minimum_area_km2: should be greater than or equal to 0"),
-        ("[monitor]\ncron = '61 * * * *'\n", "monitor.cron: should be five fields of cron"),
+        ("[monitor]\ncron = '61 * * * *'\n", "monitor.cron: should be a cron schedule"),
         ("[alerts]\nareas = 'x'\n", "alerts.areas: should be a list"),
         ("[alerts]\nminimum_confidence = 1.5\n", "alerts.minimum_confidence: should be less than or equal to 1"),
-        ("[alerts]\nwebhooks = ['ftp://a/b']\n", "alerts.webhooks.0: should be an address that begins with https://"),
+        ("[alerts]\nwebhooks = ['ftp://a/b']\n", "alerts.webhooks.0: should be a URL that starts with https://"),
         (
             "[alerts]\nlink_template = 'https://a/{ident}'\n",
-            "alerts.link_template: should hold no fields but {scene_id}",
+            "alerts.link_template: should contain no fields except {scene_id}",
         ),
-        ("[alerts]\nlink_template = 'https://a/{slick_id.__class__}'\n", "alerts.link_template: should hold no fields"),
-        ("[alerts.mail]\nhost = 'h'\n", "alerts.mail: host is given, and so sender and recipients must be"),
+        (
+            "[alerts]\nlink_template = 'https://a/{slick_id.__class__}'\n",
+            "alerts.link_template: should contain no fields",
+        ),
+        ("[alerts.mail]\nhost = 'h'\n", "alerts.mail: host requires sender and recipients"),
         ("[alerts.mail]\nsender = 'nobody'\n", "alerts.mail.sender: should be an e-mail address"),
         ("[scenes]\nsince = 5\n", "scenes.since: should be a time such as"),
         ("[scenes]\nledger = 'mysql://h/d'\n", "scenes.ledger: should be a file, sqlite:///FILE or postgresql://"),
@@ -282,8 +287,8 @@ def test_what_is_wrong_in_the_file_is_one_line_with_its_key(file, text, says):
         ("MONITOR__PARALLEL", "2.5", "should be a valid integer; see slickwatch settings example"),
         ("MONITOR__PARALLEL", "0", "should be greater than or equal to 1; see slickwatch settings example"),
         ("ALERTS__WEBHOOKS", "https://a/b", "should be a list; see slickwatch settings example"),
-        ("ALERTS__WEBHOOKS", '["gopher://a/b"]', "should be an address that begins with https:// or http://"),
-        ("WATCH__0__MODE", "EW", "unknown; set what is watched in the file, under [[watch]]"),
+        ("ALERTS__WEBHOOKS", '["gopher://a/b"]', "should be a URL that starts with https:// or http://"),
+        ("WATCH__0__MODE", "EW", "unknown; use [[watch]] in the settings file instead"),
         ("SOURCES__INBOX__FOLDR", "x", "unknown; did you mean SLICKWATCH_SOURCES__INBOX__FOLDER?"),
     ],
 )
@@ -433,8 +438,9 @@ def test_check_says_all_that_is_wrong_a_line_each(here, file, run, monkeypatch):
     code, out, err = run("check")
     assert (code, out) == (2, "")
     begins = [
-        "watch.0.area: ", "alerts.areas.1: ", "sources.twin: is called inbox as sources.inbox is", "sources.cdse: ",
-        "scenes.ledger: ", "scenes.folder: ", "monitor.coastline: ",
+        "watch.0.area: ", "alerts.areas.1: ",
+        "sources.twin: duplicate source name 'inbox', also used by sources.inbox",
+        "sources.cdse: ", "scenes.ledger: ", "scenes.folder: ", "monitor.coastline: ",
     ]  # fmt: skip
     lines = err.splitlines()
     assert len(lines) == len(begins), err

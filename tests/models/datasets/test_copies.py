@@ -12,9 +12,14 @@ from scipy.ndimage import gaussian_filter
 from ingest.errors import UsageError
 from models.classes import NOT_OIL
 from models.datasets import (
+    Cut,
     ImageMaskFolder,
+    Reduced,
+    Selection,
+    SOSImages,
     copy_group,
     grouped_folds,
+    held_out_fold,
     open_dataset,
     without_leak,
 )
@@ -31,7 +36,7 @@ BLOCK_STARTS = {
 
 def sos(*numbers, ending=""):
     images = tuple(Path(f"{n}{ending}.jpg") for n in numbers)
-    return ImageMaskFolder(images, tuple(Path(f"{n}.png") for n in numbers))
+    return SOSImages(images, tuple(Path(f"{n}.png") for n in numbers))
 
 
 def names(images):
@@ -66,6 +71,25 @@ def test_the_same_sea_leaves_the_training_only_where_it_is_tested():
 
 def test_names_without_numbers_leave_where_they_are_tested():
     assert names(without_leak(sos("a", "b"), sos("b"))) == ["a"]
+
+
+def test_numbers_of_other_sets_mean_nothing():
+    files = tuple(Path(f"{number}.png") for number in (10001, 10510, 11019, 20001))
+    other = ImageMaskFolder(files, files)
+    assert other.groups is None
+    assert names(without_leak(other, ImageMaskFolder(files[:1], files[:1]))) == ["10510", "11019", "20001"]
+    assert len(grouped_folds(other, 4, seed=0)) == 4
+    assert [len(part) for part in held_out_fold(other, 20, seed=0)] == [3, 1]
+    with pytest.raises(UsageError, match="there are 2 groups"):
+        grouped_folds(sos(10001, 10510, 11019, 20001), 4, seed=0)
+
+
+def test_a_view_of_a_set_has_its_groups():
+    images = sos(10001, 10002, 10510)
+    first, second, copy = images.groups
+    assert first == copy != second
+    assert Selection(images, (2, 1)).groups == (copy, second)
+    assert Reduced(images, 2).groups == Cut(images, 8).groups == images.groups
 
 
 numbers = st.lists(
@@ -111,6 +135,7 @@ class Images:
     arrays: dict
     classes: tuple = ("other", "oil")
     pixel_spacing: None = None
+    groups: None = None
 
     def __len__(self):
         return len(self.arrays)

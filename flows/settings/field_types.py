@@ -1,6 +1,6 @@
-"""The kinds of values that settings are, beyond numbers and texts: places, areas, times, schedules, addresses.
+"""Field types of settings: paths, areas, times, cron schedules, URLs.
 
-What is relative is of the folder of the settings file, so that a worker that was started elsewhere means the same.
+Relative paths are resolved in the folder of the settings file, so that they do not depend on the working folder.
 """
 
 from __future__ import annotations
@@ -14,36 +14,35 @@ from email.utils import parseaddr
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-LINK_FIELDS = ("scene_id", "slick_id")  # what a link to a slick may hold
-SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|(api|access|private)_?key|signature$|^sig$", re.I)
+LINK_FIELDS = ("scene_id", "slick_id")  # placeholders that a link to a slick may contain
 
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the settings being read", default=None)
 _BOX = re.compile(r"[-+.,\deE\s]+")
 _GEOMETRY = re.compile(r"\{|(SRID=\d+;)?\s*((MULTI)?(POLYGON|POINT|LINESTRING)|GEOMETRYCOLLECTION)\b", re.I)
-# `5L` is the last Friday to some readers of cron and an error to Prefect's.
+# `5L` means the last Friday to some cron parsers and is an error in Prefect.
 _LAST_WEEKDAY = re.compile(r"\dL", re.I)
 
 
 class Section(BaseModel):
-    """A table of the settings file: frozen, without keys of its own invention, and exact about types."""
+    """A table of the settings file: frozen, without unknown keys, with strict types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def setting(default: Any, says: str, unit: str | None = None, example: Any = None, **constraints: Any) -> Any:
-    """A key with what the commented example says of it; `example` is what it shows where the default is none."""
-    more = {"unit": unit, "example": example}
-    return Field(default, description=says, json_schema_extra=more, validate_default=True, **constraints)
+def setting(default: Any, description: str, unit: str | None = None, example: Any = None, **constraints: Any) -> Any:
+    """A key with its description in the example file; `example` is the value shown there if the default is None."""
+    extra = {"unit": unit, "example": example}
+    return Field(default, description=description, json_schema_extra=extra, validate_default=True, **constraints)
 
 
 @contextmanager
 def relative_to(folder: Path) -> Iterator[None]:
-    """Inside the block, relative places that are validated become places in `folder`."""
+    """Resolve relative paths that are validated inside the block in `folder`."""
     token = _FOLDER.set(folder.absolute())
     try:
         yield
@@ -51,35 +50,35 @@ def relative_to(folder: Path) -> Iterator[None]:
         _FOLDER.reset(token)
 
 
-def placed(path: Path) -> Path:
-    """A place as settings mean it: below the home folder, absolute, or in the folder of the settings file."""
+def absolute(path: Path) -> Path:
+    """The path with `~` expanded, a relative one resolved in the folder of the settings file."""
     folder = _FOLDER.get()
     expanded = path.expanduser()
     return expanded if folder is None else folder / expanded
 
 
-def _placed_text(text: str) -> str:
-    return str(placed(Path(text)))
+def _absolute_text(text: str) -> str:
+    return str(absolute(Path(text)))
 
 
 def _area(text: str) -> str:
-    """A box, WKT and GeoJSON stay as they are; anything else names a file."""
+    """Boxes, WKT and GeoJSON unchanged; anything else is a file name."""
     stripped = text.strip()
     if not stripped:
         raise ValueError("should be a box, WKT, GeoJSON or a file")
-    return text if _BOX.fullmatch(stripped) or _GEOMETRY.match(stripped) else _placed_text(stripped)
+    return text if _BOX.fullmatch(stripped) or _GEOMETRY.match(stripped) else _absolute_text(stripped)
 
 
 def _name_or_folder(text: str) -> str:
     if not text.strip():
         raise ValueError("should not be empty")
-    return _placed_text(text) if "/" in text or text.startswith("~") else text
+    return _absolute_text(text) if "/" in text or text.startswith("~") else text
 
 
 def _ledger(text: str) -> str:
     address = text.removeprefix("sqlite:///")
     if "://" not in address and address.strip():
-        return _placed_text(address)
+        return _absolute_text(address)
     if not address.startswith(("postgresql://", "postgresql+psycopg://", "postgres://")):
         raise ValueError("should be a file, sqlite:///FILE or postgresql://USER@HOST/DATABASE")
     return address
@@ -92,7 +91,7 @@ def _database(text: str) -> str:
 
 
 def _time(value: object) -> datetime:
-    """A time, UTC where it names no zone, or a day's beginning."""
+    """A date and time, or a date meaning its midnight; UTC unless it has a zone."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
@@ -106,22 +105,22 @@ def _time(value: object) -> datetime:
 
 
 def _cron(text: str) -> str:
-    """Checked without Prefect, whose own settings are fixed by the first import of it."""
+    """Checked without Prefect: its first import fixes its own settings."""
     from cronsim import CronSim, CronSimError
 
     try:
         CronSim(text, datetime(2026, 1, 1))
-        is_one = len(text.split()) == 5 and not _LAST_WEEKDAY.search(text)
+        is_valid = len(text.split()) == 5 and not _LAST_WEEKDAY.search(text)
     except CronSimError:
-        is_one = False
-    if not is_one:
-        raise ValueError("should be five fields of cron: minute hour day month weekday, such as */15 * * * *")
+        is_valid = False
+    if not is_valid:
+        raise ValueError("should be a cron schedule: minute hour day month weekday, such as */15 * * * *")
     return text
 
 
 def _timezone(text: str) -> str:
     try:
-        _ = text == "UTC" or ZoneInfo(text)  # UTC needs no database of zones
+        _ = text == "UTC" or ZoneInfo(text)  # UTC needs no time zone database
     except (OSError, ValueError, KeyError):
         raise ValueError("should be a time zone such as UTC or Europe/Oslo") from None
     return text
@@ -130,11 +129,11 @@ def _timezone(text: str) -> str:
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
-        is_one = False
-    if not is_one:
-        raise ValueError("should be an address that begins with https:// or http://")
+        is_valid = False
+    if not is_valid:
+        raise ValueError("should be a URL that starts with https:// or http://")
     return text
 
 
@@ -149,33 +148,16 @@ def _link(text: str) -> str:
     try:
         parts = [part for part in Formatter().parse(text) if part[1] is not None]
     except ValueError:
-        raise ValueError("should have each { closed by a }") from None
-    # A format string may otherwise read attributes of what it is given.
+        raise ValueError("should have matching { and }") from None
+    # Other fields of a format string could read attributes of its arguments.
     if any(name not in LINK_FIELDS or spec or conversion for _, name, spec, conversion in parts):
-        raise ValueError("should hold no fields but {scene_id} and {slick_id}")
+        raise ValueError("should contain no fields except {scene_id} and {slick_id}")
     return _web_address(text)
-
-
-def url_password(text: str) -> bool:
-    """Whether a text is an address with a password before the host."""
-    try:
-        return "://" in text and urlsplit(text).password is not None
-    except ValueError:
-        return False
-
-
-def url_secret(text: str) -> bool:
-    """Whether a text is an address with a password, a token or the like before the host or among its parameters."""
-    try:
-        parameters = parse_qs(urlsplit(text).query) if "://" in text else {}
-    except ValueError:
-        return False
-    return url_password(text) or any(SECRET.search(name) for name in parameters)
 
 
 Value = TypeVar("Value")
 Several = Annotated[tuple[Value, ...], Field(strict=False)]
-Place = Annotated[Path, Field(strict=False), AfterValidator(placed)]
+Place = Annotated[Path, Field(strict=False), AfterValidator(absolute)]
 Area = Annotated[str, AfterValidator(_area)]
 NameOrFolder = Annotated[str, AfterValidator(_name_or_folder)]
 LedgerAddress = Annotated[str, AfterValidator(_ledger)]
