@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-LINK_FIELDS = ("scene_id", "slick_id")  # placeholders that a link to a slick may contain
+from outputs.alerting.options import LINK_FIELDS
 
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the settings being read", default=None)
 _BOX = re.compile(r"[-+.,\deE\s]+")

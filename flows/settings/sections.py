@@ -24,7 +24,9 @@ from flows.settings.field_types import (
     WebAddress,
     setting,
 )
+from outputs.alerting.options import AlertOptions
 
+ALERTS = AlertOptions()  # the defaults of [alerts]
 Polarisation = Literal["VV", "VH", "HH", "HV"]
 DAY_MINUTES = 24 * 60
 YEAR_HOURS = 366 * 24
@@ -128,8 +130,8 @@ class Mail(Section):
     """Alerts by e-mail; the password is in $SLICKWATCH_SMTP_PASSWORD, never here."""
 
     host: str | None = setting(None, "Mail server; without it, no e-mail.", example="smtp.example.org", min_length=1)
-    port: int = setting(587, "Its port.", ge=1, le=65535)
-    starttls: bool = setting(True, "Encrypt before anything is said.")
+    port: int = setting(ALERTS.smtp_port, "Its port.", ge=1, le=65535)
+    starttls: bool = setting(ALERTS.smtp_starttls, "Encrypt before anything is said.")
     login: bool = setting(False, "Whether user name and password must be there: docs/operator/settings.md.")
     sender: Mailbox | None = setting(None, "From whom.", example="slickwatch@example.org")
     recipients: Several[Mailbox] = setting((), "To whom.")
@@ -148,27 +150,35 @@ class Alerts(Section):
         (), "Addresses that get each alert as JSON; one that is a secret belongs into $SLICKWATCH_ALERTS__WEBHOOKS.",
         repr=False,
     )  # fmt: skip
-    minimum_confidence: float = setting(0.7, "Slicks below it cause no alert: their mean probability.", ge=0, le=1)
-    minimum_area_km2: float = setting(0.1, "Nor do smaller ones.", "km2", ge=0, le=1e6)
+    minimum_confidence: float = setting(
+        ALERTS.minimum_confidence, "Slicks below it cause no alert: their mean probability.", ge=0, le=1
+    )
+    minimum_area_km2: float = setting(ALERTS.minimum_area_km2, "Nor do smaller ones.", "km2", ge=0, le=1e6)
     areas: Several[Area] = setting((), "Nor do those outside these areas, given as for a watch; none: everywhere.")
     silence_hours: float = setting(
-        72.0, "Without a new scene in a watched area; 0: never.", "hours", ge=0, le=YEAR_HOURS
+        ALERTS.silence_hours, "Without a new scene in a watched area; 0: never.", "hours", ge=0, le=YEAR_HOURS
     )
     idle_hours: float = setting(
-        6.0, "Without a finished run of the monitoring; 0: never.", "hours", ge=0, le=YEAR_HOURS
+        ALERTS.idle_hours, "Without a finished run of the monitoring; 0: never.", "hours", ge=0, le=YEAR_HOURS
     )
     repeat_hours: float = setting(
-        24.0, "Between two alerts on the same silence, or on the same failure.", "hours", gt=0, le=YEAR_HOURS
+        ALERTS.repeat_hours,
+        "Between two alerts on the same silence, or on the same failure.",
+        "hours",
+        gt=0,
+        le=YEAR_HOURS,
     )
-    all_clear: bool = setting(True, "Whether the end of a silence is told.")
+    all_clear: bool = setting(ALERTS.all_clear, "Whether the end of a silence is told.")
     rate_count: int = setting(
-        6, "At most so many messages in rate_minutes; the rest becomes one.", "messages", ge=1, le=1000
+        ALERTS.rate_count, "At most so many messages in rate_minutes; the rest becomes one.", "messages", ge=1, le=1000
     )
-    rate_minutes: float = setting(60.0, "The time that rate_count is for.", "minutes", gt=0, le=7 * DAY_MINUTES)
+    rate_minutes: float = setting(
+        ALERTS.rate_minutes, "The time that rate_count is for.", "minutes", gt=0, le=7 * DAY_MINUTES
+    )
     link_template: Link | None = setting(
         None, "Link to a slick; may hold {scene_id} and {slick_id}.", example="https://example.org/slicks/{slick_id}"
     )
-    timeout_s: float = setting(10.0, "For a webhook or the mail server to answer.", "s", gt=0, le=600)
+    timeout_s: float = setting(ALERTS.timeout_s, "For a webhook or the mail server to answer.", "s", gt=0, le=600)
     mail: Mail = setting(Mail(), "")
 
 

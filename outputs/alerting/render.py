@@ -1,4 +1,4 @@
-"""A message in words for people (text, HTML) and as JSON for programs. The same message always reads the same."""
+"""A message as text and HTML for people, and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from datetime import UTC
 from itertools import groupby
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from outputs.alerting.records import KINDS, Alert, Message, Sighting, clock_text, one_line
+from outputs.alerting.records import ALERT_JSON, KINDS, Alert, Detection, Message, one_line, utc_text
 
 SCHEMA = "slickwatch.alert/1"
-TOLD_IN_TEXT = 10  # alerts of one group written out; the rest is counted
-TOLD_IN_JSON = 50
-_ALERT = TypeAdapter(Alert)
+TEXT_LIMIT = 10  # alerts of one section written out; the rest is counted
+JSON_LIMIT = 50
 _NOUNS = {
     "detection": ("slick", "slicks"),
     "failure": ("failure", "failures"),
@@ -26,8 +23,8 @@ _NOUNS = {
 
 
 def payload(message: Message) -> dict[str, Any]:
-    """The message as JSON, by the schema `SCHEMA` (docs/operator/alerts.md)."""
-    told = message.alerts[:TOLD_IN_JSON]
+    """The message as JSON of the schema `SCHEMA` (docs/operator/alerts.md)."""
+    shown = message.alerts[:JSON_LIMIT]
     counts = Counter(alert.kind for alert in message.alerts)
     return {
         "schema": SCHEMA,
@@ -36,13 +33,13 @@ def payload(message: Message) -> dict[str, Any]:
         "title": title(message),
         "text": text(message),
         "counts": {kind: counts[kind] for kind in KINDS},
-        "alerts": [_ALERT.dump_python(alert, mode="json") for alert in told],
-        "omitted": len(message.alerts) - len(told),
+        "alerts": [ALERT_JSON.dump_python(alert, mode="json", by_alias=True) for alert in shown],
+        "omitted": len(message.alerts) - len(shown),
     }
 
 
 def title(message: Message) -> str:
-    """One line: the alert itself, the slicks of a scene, or what a flood is made of."""
+    """One line: the alert itself, the slicks of a scene, or the number of alerts of each kind."""
     alerts = message.alerts
     if len(alerts) == 1:
         return one_line(alerts[0].title)
@@ -50,10 +47,10 @@ def title(message: Message) -> str:
     parts = ", ".join(f"{counts[kind]} {_NOUNS[kind][counts[kind] > 1]}" for kind in KINDS if counts[kind])
     if len({alert.group for alert in alerts}) > 1:
         return one_line(f"{len(alerts)} alerts: {parts}")
-    sighting = alerts[0].sighting
-    if sighting is None:
+    detection = alerts[0].detection
+    if detection is None:
         return one_line(f"{parts}: {alerts[0].title} and others")
-    size = "" if sighting.area_km2 is None else f", the largest of {sighting.area_km2:.1f} km2"
+    size = "" if detection.area_km2 is None else f", largest {detection.area_km2:.1f} km2"
     return one_line(f"{len(alerts)} oil slicks in watch {alerts[0].watch}{size}")
 
 
@@ -63,14 +60,14 @@ def text(message: Message) -> str:
 
 
 def page(message: Message) -> str:
-    """The message as HTML, without anything that is loaded from elsewhere."""
+    """The message as HTML, without external resources."""
     sections = "".join(_html_section(alerts) for alerts in _sections(message))
     head = f"<meta charset='utf-8'><title>{html.escape(title(message))}</title>"
     return f"<!doctype html><html><head>{head}</head><body>{sections}</body></html>\n"
 
 
 def _sections(message: Message) -> list[list[Alert]]:
-    """Detections of one watch together; so the other kinds."""
+    """Alerts by kind; detections also by watch."""
     ordered = sorted(message.alerts, key=_section_key)  # stable: the largest slicks stay first
     return [list(alerts) for _, alerts in groupby(ordered, key=_section_key)]
 
@@ -81,12 +78,12 @@ def _section_key(alert: Alert) -> tuple[int, str]:
 
 def _section(alerts: list[Alert]) -> Iterator[str]:
     yield _heading(alerts)
-    for number, alert in enumerate(alerts[:TOLD_IN_TEXT], 1):
+    for number, alert in enumerate(alerts[:TEXT_LIMIT], 1):
         yield ""
         first, *others = _lines(alert)
         yield f"{number}. {first}"
         yield from (f"   {name:<11}{value}" for name, value in others)
-    if len(alerts) > TOLD_IN_TEXT:
+    if len(alerts) > TEXT_LIMIT:
         yield ""
         yield _rest(alerts)
 
@@ -94,63 +91,63 @@ def _section(alerts: list[Alert]) -> Iterator[str]:
 def _heading(alerts: list[Alert]) -> str:
     first = alerts[0]
     if first.kind != "detection":
-        return {"failure": "Failed:", "silence": "Silent:", "all-clear": "Over:"}[first.kind]
+        return {"failure": "Failures:", "silence": "Silence:", "all-clear": "All clear:"}[first.kind]
     noun = "oil slick" if len(alerts) == 1 else "oil slicks"
-    scenes = {alert.sighting.scene_id for alert in alerts if alert.sighting}
-    of = f"in {len(scenes)} scenes" if len(scenes) > 1 else "in one scene"
-    return f"{len(alerts)} {noun} seen for the watch {one_line(str(first.watch))}, {of}:"
+    scenes = {alert.detection.scene_id for alert in alerts if alert.detection}
+    scene_count = f"{len(scenes)} scenes" if len(scenes) > 1 else "1 scene"
+    return f"{len(alerts)} {noun} in watch {one_line(str(first.watch))} ({scene_count}):"
 
 
 def _rest(alerts: list[Alert]) -> str:
-    left = len(alerts) - TOLD_IN_TEXT
-    sighting = alerts[TOLD_IN_TEXT].sighting
-    smaller = f", none larger than {sighting.area_km2:.1f} km2" if sighting and sighting.area_km2 is not None else ""
+    left = len(alerts) - TEXT_LIMIT
+    detection = alerts[TEXT_LIMIT].detection
+    smaller = f", none larger than {detection.area_km2:.1f} km2" if detection and detection.area_km2 is not None else ""
     return f"... and {left} more{smaller}."
 
 
 def _lines(alert: Alert) -> Iterator[Any]:
-    """First the line that sums up, then pairs of a name and a value."""
-    if alert.sighting is None:
+    """A summary line, then pairs of a name and a value."""
+    if alert.detection is None:
         yield one_line(alert.title)
         if alert.reason:
             yield "reason", one_line(alert.reason, 2000)
-        yield "told", clock_text(alert.made_at)
+        yield "reported", utc_text(alert.made_at)
         return
-    yield _summary(alert.sighting)
-    yield from _pairs(alert.sighting)
+    yield _summary(alert.detection)
+    yield from _pairs(alert.detection)
 
 
-def _summary(sighting: Sighting) -> str:
-    size = "unknown size" if sighting.area_km2 is None else f"{sighting.area_km2:.2f} km2"
-    length = "" if sighting.length_km is None else f", {sighting.length_km:.1f} km long"
-    return f"{size}{length}, {_position(sighting)}"
+def _summary(detection: Detection) -> str:
+    size = "unknown size" if detection.area_km2 is None else f"{detection.area_km2:.2f} km2"
+    length = "" if detection.length_km is None else f", {detection.length_km:.1f} km long"
+    return f"{size}{length}, {_position(detection)}"
 
 
-def _position(sighting: Sighting) -> str:
-    if sighting.latitude is None or sighting.longitude is None:
-        return "at an unknown place"
-    north, east = "N" if sighting.latitude >= 0 else "S", "E" if sighting.longitude >= 0 else "W"
-    return f"at {abs(sighting.latitude):.4f} {north}, {abs(sighting.longitude):.4f} {east}"
+def _position(detection: Detection) -> str:
+    if detection.latitude is None or detection.longitude is None:
+        return "unknown position"
+    north, east = "N" if detection.latitude >= 0 else "S", "E" if detection.longitude >= 0 else "W"
+    return f"at {abs(detection.latitude):.4f} {north}, {abs(detection.longitude):.4f} {east}"
 
 
-def _pairs(sighting: Sighting) -> Iterable[tuple[str, str]]:
-    sure = "unknown" if sighting.confidence_mean is None else f"{sighting.confidence_mean:.2f}"
-    level = f" ({sighting.confidence_level})" if sighting.confidence_level else ""
+def _pairs(detection: Detection) -> Iterable[tuple[str, str]]:
+    confidence = "unknown" if detection.confidence_mean is None else f"{detection.confidence_mean:.2f}"
+    level = f" ({detection.confidence_level})" if detection.confidence_level else ""
     pairs = {
-        "area": sighting.area_name,
-        "acquired": clock_text(sighting.acquired_start),
-        "confidence": f"{sure}{level}",
-        "slick": sighting.slick_id,
-        "scene": sighting.scene_id,
-        "model": sighting.model_id,
-        "link": sighting.link,
+        "area": detection.area_name,
+        "acquired": utc_text(detection.acquired_start),
+        "confidence": f"{confidence}{level}",
+        "slick": detection.slick_id,
+        "scene": detection.scene_id,
+        "model": detection.model_id,
+        "link": detection.link,
     }
     return [(name, one_line(value)) for name, value in pairs.items() if value]
 
 
 def _html_section(alerts: list[Alert]) -> str:
-    items = "".join(_html_item(alert) for alert in alerts[:TOLD_IN_TEXT])
-    rest = f"<p>{html.escape(_rest(alerts))}</p>" if len(alerts) > TOLD_IN_TEXT else ""
+    items = "".join(_html_item(alert) for alert in alerts[:TEXT_LIMIT])
+    rest = f"<p>{html.escape(_rest(alerts))}</p>" if len(alerts) > TEXT_LIMIT else ""
     return f"<p>{html.escape(_heading(alerts))}</p><ol>{items}</ol>{rest}"
 
 
