@@ -107,7 +107,7 @@ def promote(
     from outputs.record import code_version
 
     if not reason.strip():
-        raise UsageError("--reason", "is empty", "give the reason for the promotion")
+        raise UsageError("--reason", "is empty", "give one for the journal")
     _print_promotion(
         promote_model(model, registry_folder(registry), reason, by or user_and_host(), code_version()), json_
     )

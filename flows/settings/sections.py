@@ -24,6 +24,7 @@ from flows.settings.field_types import (
     WebAddress,
     setting,
 )
+from models.retraining.decision import Margins
 from outputs.alerting.options import AlertOptions
 
 ALERTS = AlertOptions()  # the defaults of [alerts]
@@ -206,12 +207,12 @@ class Budget(Section):
     )
 
 
-class Margins(Section):
-    """By how much a challenger may be worse than the champion in each score and still take its place."""
+class RetrainingMargins(Section):
+    """How much worse than the champion a challenger may be in each score and still replace it."""
 
-    miou: float = setting(0.01, "Mean intersection over union may be lower by.", ge=0, le=1)
-    object_f1: float = setting(0.02, "F1 of whole slicks may be lower by.", ge=0, le=1)
-    false_alarms: float = setting(0.1, "False alarms may be more by.", "per image", ge=0, le=1000)
+    miou: float = setting(Margins.miou, "Mean intersection over union may be lower by.", ge=0, le=1)
+    object_f1: float = setting(Margins.object_f1, "F1 of whole slicks may be lower by.", ge=0, le=1)
+    false_alarms: float = setting(Margins.false_alarms, "False alarms may be more by.", "per image", ge=0, le=1000)
 
 
 class Retraining(Section):
@@ -232,7 +233,7 @@ class Retraining(Section):
     )
     start: Start = setting(Start(), "")
     budget: Budget = setting(Budget(), "")
-    margins: Margins = setting(Margins(), "")
+    margins: RetrainingMargins = setting(RetrainingMargins(), "")
 
 
 class Prefect(Section):

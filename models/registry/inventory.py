@@ -55,7 +55,7 @@ def find_model(model: str | None, registry: Path) -> Path:
 
 def list_models(registry: Path) -> tuple[list[Listed], ChampionModel]:
     """The shipped models, then the versions of the registry, oldest first; and the champion."""
-    versions_of, champion = Registry(registry), Registry(registry).standing()
+    versions_of, champion = Registry(registry), Registry(registry).champion(warn=False)
     listed = [Listed(id, "shipped", champion.version is None and id == champion.id) for id in shipped_models()]
     versions = versions_of.versions()
     for version in versions:
@@ -97,7 +97,7 @@ def describe_model(folder: Path, registry: Path) -> dict[str, Any]:
     described = dataclasses.asdict(load_model(str(folder))[1])
     versions = Registry(registry)
     if folder.parent.parent == versions.folder:
-        version, champion = versions.version(folder.name), versions.standing()
+        version, champion = versions.version(folder.name), versions.champion(warn=False)
         described["registry"] = {
             **_plain(version),
             "is_champion": champion.version == version,
@@ -124,7 +124,7 @@ def verify_models(model: str | None, registry: Path, report: Callable[[str, str]
 
     Returns the problems, those of the journal of promotions included, one line each.
     """
-    versions, champion = Registry(registry), Registry(registry).standing()
+    versions, champion = Registry(registry), Registry(registry).champion(warn=False)
     checks: list[tuple[str, Callable[[], Checkpoint]]] = []
     if model is None:
         checks.extend((id, partial(check_model, str(SHIPPED / id))) for id in shipped_models())

@@ -15,7 +15,7 @@ from outputs.vectors import write_geojson, write_geopackage, write_style
 from tests.support.slick_scenes import CLASSES, PROCESSED_AT, probabilities, scene
 
 PYTHON = Path("/usr/bin/python3")
-SCRIPT = Path(__file__).with_name("qgis_layers.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "qgis_layers.py"
 
 
 def with_qgis(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
