@@ -15,7 +15,7 @@ from flows.settings import Settings
 if TYPE_CHECKING:
     from flows.detection import DetectionOptions
     from flows.settings.sections import Detection
-    from ingest.ledger import Ledger
+    from ingest.ledger.ledger import Ledger
     from ingest.sources.source import SceneSource
     from outputs.catalogue import Catalogue
     from outputs.slicks import SlickOptions
@@ -43,7 +43,7 @@ def ledger_address(given: str | None = None) -> str:
 
 def open_ledger(given: str | None = None) -> Ledger:
     """Open an existing ledger. Raises `UsageError` where there is none, `StorageError`, `SourceError`."""
-    from ingest.ledger import Ledger
+    from ingest.ledger.ledger import Ledger
 
     return Ledger.open(ledger_address(given), create=False)
 
@@ -64,7 +64,7 @@ def scenes_folder(given: Path | None = None) -> Path:
 def source(name: str, options: Mapping[str, str]) -> Iterator[SceneSource]:
     """Open a source by the name of its section of the settings, or by its kind; `options` override the section's.
 
-    Raises `UsageError` and `SourceError` as `ingest.sources.open_source` does.
+    Raises `UsageError` and `SourceError` as `ingest.sources.kinds.open_source` does.
     """
     from ingest.sources.access import opened_source
 

@@ -14,7 +14,7 @@ from flows.settings.environment import DEFAULT_FILE
 from flows.settings.sections import Watch as WatchSettings
 from ingest.areas import read_areas, together
 from ingest.errors import UsageError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.sources.access import opened_source
 from ingest.sources.source import Query, SceneSource
 from ingest.watch import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.errors import SourceError
 from ingest.scene import Scene
-from ingest.sources import open_source
+from ingest.sources.kinds import open_source
 from ingest.sources.source import Query, SceneSource
 
 
