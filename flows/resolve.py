@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ingest.ledger.ledger import Ledger
     from ingest.sources.source import SceneSource
     from outputs.catalogue import Catalogue
-    from outputs.slicks import SlickOptions
+    from outputs.options import SlickOptions
 
 
 def registry_folder(given: Path | None = None) -> Path:
@@ -100,7 +100,7 @@ def slick_options(
     minimum_area_km2: float | None = None,
 ) -> SlickOptions:
     """What counts as a slick: what is given, else the settings. Raises `UsageError` as `SlickOptions` does."""
-    from outputs.slicks import SlickOptions
+    from outputs.options import SlickOptions
 
     area = settings.minimum_area_km2 if minimum_area_km2 is None else minimum_area_km2
     return SlickOptions(
