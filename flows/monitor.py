@@ -33,9 +33,9 @@ from flows.settings import Settings
 from flows.sources import Watching, opened
 from flows.tasks import artifact_key
 from ingest.errors import SlickwatchError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
-from ingest.watch import Round, may_go
+from ingest.watch import Round, release_file
 from outputs.alerting.alerter import Alerter
 
 _LOG = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     if settings.scenes.budget_gb is None:
         return ()
     budget = int(settings.scenes.budget_gb * 1e9)
-    return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(may_go, ledger)))
+    return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(release_file, ledger)))
 
 
 def _newest(watching: Watching) -> dict[str, datetime | None]:

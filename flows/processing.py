@@ -34,7 +34,9 @@ from ingest.errors import (
     UsageError,
 )
 from ingest.files import storage_errors
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import awaited, never
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
@@ -98,7 +100,7 @@ def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, mod
     """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
     longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
     try:
-        with kept(ledger, claim, longest):
+        with keep_lease(ledger, claim, longest):
             return _Work(claim, ledger, settings, alerter, model).run()
     except LeaseLost as lost:
         return Processed(claim.scene.id, "skipped", why=lost.problem)
@@ -150,12 +152,12 @@ def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings
     """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
     minutes = settings.monitor.scene_timeout_minutes
     if not isinstance(error, Exception):  # asked to stop
-        ledger.give_up(claim)
+        ledger.release(claim)
     elif isinstance(error, BrokenProduct):
         alerter.report_scene(ledger.quarantined(claim, str(error), claim.path))
     elif isinstance(error, StorageError | ModelError | UnreadableInput):
         # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
-        ledger.give_up(claim)
+        ledger.release(claim)
         alerter.report_failure(FLOW, str(error), kind="flow")
     elif isinstance(error, TimeoutError):
         alerter.report_scene(ledger.failed(claim, f"not done after {minutes:g} minutes"))
@@ -199,7 +201,7 @@ class _Work:
         scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
         scenes = SceneFolder(self.settings.scenes.folder)
         if path == scenes.archive(scene_id).absolute():
-            with scenes.reading(scene_id):
+            with scenes.use(scene_id):
                 yield path
             return
         if not path.exists():

@@ -13,7 +13,8 @@ from typing import Any
 
 from flows.settings.environment import LEDGER_VARIABLE
 from ingest.errors import SlickwatchError, UsageError
-from ingest.ledger import Ledger, SceneRecord
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import SceneRecord
 
 DEFAULT_LEDGER = "ledger.sqlite"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

@@ -24,6 +24,7 @@ from flows.settings.field_types import (
     WebAddress,
     setting,
 )
+from models.retraining.decision import Margins
 from outputs.alerting.options import AlertOptions
 
 Polarisation = Literal["VV", "VH", "HH", "HV"]
@@ -160,7 +161,9 @@ class Alerts(Section):
     minimum_confidence: float = setting(
         ALERTS.minimum_confidence, "Only slicks with at least this mean oil probability.", ge=0, le=1
     )
-    minimum_area_km2: float = setting(ALERTS.minimum_area_km2, "Only slicks of at least this area.", "km2", ge=0, le=1e6)
+    minimum_area_km2: float = setting(
+        ALERTS.minimum_area_km2, "Only slicks of at least this area.", "km2", ge=0, le=1e6
+    )
     areas: Several[Area] = setting((), "Only slicks in these areas, given as in [[watch]]; empty: everywhere.")
     silence_hours: float = setting(
         ALERTS.silence_hours, "Alert after this time without a new scene in a watched area; 0: never.", "hours", ge=0,
@@ -212,12 +215,12 @@ class Budget(Section):
     )
 
 
-class Margins(Section):
-    """By how much a challenger may be worse than the champion in each score and still take its place."""
+class RetrainingMargins(Section):
+    """How much worse than the champion a challenger may be in each score and still replace it."""
 
-    miou: float = setting(0.01, "Mean intersection over union may be lower by.", ge=0, le=1)
-    object_f1: float = setting(0.02, "F1 of whole slicks may be lower by.", ge=0, le=1)
-    false_alarms: float = setting(0.1, "False alarms may be more by.", "per image", ge=0, le=1000)
+    miou: float = setting(Margins.miou, "Mean intersection over union may be lower by.", ge=0, le=1)
+    object_f1: float = setting(Margins.object_f1, "F1 of whole slicks may be lower by.", ge=0, le=1)
+    false_alarms: float = setting(Margins.false_alarms, "False alarms may be more by.", "per image", ge=0, le=1000)
 
 
 class Retraining(Section):
@@ -236,7 +239,7 @@ class Retraining(Section):
     solver_steps: int = setting(20, "Solver steps, a divisor of 1000; the paper uses 200 with ddim.", ge=1, le=1000)
     start: Start = setting(Start(), "")
     budget: Budget = setting(Budget(), "")
-    margins: Margins = setting(Margins(), "")
+    margins: RetrainingMargins = setting(RetrainingMargins(), "")
 
 
 class Prefect(Section):

@@ -32,7 +32,7 @@ from flows.settings import Settings
 from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from models.checkpoint import (
     default_model_folder,
     default_model_id,

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.metadata import ThermalNoise
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe
 from preprocess.grid import looks_for
 from preprocess.options import PreprocessOptions

@@ -1,11 +1,11 @@
-"""What a retraining tells people: the comparison in Markdown and JSON, and the model card."""
+"""Markdown of a retraining: the comparison of challenger and champion, the model card, the champion's report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flows.retraining.decision import Check, Decision
+from models.retraining.decision import Check, Decision
 
 TABLE = ("miou", "oil_iou", "object_f1", "object_precision", "object_recall", "false_alarms_per_image", "ece")
 COMPARISON, RECORD, CARD, SHEET = "comparison.md", "comparison.json", "README.md", "contact-sheet.png"
@@ -14,66 +14,66 @@ COMPARISON, RECORD, CARD, SHEET = "comparison.md", "comparison.json", "README.md
 def comparison_text(record: Mapping[str, Any], decision: Decision) -> str:
     """Return the comparison of challenger and champion as Markdown."""
     champion, challenger = record["champion"]["id"], record["challenger"]["id"]
-    verdict = f"{challenger} is the champion now." if decision.promote else f"{champion} stays the champion."
+    verdict = f"{challenger} is the new champion." if decision.promote else f"{champion} stays the champion."
     parts = [
-        f"# {challenger} against {champion}",
+        f"# {challenger} and {champion}",
         f"**{verdict}**",
         "\n".join(f"- {reason}" for reason in decision.reasons),
-        "## What decides",
+        "## Criteria",
         _checks(decision.checks),
     ]
     for name, one in record["heldout"].items():
-        parts += [f"## Held-out data: {name}", _said(one), _scores(one, champion, challenger)]
-    return "\n\n".join([*parts, "## How it was made", _made(record)]) + "\n"
+        parts += [f"## Held-out data: {name}", _dataset(one), _scores(one, champion, challenger)]
+    return "\n\n".join([*parts, "## Provenance", _provenance(record)]) + "\n"
 
 
 def card_text(record: Mapping[str, Any], decision: Decision) -> str:
-    """Return the model card of the challenger as Markdown: what it is, what it was made of, how good it is."""
+    """Return the model card of the challenger as Markdown: purpose, provenance, scores, limits."""
     challenger = record["challenger"]
     classes = ", ".join(challenger["classes"])
     parts = [
         f"# {challenger['id']}",
-        f"SAROSS-Net for oil slicks in calibrated Sentinel-1 images; it tells apart {classes}. Trained by "
-        "`retrain-dakd` with real and synthetic pairs, the latter with the soft labels of SAR-JointNet (DAKD).",
-        "## How it was made",
-        _made(record),
-        "## How good it is",
-        f"Next to {record['champion']['id']}, the champion at the time; in brackets 95% bootstrap intervals.",
+        f"SAROSS-Net for oil slicks in calibrated Sentinel-1 images; classes: {classes}. Trained by `retrain-dakd` "
+        "on real pairs, and on synthetic pairs with the soft labels of SAR-JointNet (DAKD).",
+        "## Provenance",
+        _provenance(record),
+        "## Scores",
+        f"Compared with {record['champion']['id']}, the champion at the time; 95% bootstrap intervals in brackets.",
     ]
     for name, one in record["heldout"].items():
-        parts += [f"### {name}", _said(one), _scores(one, record["champion"]["id"], challenger["id"])]
+        parts += [f"### {name}", _dataset(one), _scores(one, record["champion"]["id"], challenger["id"])]
     parts += ["## Why it was promoted" if decision.promote else "## Why it was not promoted",
               "\n".join(f"- {reason}" for reason in decision.reasons), "## Limits", _LIMITS]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
 _LIMITS = (
-    "The scores hold for images like the held-out ones. Sets of oil masks alone say nothing of look-alikes, ships and "
-    "land, and oil that no analyst was shown is not oil in chips around reviewed slicks."
+    "The scores hold for images like the held-out ones. Data sets with masks of oil only do not test look-alikes, "
+    "ships and land. In chips around reviewed slicks, oil that no detection showed to an analyst counts as no oil."
 )
 
 
-def standing_text(record: Mapping[str, Any], checks: Sequence[Check]) -> str:
-    """Return how a champion does now as Markdown, next to its figures at promotion where there are any."""
+def champion_text(record: Mapping[str, Any], checks: Sequence[Check]) -> str:
+    """Return the report on a champion as Markdown, beside its earlier scores where there are any."""
     champion = record["champion"]["id"]
     parts = [f"# {champion} on held-out data", f"**{record['verdict']}**"]
     if checks:
         parts.append(_checks(checks, before=f"{champion} before", now="now"))
     for name, one in record["heldout"].items():
-        parts += [f"## {name}", _said(one), _scores(one, champion)]
+        parts += [f"## {name}", _dataset(one), _scores(one, champion)]
     return "\n\n".join(parts) + "\n"
 
 
 def _checks(checks: Iterable[Check], before: str = "champion", now: str = "challenger") -> str:
     rows = [
         [one.dataset, one.words, _value(one.champion), _value(one.challenger), f"{one.margin:g}",
-         "holds" if one.holds else "**does not hold**"]
+         "within" if one.holds else "**beyond**"]
         for one in checks
     ]  # fmt: skip
-    return markdown_table(["held-out data", "score", before, now, "may be worse by", ""], rows)
+    return markdown_table(["held-out data", "score", before, now, "margin", ""], rows)
 
 
-def _said(one: Mapping[str, Any]) -> str:
+def _dataset(one: Mapping[str, Any]) -> str:
     note = f" {one['note']}." if one["note"] else ""
     classes = ", ".join(one["compared_on"])
     return f"{one['n_images']} images, SHA-256 `{one['sha256'][:16]}`; classes compared: {classes}.{note}"
@@ -91,7 +91,7 @@ def _scores(one: Mapping[str, Any], champion: str, challenger: str | None = None
     return markdown_table(["score", *columns.values()], rows)
 
 
-def _made(record: Mapping[str, Any]) -> str:
+def _provenance(record: Mapping[str, Any]) -> str:
     data, synthetic, jointnet = record["data"], record["synthetic"], record["jointnet"]
     lines = [
         f"{data['n_train']} real pairs of {', '.join(f'`{name}`' for name in data['sources'])}, "
@@ -99,11 +99,11 @@ def _made(record: Mapping[str, Any]) -> str:
         *data["notes"],
         f"balancing factor b = {record['balance']['b']:.4f}",
         f"SAR-JointNet `{jointnet['id']}` {jointnet['note']}; steps of its stages {_steps(jointnet)}",
-        f"{synthetic['count']} synthetic pairs, drawn anew with {synthetic['solver']} in {synthetic['steps']} steps",
+        f"{synthetic['count']} synthetic pairs, generated with {synthetic['solver']} in {synthetic['steps']} steps",
         _quality(record["quality"]),
-        f"SAROSS-Net: encoder {record['challenger']['options']['encoder'] or 'by default'}, "
+        f"SAROSS-Net: encoder {record['challenger']['options']['encoder'] or '(default)'}, "
         f"{record['challenger']['options']['steps']} steps",
-        f"code {record['code_version'] or 'unknown'}, run {record['run'] or 'without Prefect'}",
+        f"code {record['code_version'] or 'unknown'}, run {record['run'] or '(without Prefect)'}",
         "time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in record["durations_s"].items()),
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -115,13 +115,13 @@ def _steps(jointnet: Mapping[str, Any]) -> str:
 
 def _quality(quality: Mapping[str, Any]) -> str:
     if quality["problem"]:
-        return f"no figures of the synthetic images: {quality['problem']}"
-    said = [f"FID by features of {one['extractor']} {one['fid']:.2f}" for one in quality["features"]]
-    return f"synthetic against real images: {', '.join(said)}"
+        return f"synthetic images not compared with real ones: {quality['problem']}"
+    distances = [f"FID by features of {one['extractor']} {one['fid']:.2f}" for one in quality["features"]]
+    return f"synthetic and real images: {', '.join(distances)}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 

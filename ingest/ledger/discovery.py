@@ -1,24 +1,22 @@
-"""What a source has found goes into the tables: new scenes, other archives of known ones, and who yields to whom."""
+"""Scenes found by a source go into the tables: new ones, and new archives of known ones."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 
 import shapely
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from ingest.ledger.supersession import Member, ProductName, standings
+from ingest.ledger.rows import reset
+from ingest.ledger.standings import chunks, update_standings
+from ingest.ledger.supersession import ProductName
 from ingest.ledger.tables import OfferRow, SceneRow, WatermarkRow
-from ingest.scene import Scene, scene_from_name
-
-_CHUNK = 500  # names in one IN (...)
+from ingest.scene import Scene
 
 
-def record(session: Session, scenes: Sequence[Scene], now: datetime) -> list[str]:
+def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> list[str]:
     """Write what was found; the ids of the scenes not known before, as they came. Raises `UnreadableInput`."""
     names = [ProductName.read(scene.id) for scene in scenes]
     known = _rows_by_id(session, {name.id for name in names})
@@ -36,22 +34,8 @@ def record(session: Session, scenes: Sequence[Scene], now: datetime) -> list[str
             touched.add(name.datatake)
         touched |= _take_offer(row, scene, now)
     session.flush()
-    settle_standings(session, touched, now)
+    update_standings(session, touched, now)
     return new
-
-
-def settle_standings(session: Session, datatakes: Iterable[str], now: datetime) -> None:
-    """Decide anew which products of these datatakes are current."""
-    groups: dict[str, list[SceneRow]] = defaultdict(list)
-    for chunk in _chunks(sorted(datatakes)):
-        for row in session.scalars(select(SceneRow).where(SceneRow.datatake.in_(chunk))):
-            groups[row.datatake].append(row)
-    for rows in groups.values():
-        decided = standings(map(_member, rows))
-        for row in rows:
-            standing = decided[row.id]
-            if (row.standing, row.yields_to) != (standing.kind, standing.by):
-                row.standing, row.yields_to, row.changed_at = standing.kind, standing.by, now
 
 
 def move_watermark(session: Session, source: str, watch: str, published: datetime, now: datetime) -> None:
@@ -68,39 +52,6 @@ def same_archive(one: str | None, other: str | None) -> bool:
     if one is None or other is None or one.partition(":")[0] != other.partition(":")[0]:
         return True
     return one.casefold() == other.casefold()
-
-
-def scene_of(row: SceneRow, offer: OfferRow) -> Scene:
-    """The scene as one source offers it."""
-    return replace(
-        scene_from_name(row.id),
-        acquired_start=row.acquired_start,
-        acquired_end=row.acquired_end,
-        footprint=None if row.footprint is None else shapely.from_wkb(row.footprint),
-        source=offer.source,
-        key=offer.key,
-        size=offer.size,
-        checksum=offer.checksum,
-        published=offer.published,
-    )
-
-
-def release_lease(row: SceneRow) -> None:
-    """Nobody works on it any more."""
-    row.lease_task = row.lease_owner = row.lease_until = None
-
-
-def begin_anew(row: SceneRow, now: datetime) -> None:
-    """Back to `found`, with all attempts ahead; whoever works on it loses its lease. Results stay until replaced."""
-    advance(row, "found", now)
-    row.token += 1
-
-
-def advance(row: SceneRow, progress: str, now: datetime) -> None:
-    """To another state, with all attempts at what follows ahead."""
-    row.progress, row.changed_at = progress, now
-    row.attempts, row.deaths, row.due_at, row.failed_task, row.reason = 0, 0, None, None, None
-    release_lease(row)
 
 
 def _new_row(name: ProductName, scene: Scene, now: datetime) -> SceneRow:
@@ -154,30 +105,14 @@ def _republished(row: SceneRow, source: str, now: datetime) -> set[str]:
     done = row.progress in ("fetched", "processed") or row.failed_task == "process"
     broken = row.progress in ("failed", "quarantined")
     if row.progress != "forgotten" and ((done and row.fetched_from == source) or (broken and not done)):
-        begin_anew(row, now)
+        reset(row, now)
         return {row.datatake}
     return set()
 
 
-def _member(row: SceneRow) -> Member:
-    done = row.progress in ("fetched", "processed") or row.failed_task == "process"
-    return Member(
-        ProductName.read(row.id),
-        row.published or row.recorded_at,
-        begun=done or row.lease_owner is not None or row.result_folder is not None,
-        broken=row.progress in ("failed", "quarantined") and not done,
-        attempts=row.attempts,
-        forgotten=row.progress == "forgotten",
-    )
-
-
 def _rows_by_id(session: Session, ids: set[str]) -> dict[str, SceneRow]:
     rows: dict[str, SceneRow] = {}
-    for chunk in _chunks(sorted(ids)):
+    for chunk in chunks(sorted(ids)):
         wanted = select(SceneRow).where(SceneRow.id.in_(chunk)).options(selectinload(SceneRow.offers))
         rows |= {row.id: row for row in session.scalars(wanted)}
     return rows
-
-
-def _chunks(items: list[str]) -> list[list[str]]:
-    return [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]

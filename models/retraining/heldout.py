@@ -1,11 +1,10 @@
-"""Held-out data: what decides between two models must never have been trained on."""
+"""Held-out data sets: their hashes, and that no image of theirs is trained on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 
-from flows.retraining.combined import Collected, training_sources
 from ingest.errors import UsageError
 from ingest.progress import step
 from models.datasets import (
@@ -16,6 +15,8 @@ from models.datasets import (
     open_dataset,
 )
 from models.datasets.fingerprint import fingerprint
+from models.retraining.records import TrainingData
+from models.retraining.training_data import training_sources
 
 
 def heldout_fingerprints(names: Sequence[str]) -> dict[str, str]:
@@ -23,8 +24,8 @@ def heldout_fingerprints(names: Sequence[str]) -> dict[str, str]:
     return {name: fingerprint(open_dataset(name).test) for name in dict.fromkeys(names)}
 
 
-def require_apart(datasets: Sequence[str], data: Collected, heldout: Sequence[str]) -> None:
-    """Raise `UsageError` where an image that is trained on is also held out.
+def require_disjoint(datasets: Sequence[str], data: TrainingData, heldout: Sequence[str]) -> None:
+    """Raise `UsageError` where a held-out image is trained on.
 
     Two images are the same where they have the same pixels, under whatever name, or where their data set knows them as
     copies of one place.
@@ -33,9 +34,9 @@ def require_apart(datasets: Sequence[str], data: Collected, heldout: Sequence[st
     with step("compare with held-out data"):
         for source in training_sources(datasets):
             trained_on.update(_identities(source.images))
-        collected = open_dataset(data.real)
-        if collected.train is not None:
-            trained_on.update(_identities(collected.train))
+        training = open_dataset(data.real).train
+        if training is not None:
+            trained_on.update(_identities(training))
         for name in dict.fromkeys(heldout):
             _require_none_of(trained_on, name)
 
@@ -44,7 +45,7 @@ def _require_none_of(trained_on: set[Hashable], name: str) -> None:
     images = open_dataset(name).test
     same = [i for i in range(len(images)) if not trained_on.isdisjoint(_identity(images, i))]
     if same:
-        problem = f"{len(same)} of {len(images)} held-out images are trained on too, such as {images.name(same[0])}"
+        problem = f"{len(same)} of {len(images)} held-out images are also trained on, such as {images.name(same[0])}"
         raise UsageError(name, problem, "hold out others, or train on a set without them, such as sos-clean")
 
 
@@ -54,8 +55,8 @@ def _identities(images: LabelledImages) -> Iterator[Hashable]:
 
 
 def _identity(images: LabelledImages, index: int) -> tuple[Hashable, ...]:
-    """What an image shares with each of its copies."""
-    if _is_simulated(images):
+    """Return what an image has in common with each of its copies."""
+    if _is_simulated(images):  # its seed identifies it, without the time to simulate it again
         return (fingerprint(Selection(images, (index,))),)
     grey, _ = images.grey(index)
     pixels = hashlib.sha256(repr(grey.shape).encode() + grey.tobytes()).hexdigest()
@@ -63,7 +64,6 @@ def _identity(images: LabelledImages, index: int) -> tuple[Hashable, ...]:
 
 
 def _is_simulated(images: LabelledImages) -> bool:
-    """Whether the simulator makes the images anew each time, which takes far longer than to say which ones they are."""
     while isinstance(images, Selection | Reduced):
         images = images.images
     return isinstance(images, SimulatedChips)

@@ -1,4 +1,4 @@
-"""Steps that are done once: found again, gone on with, begun anew, and done again where their files are damaged."""
+"""Cached steps: reused, resumed, begun anew, and run again where their files are damaged."""
 
 import json
 import multiprocessing
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.retraining.steps import DONE, RESUME, done_once, only_one, step_key, tidy
 from ingest.errors import UsageError
+from models.retraining.steps import DONE, RESUME, exclusive, remove_other_steps, run_step, step_key
 
 
 class Work:
@@ -28,7 +28,7 @@ class Work:
 
 
 def done(tmp_path, work, depends_on=None, **how):
-    return done_once(tmp_path, "step", depends_on or {"data": "abc"}, ("flows/retraining/decision.py",), work, **how)
+    return run_step(tmp_path, "step", depends_on or {"data": "abc"}, work, **how)
 
 
 def state(folder):
@@ -47,10 +47,10 @@ def test_a_finished_step_is_found_untouched(tmp_path):
 
 
 def test_other_inputs_or_other_code_are_another_step(tmp_path):
-    key = step_key("step", {"data": "abc"}, ("flows/retraining/decision.py",))
-    assert key != step_key("step", {"data": "abd"}, ("flows/retraining/decision.py",))
-    assert key != step_key("step", {"data": "abc"}, ("flows/retraining/budget.py",))
-    assert key != step_key("other", {"data": "abc"}, ("flows/retraining/decision.py",))
+    key = step_key("step", {"data": "abc"}, Work.__module__)
+    assert key != step_key("step", {"data": "abd"}, Work.__module__)
+    assert key != step_key("step", {"data": "abc"}, "models.retraining.budget")
+    assert key != step_key("other", {"data": "abc"}, Work.__module__)
     assert done(tmp_path, Work()).folder.name == f"step-{key}"
     assert done(tmp_path, Work(), {"data": "abd"}).folder != done(tmp_path, Work()).folder
 
@@ -83,11 +83,11 @@ def test_a_damaged_step_is_done_again_from_nothing(tmp_path, harm, resumable, ca
     assert json.loads((folder / DONE).read_text())["files"].keys() == {"part/result.txt"}
     if harm != "torn record":
         assert work.found == []
-        assert "done again" in capsys.readouterr().out
+        assert "running it again" in capsys.readouterr().out
 
 
 def _work_in(folder, entered, leave):
-    with only_one(folder):
+    with exclusive(folder):
         entered.set()
         leave.wait(60)
 
@@ -99,12 +99,12 @@ def test_two_retrainings_never_share_a_folder(tmp_path):
     other.start()
     try:
         assert entered.wait(60)
-        with pytest.raises(UsageError, match="another retraining works here"), only_one(tmp_path):
+        with pytest.raises(UsageError, match="another retraining is running here"), exclusive(tmp_path):
             pass
     finally:
         leave.set()
         other.join(60)
-    with only_one(tmp_path):
+    with exclusive(tmp_path):
         pass
 
 
@@ -112,7 +112,7 @@ def test_only_steps_of_former_rounds_are_tidied_away(tmp_path):
     kept, former = done(tmp_path, Work()).folder, done(tmp_path, Work(), {"data": "former"}).folder
     (tmp_path / "comparisons" / "some-model").mkdir(parents=True)
     (tmp_path / "pairs").mkdir()
-    tidy(tmp_path, [kept])
+    remove_other_steps(tmp_path, [kept])
     assert kept.is_dir()
     assert not former.exists()
     assert {path.name for path in tmp_path.iterdir()} == {kept.name, "comparisons", "pairs"}

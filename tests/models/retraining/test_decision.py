@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.retraining.decision import Margins, decide
+from models.retraining.decision import Margins, decide
 
 MARGINS = Margins(miou=0.01, object_f1=0.02, false_alarms=0.1)
 CHAMPION = {"miou": 0.70, "object_f1": 0.60, "false_alarms_per_image": 0.5}
@@ -22,18 +22,18 @@ def test_a_better_one_is_promoted():
     decision = decided({"miou": 0.75, "object_f1": 0.66, "false_alarms_per_image": 0.4})
     assert decision.promote
     assert decision.reasons == (
-        "sos-clean: mIoU 0.7500, the champion's 0.7000: no worse",
-        "sos-clean: object F1 0.6600, the champion's 0.6000: no worse",
-        "sos-clean: false alarms per image 0.4000, the champion's 0.5000: no worse",
+        "sos-clean: mIoU 0.7500, champion 0.7000: no worse",
+        "sos-clean: object F1 0.6600, champion 0.6000: no worse",
+        "sos-clean: false alarms per image 0.4000, champion 0.5000: no worse",
     )
 
 
 @pytest.mark.parametrize(
     ("score", "just_within", "beyond", "said"),
     [
-        ("miou", 0.69, 0.6899, "mIoU 0.6899, the champion's 0.7000: worse by 0.0101, beyond the margin of 0.01"),
-        ("object_f1", 0.58, 0.5799, "object F1 0.5799, the champion's 0.6000: worse by 0.0201"),
-        ("false_alarms_per_image", 0.6, 0.6001, "per image 0.6001, the champion's 0.5000: worse by 0.1001"),
+        ("miou", 0.69, 0.6899, "mIoU 0.6899, champion 0.7000: worse by 0.0101, beyond the margin of 0.01"),
+        ("object_f1", 0.58, 0.5799, "object F1 0.5799, champion 0.6000: worse by 0.0201"),
+        ("false_alarms_per_image", 0.6, 0.6001, "per image 0.6001, champion 0.5000: worse by 0.1001"),
     ],
 )  # fmt: skip
 def test_each_score_alone_keeps_the_champion(score, just_within, beyond, said):
@@ -54,10 +54,10 @@ def test_one_of_several_sets_is_enough_to_keep_the_champion():
 def test_what_cannot_be_compared_or_is_impossible_is_never_promoted():
     unknown = decided({"object_f1": None})
     assert not unknown.promote
-    assert "object F1 undefined, the champion's 0.6000: they cannot be compared" in unknown.reasons[0]
+    assert "object F1 undefined, champion 0.6000: not comparable" in unknown.reasons[0]
     assert not decided({"miou": float("nan")}).promote
     assert not decide({}, MARGINS).promote
-    two_classes = decided({"miou": 0.99}, impossible="it tells apart other, oil alone")
+    two_classes = decided({"miou": 0.99}, obstacle="it tells apart other, oil alone")
     assert two_classes.reasons == ("it tells apart other, oil alone",)
 
 

@@ -16,7 +16,8 @@ from pyproj import Geod, Transformer
 from ingest.errors import UsageError
 from ingest.safe.metadata import Annotation, GeolocationGrid
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import SPEED_OF_LIGHT, grd_metadata, orbit_of
+from ingest.safe_writing.image_metadata import grd_metadata
+from ingest.safe_writing.orbit import SPEED_OF_LIGHT, orbit_of
 
 REAL = Path(__file__).parents[4] / "shared/data/s1/safe"
 GEOD = Geod(ellps="WGS84")

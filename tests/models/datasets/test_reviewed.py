@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from flows.retraining.collected import chips_of, reviewed_scenes
+from flows.retraining.pipeline import catalogue_scenes
 from models.classes import NOT_OIL, OIL
+from models.datasets.reviewed import reviewed_chips
 from outputs.catalogue import Catalogue
 from tests.support.retraining_scenes import (
     CALM,
@@ -29,7 +30,7 @@ def product(tmp_path_factory):
 
 def chips(catalogue, size=SIZE):
     left_out = Counter()
-    return list(chips_of(reviewed_scenes(catalogue), left_out, size)), left_out
+    return list(reviewed_chips(catalogue_scenes(catalogue), left_out, size)), left_out
 
 
 def place(chip):
@@ -100,22 +101,22 @@ def test_a_chip_that_shows_what_nobody_has_looked_at_is_left_out(product, tmp_pa
     cut, left_out = chips(path)
     assert len(cut) == 1
     assert (cut[0].labels == NOT_OIL).all()
-    assert left_out == {"chips that show slicks nobody has looked at": 1}
+    assert left_out == {"chips with unreviewed slicks": 1}
 
 
 def test_products_that_are_gone_or_damaged_are_counted(product, tmp_path):
     said = {"oily": "confirmed", "calm": "rejected"}
     patches = {"oily": OILY, "calm": CALM}
     gone = catalogued(tmp_path / "gone.gpkg", product, patches, said, tmp_path / "gone.SAFE")
-    assert chips(gone) == ([], {"reviewed slicks whose product is gone": 2})
+    assert chips(gone) == ([], {"reviewed slicks without their product": 2})
     (tmp_path / "empty.SAFE").mkdir()
     damaged = catalogued(tmp_path / "damaged.gpkg", product, patches, said, tmp_path / "empty.SAFE")
     cut, left_out = chips(damaged)
     assert not cut
-    assert [reason.startswith("scenes that cannot be read") for reason in left_out] == [True]
+    assert [reason.startswith("unreadable scenes") for reason in left_out] == [True]
 
 
 def test_without_a_catalogue_or_reviews_there_is_nothing(product, tmp_path):
-    assert reviewed_scenes(tmp_path / "none.gpkg") == []
-    assert reviewed_scenes(catalogued(tmp_path / "c.gpkg", product, {"oily": OILY}, {})) == []
+    assert catalogue_scenes(tmp_path / "none.gpkg") == []
+    assert catalogue_scenes(catalogued(tmp_path / "c.gpkg", product, {"oily": OILY}, {})) == []
     assert not (tmp_path / "none.gpkg").exists()
