@@ -73,8 +73,8 @@ def time_of(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def sql_value(value: Any) -> Any:
-    """A value of a table in memory as a value for SQLite; null if missing."""
+def plain(value: Any) -> Any:
+    """A value of a table in memory as one that SQLite and JSON take; null if missing."""
     if pd.isna(value):
         return None
     if isinstance(value, datetime):
@@ -87,7 +87,7 @@ def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
     known = [attribute.name for attribute in ATTRIBUTES if attribute.name in slicks.columns]
     blank = dict.fromkeys((attribute.name for attribute in ATTRIBUTES), None)
     rows = slicks[known].itertuples(index=False, name=None)
-    return [blank | {name: sql_value(value) for name, value in zip(known, row, strict=True)} for row in rows]
+    return [blank | {name: plain(value) for name, value in zip(known, row, strict=True)} for row in rows]
 
 
 def slick_frame(rows: Sequence[Mapping[str, Any]], further: Sequence[Attribute] = ()) -> gpd.GeoDataFrame:

@@ -1,4 +1,4 @@
-"""Slicks of the catalogue as sql_value JSON values and as lines of text."""
+"""Slicks of the catalogue as plain JSON values and as lines of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import geopandas as gpd
 
 from outputs.catalogue.catalogue import Catalogue
 from outputs.catalogue.records import Run
-from outputs.catalogue.rows import sql_value, time_text
+from outputs.catalogue.rows import plain, time_text
 
 
 def slick_columns(slicks: gpd.GeoDataFrame) -> list[str]:
@@ -22,8 +22,7 @@ def slick_records(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
     columns, bounds = slick_columns(slicks), slicks.bounds.to_numpy().round(7).tolist()
     rows = slicks[columns].itertuples(index=False, name=None)
     return [
-        dict(zip(columns, map(sql_value, row), strict=True)) | {"bbox": box}
-        for row, box in zip(rows, bounds, strict=True)
+        dict(zip(columns, map(plain, row), strict=True)) | {"bbox": box} for row, box in zip(rows, bounds, strict=True)
     ]
 
 
@@ -48,9 +47,7 @@ def slick_document(catalogue: Catalogue, slick_id: str) -> dict[str, Any]:
         "slick": record,
         "geometry": slick.geometry.iloc[0].__geo_interface__,
         "run": _run(catalogue.run(record["run_id"])),
-        "reviews": [
-            {name: sql_value(value) for name, value in vars(one).items()} for one in catalogue.reviews(slick_id)
-        ],
+        "reviews": [{name: plain(value) for name, value in vars(one).items()} for one in catalogue.reviews(slick_id)],
     }
 
 
@@ -66,7 +63,7 @@ def slick_text(document: Mapping[str, Any]) -> str:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    """A run as sql_value JSON, without what its slicks say as well."""
+    """A run as plain JSON, without what its slicks say as well."""
     record = run.record
     return {
         "state": run.state,
