@@ -14,7 +14,7 @@ from flows.commands.options import Json, Verbose
 from ingest.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from models.registry.registry import Promotion
+    from models.registry.records import Promotion
 
 scores_app = typer.Typer()
 models_app = typer.Typer(
