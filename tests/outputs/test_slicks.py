@@ -13,8 +13,11 @@ from rasterio import features
 from scipy import ndimage
 
 from ingest.errors import UsageError
-from outputs.attributes import ATTRIBUTES, attribute_table, ring_around, slick_table
-from outputs.slicks import SlickOptions, find_slicks, polygonise
+from outputs.attributes import ATTRIBUTES, attribute_table, slick_table
+from outputs.measurements import ring_around
+from outputs.options import SlickOptions
+from outputs.outlines import polygonise
+from outputs.slicks import find_slicks
 from tests.support.slick_scenes import (
     PROCESSED_AT,
     coordinates,
