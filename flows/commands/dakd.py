@@ -51,7 +51,7 @@ def train_jointnet(
 ) -> None:
     """Train SAR-JointNet in its three stages: images alone, labels beside them, both together.
 
-    Example: slickwatch train jointnet --config configs/jointnet-sos-64.toml --out runs/jointnet-sos-64
+    Example: slickwatch train jointnet --config configs/jointnet/sos-64.toml --out runs/jointnet-sos-64
     """
     from ingest.progress import step
     from models.jointnet.options import read_joint_options

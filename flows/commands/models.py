@@ -40,10 +40,11 @@ def train_saross(
 ) -> None:
     """Train SAROSS-Net, or a network it is compared with, on simulated and real pairs.
 
-    Example: slickwatch train saross --config configs/saross-nano.toml --out runs/saross-nano
+    Example: slickwatch train saross --config configs/saross/nano-1.toml --out runs/saross-nano
     """
     from ingest.progress import step
-    from models.training import read_options, train
+    from models.training.segmentation import train
+    from models.training.segmentation_options import read_options
 
     options = read_options(config)
     with step("training") as advance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from models.jointnet.checkpoint import JointCheckpoint, read_jointnet
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.synthesis.generate import synthesize
-from models.training import train
+from models.training.options import changed, flat
+from models.training.segmentation import train
 
 QUALITY_IMAGES = 500  # of each kind that are compared
 _DATA_CODE = ("models/datasets", "models/simulator", "preprocess/options.py")
@@ -58,7 +59,7 @@ def start_of(plan: Plan, data: Collected) -> Start:
     last = read_json(plan.last_jointnet).get("folder")
     folder = plan.folder / str(last) if last else None
     if folder is None:
-        given = plan.jointnet.start
+        given = plan.jointnet.model.start
         if given is None:
             return Start(None, None, "from random weights, as there is no diffusion model yet")
         return Start(Path(given), read_jointnet(Path(given)).weights_sha256, f"from {given}, which the options name")
@@ -73,10 +74,10 @@ def start_of(plan: Plan, data: Collected) -> Start:
 
 def diffusion_options(plan: Plan, data: Collected, b: float, start: Start) -> JointOptions:
     """What SAR-JointNet is trained with: a model that knows images and labels already learns in stage 3 alone."""
-    options = replace(plan.jointnet, dataset=data.real, b=b, start=None if start.folder is None else str(start.folder))
+    options = changed(plan.jointnet, dataset=data.real, b=b, start=None if start.folder is None else str(start.folder))
     if start.folder is None or read_jointnet(start.folder).stage < 2:
         return options
-    return replace(options, steps=(0, 0, options.steps[2] or options.steps[1]))
+    return changed(options, steps=(0, 0, options.schedule.steps[2] or options.schedule.steps[1]))
 
 
 def train_diffusion(plan: Plan, data: Collected, b: float, start: Start, hours: float) -> Done:
@@ -99,7 +100,7 @@ def train_diffusion(plan: Plan, data: Collected, b: float, start: Start, hours: 
             checkpoint = _saved_so_far(folder, hours, error)
             note += f"; time was up in stage 3 ({hours:.2f} hours), and this is the model of stage 2"
         return {"id": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "stage": checkpoint.stage,
-                "note": note, "options": asdict(options)}  # fmt: skip
+                "note": note, "options": flat(options)}  # fmt: skip
 
     return done_once(plan.folder, "jointnet", depends_on, _JOINTNET_CODE, body, resumable=True)
 
@@ -171,11 +172,11 @@ def _write_crops(folder: Path, data: Collected, size: list[int]) -> None:
 
 def train_student(plan: Plan, data: Collected, synthetic: Done, hours: float) -> Done:
     """Train SAROSS-Net on real and synthetic pairs with the soft labels of SAR-JointNet. Raises `OutOfTime`."""
-    options = replace(
+    options = changed(
         plan.student, real=data.real, synthetic=str(synthetic.folder), synthetic_labels="soft",
         synthetic_multiple=plan.synthetic_multiple,
     )  # fmt: skip
-    start = read_checkpoint(options.start).weights_sha256 if options.start else None
+    start = read_checkpoint(options.model.start).weights_sha256 if options.model.start else None
     depends_on = _facts(options, "real", "synthetic", "start") | {
         "data": data.sha256, "synthetic": synthetic.value["sha256"], "start": start,
     }  # fmt: skip
@@ -184,7 +185,7 @@ def train_student(plan: Plan, data: Collected, synthetic: Done, hours: float) ->
         with step("train SAROSS-Net") as advance:
             checkpoint = train(options, folder, resume=True, progress=ends_after(hours, "SAROSS-Net", advance))
         return {"id": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "classes": checkpoint.classes,
-                "options": asdict(options)}  # fmt: skip
+                "options": flat(options)}  # fmt: skip
 
     code = ("models/training", "models/synthesis", "models/networks", *_DATA_CODE)
     return done_once(plan.folder, "saross-dakd", depends_on, code, body, resumable=True)
@@ -192,4 +193,4 @@ def train_student(plan: Plan, data: Collected, synthetic: Done, hours: float) ->
 
 def _facts(options: Any, *without: str) -> dict[str, Any]:
     """Options that an outcome depends on: neither where it runs nor what is told otherwise."""
-    return {name: value for name, value in asdict(options).items() if name not in {*without, *_WHERE_IT_RUNS}}
+    return {name: value for name, value in flat(options).items() if name not in {*without, *_WHERE_IT_RUNS}}

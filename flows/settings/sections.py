@@ -179,7 +179,7 @@ class Start(Section):
         None, "Options of SAR-JointNet; without it, its own.", example="configs/jointnet.toml"
     )
     student_config: Place | None = setting(
-        None, "Options of SAROSS-Net; without it, its own.", example="configs/saross-nano.toml"
+        None, "Options of SAROSS-Net; without it, its own.", example="configs/saross/nano-1.toml"
     )
 
 

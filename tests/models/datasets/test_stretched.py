@@ -27,7 +27,8 @@ from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
 from models.datasets.reduced import block_labels, block_means
 from models.datasets.simulated import GREY_DB
 from models.simulator import simulate_chip
-from models.training.options import TrainOptions
+from models.training.options import changed
+from models.training.segmentation_options import TrainOptions
 from models.training.validation import held_out
 from preprocess.options import PreprocessOptions
 from tests.support.dataset_folders import image_and_mask, osd_part, plain_pair, released_sos, write
@@ -265,7 +266,7 @@ def test_folds_and_held_out_pairs_of_reduced_data_are_those_of_the_whole(sos):
     assert [[part.indices for part in fold] for fold in folds[0]] == [
         [part.indices for part in fold] for fold in folds[1]
     ]
-    seen, watched = held_out(reduced, TrainOptions(real="sos-alos-clean@2", real_share=1.0))
+    seen, watched = held_out(reduced, changed(TrainOptions(), real="sos-alos-clean@2", real_share=1.0))
     assert not {int(seen.name(i)) % 509 for i in range(len(seen))} & {
         int(watched.name(i)) % 509 for i in range(len(watched))
     }
