@@ -46,8 +46,8 @@ def learnt(discs, tmp_path_factory):
     return folder
 
 
-def tiny(discs, **changed):
-    return changed(JointOptions(), dataset=str(discs), **{**TINY, **changed})
+def tiny(discs, **values):
+    return changed(JointOptions(), dataset=str(discs), **{**TINY, **values})
 
 
 def trained(options, folder, **how):

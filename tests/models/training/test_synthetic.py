@@ -67,8 +67,8 @@ def synthesise(folder, count, size=SIZE, seed=7):
     return folder
 
 
-def options_of(data, **changed):
-    return changed(TINY, real=str(data / "real"), synthetic=str(data / "synthetic"), **changed)
+def options_of(data, **values):
+    return changed(TINY, real=str(data / "real"), synthetic=str(data / "synthetic"), **values)
 
 
 def pairs_of(options):
