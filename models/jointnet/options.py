@@ -1,4 +1,4 @@
-"""Everything SAR-JointNet and its training depend on, and the TOML file that sets it."""
+"""The options of SAR-JointNet and its training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("joint", "concatenated")
 
 @dataclass(frozen=True)
 class JointArchitecture:
-    """What a diffusion network is; `models.jointnet.network.build_jointnet` makes it."""
+    """The architecture that `models.jointnet.network.build_jointnet` builds."""
 
     kind: str = "joint"  # a key of models.jointnet.network.NETWORKS
     classes: int = 2

@@ -1,4 +1,4 @@
-"""What each step of a training of SAR-JointNet sees: the same on every machine and after every resume."""
+"""The items of a training of SAR-JointNet: the same on every machine and after resuming."""
 
 from __future__ import annotations
 

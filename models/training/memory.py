@@ -69,7 +69,7 @@ def fitted_accumulation(
             return parts, peak
     needed, budget = peak_of(1) / 1e9, budget_bytes / 1e9
     problem = f"one item at a time takes about {needed:.2f} GB of a budget of {budget:.2f} GB"
-    raise UsageError("training options", problem, "raise memory_gb, or take a smaller crop or network")
+    raise UsageError("training options", problem, "raise memory_gb, or use a smaller crop or network")
 
 
 def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: int = 0) -> Callable[[int], int]:
@@ -79,7 +79,7 @@ def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: 
     """
     measured = [_tried(step, items, device, fixed_bytes) for items in range(1, min(most, 2) + 1)]
     if any(peak is None for peak in measured):
-        raise UsageError("training options", "one or two items at a time do not fit", "take a smaller crop or network")
+        raise UsageError("training options", "one or two items at a time do not fit", "use a smaller crop or network")
     # After the trials, in which libraries took what they keep from then on.
     held = 0 if device.type == "cuda" else _resident()
     first, last = int(measured[0] or 0), int(measured[-1] or 0)

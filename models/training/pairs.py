@@ -1,4 +1,4 @@
-"""What each step of a training sees: item i of the training is the same on every machine and after every resume."""
+"""The items of a segmentation training: item i is the same on every machine and after resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which synthetic pairs a training uses, and how many of them a batch has (DAKD paper, section 4.2)."""
+"""The synthetic pairs of a training, and their share of a batch (DAKD paper, section 4.2)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def teacher_classes(synthetic: SyntheticPairs | None, options: TrainOptions) -> 
 
 
 def synthetic_record(synthetic: SyntheticPairs | None) -> dict[str, Any] | None:
-    """Say for a checkpoint which synthetic pairs these are, and what made them."""
+    """Return the checkpoint's record of the synthetic pairs and their generator."""
     if synthetic is None:
         return None
     return {

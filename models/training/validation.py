@@ -1,4 +1,4 @@
-"""Scores of a network while it learns, on pairs that it does not learn from."""
+"""Validation of a network during training, on held-out pairs."""
 
 from __future__ import annotations
 

@@ -106,8 +106,7 @@ class Services:
         return make_plan(Settings.read(self.folder / "slickwatch.toml"), self.deployments)
 
     def slickwatch(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        program = "from flows.commands.up import operate_app; operate_app()"
-        return self._run([sys.executable, "-c", program, command, "--config", "slickwatch.toml", *arguments])
+        return self._run([sys.executable, "-m", "flows.cli", command, "--config", "slickwatch.toml", *arguments])
 
     def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Prefect's command line, without variables set for it."""
@@ -161,8 +160,7 @@ def services(folder: Path) -> Iterator[Services]:
     running.deployments.write_text(yaml.safe_dump(deployments()))
     log = running.folder / "up.log"
     with log.open("wb") as output:
-        program = "from flows.commands.up import operate_app; operate_app()"
-        command = [sys.executable, "-c", program, "up", "--deployments", str(running.deployments)]
+        command = [sys.executable, "-m", "flows.cli", "up", "--deployments", str(running.deployments)]
         starting = subprocess.Popen(
             command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )

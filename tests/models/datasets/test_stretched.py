@@ -223,7 +223,7 @@ def test_reduced_simulated_chips_without_data_at_a_border_say_so():
 
 @pytest.mark.parametrize("suffix", ["@1", "@0", "@-2", "@2.5", "@", "@four", "@99999", "@٤", "@2@x"])
 def test_what_is_no_factor_is_one_line_that_says_so(suffix):
-    with pytest.raises(UsageError, match=r"nothing to reduce by; give 2 or more, such as sos-clean@4") as caught:
+    with pytest.raises(UsageError, match=r"not a valid factor; give 2 or more, such as sos-clean@4") as caught:
         open_dataset(f"simulated{suffix}")
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"no-such-set: is neither"):
@@ -232,7 +232,9 @@ def test_what_is_no_factor_is_one_line_that_says_so(suffix):
 
 def test_an_image_smaller_than_a_block_is_named(tmp_path):
     plain_pair(tmp_path, "3", size=(12, 20))
-    with pytest.raises(UsageError, match=r"3: is 12 x 20 pixels, less than a block of 13 x 13; reduce by less"):
+    with pytest.raises(
+        UsageError, match=r"3: is 12 x 20 pixels, smaller than a block of 13 x 13; give a smaller factor"
+    ):
         open_dataset(f"{tmp_path}@13").test.grey(0)
 
 

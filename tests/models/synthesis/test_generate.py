@@ -183,7 +183,7 @@ def test_a_model_that_predicts_no_numbers_is_one_line(models, tmp_path):
     with torch.no_grad():
         network.label_net.conv_out.bias.fill_(np.nan)
     save_jointnet(tmp_path / "broken", network, one.architecture, one.balanced, one.classes, one.size, 3, {})
-    with pytest.raises(ModelError, match="broken: predicts values that are no numbers"):
+    with pytest.raises(ModelError, match="broken: predicts values that are not finite"):
         drawn(tmp_path / "broken", tmp_path / "a")
     assert not list((tmp_path / "a" / "shards").glob("*.npz"))
 

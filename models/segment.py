@@ -1,4 +1,4 @@
-"""Classifying chips that come without a product: images of any bit depth and stretch."""
+"""Class maps of image chips of any bit depth and stretch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NO_CLASS = 255
 
 
 def segment_image(path: Path, out: Path, network: nn.Module, checkpoint: Checkpoint) -> Path:
-    """Write out/<stem>.png, the class map, and out/<stem>.npz, `probability` (class, row, column); returns the map.
+    """Write the class map out/<stem>.png and out/<stem>.npz, `probability` (class, row, column); returns the map.
 
-    Cells without data are `NO_CLASS` in the map and NaN in the probabilities.
+    Pixels without data are `NO_CLASS` in the map and NaN in the probabilities.
     """
     require_five_classes(checkpoint)
     image = chip_input(grey_image(path), checkpoint.preprocess)[None]  # (1, rows, columns)
