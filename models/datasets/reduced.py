@@ -18,7 +18,7 @@ _DECIBELS = PreprocessOptions(floor_db=-np.inf, mean_db=0.0, std_db=1.0)
 
 @dataclass(frozen=True)
 class Reduced(View):
-    """Images averaged over blocks of `factor` x `factor` pixels; incomplete blocks at the right and the bottom are cut off.
+    """Images averaged over blocks of `factor` x `factor` pixels; incomplete blocks are cut off.
 
     A label is the most frequent one of its block, oil where it is among the most frequent, else the first class of
     them, and `IGNORE` where more than half of the block is. Pixels labelled `IGNORE` count in no mean.
@@ -54,9 +54,7 @@ class Reduced(View):
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if min(labels.shape) < self.factor:
             size, block = (f"{lines} x {pixels}" for lines, pixels in (labels.shape, 2 * [self.factor]))
-            raise UsageError(
-                self.name(index), f"is {size} pixels, smaller than a block of {block}", "give a smaller factor"
-            )
+            raise UsageError(self.name(index), f"is {size} pixels, less than a block of {block}", "reduce by less")
         return block_means(image, labels, self.factor), block_labels(labels, self.factor)
 
 

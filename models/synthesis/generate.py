@@ -141,9 +141,7 @@ def draw(
         noise = x_t.to(device), y_t.to(device)
         x_0, said = sample(predict, noise, checkpoint.balanced, options.solver, options.steps)
         if not (x_0.isfinite().all() and said.isfinite().all()):
-            raise ModelError(
-                checkpoint.id, "predicts values that are not finite", "train it again at a lower learning rate"
-            )
+            raise ModelError(checkpoint.id, "predicts values that are not finite", "train it at a lower rate")
         images.append(grey_levels(x_0[:, 0].cpu().numpy()))
         logits.append(said.cpu().numpy())
     return np.concatenate(images), np.concatenate(logits)

@@ -97,9 +97,7 @@ class SyntheticWriter:
         """The manifest as it is now, with what other processes have written."""
         manifest = read_manifest(self.folder)
         if manifest is None:
-            raise UnreadableInput(
-                self.folder, "the manifest has disappeared", "do not change the folder while it is written"
-            )
+            raise UnreadableInput(self.folder, "the manifest is missing", "do not change a folder being written")
         return manifest
 
     def missing(self) -> list[int]:

@@ -232,9 +232,7 @@ def test_what_is_no_factor_is_one_line_that_says_so(suffix):
 
 def test_an_image_smaller_than_a_block_is_named(tmp_path):
     plain_pair(tmp_path, "3", size=(12, 20))
-    with pytest.raises(
-        UsageError, match=r"3: is 12 x 20 pixels, smaller than a block of 13 x 13; give a smaller factor"
-    ):
+    with pytest.raises(UsageError, match=r"3: is 12 x 20 pixels, less than a block of 13 x 13; reduce by less"):
         open_dataset(f"{tmp_path}@13").test.grey(0)
 
 
