@@ -42,7 +42,7 @@ from ingest.store import SceneFolder
 from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version
 
 _LOG = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ class _Work:
         )  # fmt: skip
         if not published.current or result.slicks.empty:
             return 0
-        known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
+        known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
         areas = alerted_areas(self.settings)
         return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))

@@ -29,7 +29,7 @@ from models.retraining.student import train_student
 from models.retraining.synthetic import generate_pairs
 from models.retraining.training_data import collect_training_data
 from models.training.options import flat
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version, config_hash, peak_memory_bytes
 
 Result = TypeVar("Result")
@@ -93,7 +93,7 @@ def catalogue_scenes(catalogue: Path) -> list[ReviewedScene]:
     if not catalogue.exists():
         return []
     opened = Catalogue.open(catalogue, create=False)
-    return reviewed_scenes(opened.reviewed(), opened.slicks(status="unreviewed"))
+    return reviewed_scenes(opened.reviewed(), opened.slicks(Selection(status="unreviewed")))
 
 
 def compare_and_promote(plan: Plan, data: TrainingData, steps: Steps, run: str | None) -> Outcome:
