@@ -28,6 +28,7 @@ from models.retraining.steps import DONE, StepResult, exclusive, remove_other_st
 from models.retraining.student import train_student
 from models.retraining.synthetic import generate_pairs
 from models.retraining.training_data import collect_training_data
+from models.training.options import flat
 from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version, config_hash, peak_memory_bytes
 
@@ -126,7 +127,7 @@ def _record(
     plan: Plan, data: TrainingData, opponents: Opponents, steps: Steps, run: str | None
 ) -> dict[str, Any]:  # fmt: skip
     champion = read_checkpoint(str(opponents.champion_folder))
-    options = {"jointnet": asdict(plan.jointnet), "student": asdict(plan.student), "generate": asdict(plan.generate),
+    options = {"jointnet": flat(plan.jointnet), "student": flat(plan.student), "generate": asdict(plan.generate),
                "synthetic_multiple": plan.synthetic_multiple, "margins": asdict(plan.margins)}  # fmt: skip
     return {
         "format": 1,
