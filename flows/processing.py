@@ -21,7 +21,6 @@ from flows import tasks
 from flows.alerts import WATCH, alerted_areas
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
-from flows.registering import CHAMPION, code_version, resolve_model
 from flows.resolve import slick_options
 from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
 from flows.settings import Settings
@@ -34,13 +33,17 @@ from ingest.errors import (
     UsageError,
 )
 from ingest.files import storage_errors
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import awaited, never
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
+from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
+from outputs.record import code_version
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"
@@ -49,9 +52,9 @@ LOCAL = "local"  # the source of products that somebody names
 
 @dataclass(frozen=True)
 class Processed:
-    """What became of a scene; `why` of one that was left alone."""
+    """The outcome for a scene; `why` it was skipped."""
 
-    scene_id: str | None  # None: nothing waited
+    scene_id: str | None  # None: no scene was waiting
     outcome: Literal["processed", "unchanged", "skipped"]
     slick_count: int = 0
     folder: Path | None = None
@@ -60,7 +63,7 @@ class Processed:
 
 
 class BrokenProduct(UnreadableInput):
-    """It is the product that cannot be read, not something of ours."""
+    """The product itself is unreadable."""
 
 
 def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processed:
@@ -81,7 +84,7 @@ def pinned_model(settings: Settings, alerter: Alerter) -> Path:
     """The folder of the model to use from here on; a refused version is told of. Raises `ModelError`."""
     wanted = str(settings.monitor.model)
     if wanted != CHAMPION:
-        return resolve_model(wanted, settings.models.registry)
+        return find_model(wanted, settings.models.registry)
     champion = Registry(settings.models.registry).champion()
     for problem in champion.refused:
         alerter.report_failure(f"{CHAMPION}, using {champion.id} instead", problem, kind="model")
@@ -98,7 +101,7 @@ def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, mod
     """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
     longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
     try:
-        with kept(ledger, claim, longest):
+        with keep_lease(ledger, claim, longest):
             return _Work(claim, ledger, settings, alerter, model).run()
     except LeaseLost as lost:
         return Processed(claim.scene.id, "skipped", why=lost.problem)
@@ -117,18 +120,18 @@ def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path)
     lease_s = settings.monitor.lease_minutes * 60
     if scene is None:
         claims = ledger.claim("process", owner, lease_s)
-        return claims[0] if claims else Processed(None, "skipped", why="no scene waits")
+        return claims[0] if claims else Processed(None, "skipped", why="no scene is waiting")
     scene_id = _recorded(Path(scene), ledger, owner, lease_s) if os.sep in scene else ledger.get(scene).id
     record = ledger.get(scene_id)
     if record.state not in ("fetched", "processed"):
-        why = record.reason or (record.by and f"{record.by} is taken in its place") or "it is not fetched"
+        why = record.reason or (record.by and f"replaced by {record.by}") or "not fetched"
         return Processed(scene_id, "skipped", why=f"{record.state}: {why}")
     if record.state == "processed" and record.path is not None and record.result_folder is not None:
         product, folder = Path(record.path), Path(record.result_folder)
         if is_up_to_date(folder, product, detection_options(settings, model)):
             return Processed(scene_id, "unchanged", len(read_result(folder).slicks), folder)
     claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
-    return claim or Processed(scene_id, "skipped", why="another is at work on it, or it is not due yet")
+    return claim or Processed(scene_id, "skipped", why="claimed by another process, or not due yet")
 
 
 def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
@@ -141,7 +144,7 @@ def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
     ledger.record_found(LOCAL, FLOW, [scene])
     claim = ledger.claim_scene(scene.id, "fetch", owner, lease_s, [LOCAL])
     if claim is None:
-        raise UsageError(scene.id, "another is fetching it, or it waits to be fetched again", "run again later")
+        raise UsageError(scene.id, "being fetched by another process, or waiting for a retry", "run again later")
     ledger.fetched(claim, str(product.path.absolute()), scene.size or 0, None)
     return scene.id
 
@@ -150,15 +153,15 @@ def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings
     """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
     minutes = settings.monitor.scene_timeout_minutes
     if not isinstance(error, Exception):  # asked to stop
-        ledger.give_up(claim)
+        ledger.release(claim)
     elif isinstance(error, BrokenProduct):
         alerter.report_scene(ledger.quarantined(claim, str(error), claim.path))
     elif isinstance(error, StorageError | ModelError | UnreadableInput):
         # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
-        ledger.give_up(claim)
+        ledger.release(claim)
         alerter.report_failure(FLOW, str(error), kind="flow")
     elif isinstance(error, TimeoutError):
-        alerter.report_scene(ledger.failed(claim, f"not done after {minutes:g} minutes"))
+        alerter.report_scene(ledger.failed(claim, f"not finished after {minutes:g} minutes"))
     elif isinstance(error, SlickwatchError):
         alerter.report_scene(ledger.failed(claim, str(error)))
     else:
@@ -199,11 +202,11 @@ class _Work:
         scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
         scenes = SceneFolder(self.settings.scenes.folder)
         if path == scenes.archive(scene_id).absolute():
-            with scenes.reading(scene_id):
+            with scenes.use(scene_id):
                 yield path
             return
         if not path.exists():
-            raise SourceError(scene_id, f"is no longer at {path}", "put it there again, then slickwatch scenes retry")
+            raise SourceError(scene_id, f"no longer at {path}", "restore it, then run slickwatch scenes retry")
         yield path
 
     def _detected(self, product: Path) -> Path:
@@ -242,7 +245,7 @@ class _Work:
         )  # fmt: skip
         if not published.current or result.slicks.empty:
             return 0
-        known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
+        known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
         areas = alerted_areas(self.settings)
         return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))

@@ -18,7 +18,7 @@ from flows.settings.secret_values import SECRET_NAME, has_password, has_secret, 
 from flows.settings.sections import Watch
 from flows.settings.suggestions import closest, known_keys
 from ingest.errors import UsageError
-from ingest.sources import SOURCES
+from ingest.sources.kinds import SOURCES
 
 _EXAMPLE = "see slickwatch settings example"
 _IS_SECRET = "is a secret, which must not be in the settings"

@@ -1,4 +1,4 @@
-"""Scoring published slicks against the truth of a simulated scene."""
+"""Scores of published slicks on a simulated scene, whose truth is known."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ NO_DATA = 255  # in truth rasters
 
 @dataclass(frozen=True)
 class Score:
-    """Oil against everything else; ratios are NaN where there is nothing to divide by."""
+    """Scores of oil; undefined ratios are NaN."""
 
     oil_iou: float
     precision: float
     recall: float
     slicks: int
     true_slicks: int
-    true_slicks_found: int  # overlapped by some published slick
-    false_slicks: int  # published, without a cell of oil under them
+    true_slicks_found: int  # overlapped by a published slick
+    false_slicks: int  # published, overlapping no oil
     intersection_cells: int
     union_cells: int
     published_cells: int
     true_cells: int
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON, where NaN is not a number: null."""
+        """The score as plain JSON, with null for NaN."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
 def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
-    """Score slicks in lon/lat against the full-resolution truth raster, on a multilooked grid of the whole image.
+    """Compare slicks in lon/lat with the full-resolution truth raster, on a multilooked grid of the whole image.
 
-    The polygons take the way back through the geolocation, so an error there costs score as well.
+    The polygons are transformed back through the geolocation, so errors there lower the score too.
     """
     with rasterio.open(truth) as dataset:
         full = dataset.read(1)

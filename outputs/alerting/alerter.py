@@ -13,9 +13,8 @@ import geopandas as gpd
 from sqlalchemy.orm import Session
 
 from ingest.areas import Area
-from ingest.errors import SlickwatchError, SourceError
-from ingest.ledger import SceneRecord
-from ingest.sources.source import TransientError
+from ingest.errors import SlickwatchError, SourceError, TransientError
+from ingest.ledger.records import SceneRecord
 from outputs.alerting import outbox, rules
 from outputs.alerting.channels import Channel, open_channels
 from outputs.alerting.incidents import incident, is_alert_due

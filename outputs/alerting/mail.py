@@ -14,9 +14,8 @@ from email.utils import format_datetime
 from ipaddress import ip_address
 
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy, retrying
-from ingest.sources.source import TransientError
 from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message
 from outputs.alerting.render import page, text, title

@@ -18,11 +18,12 @@ from sqlalchemy.orm import Session
 
 from ingest.errors import StorageError
 from ingest.ledger.database import Database, prepare_file
+from ingest.retries import RetryPolicy
 from outputs.alerting.records import ALERT_JSON, KINDS, Alert, Message, identity
 from outputs.alerting.tables import AlertRow, Base
 
 LEASE = timedelta(minutes=10)  # to send one message, retries included
-_FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+_RETRIES = RetryPolicy(first_wait=60.0, longest_wait=3600.0)
 _VERSION = 1
 
 
@@ -139,9 +140,8 @@ def put(session: Session, alerts: Collection[Alert], channels: Iterable[str]) ->
 
 def _wait(attempts: int, retry_after_s: float | None) -> timedelta:
     """Twice as long each time, and no shorter than the server asked for, up to an hour."""
-    doublings = 2.0 ** min(attempts - 1, 10)
-    asked = timedelta(seconds=min(retry_after_s or 0.0, _LONGEST_WAIT.total_seconds()))
-    return max(asked, min(_LONGEST_WAIT, _FIRST_WAIT * doublings))
+    asked = min(retry_after_s or 0.0, _RETRIES.longest_wait)
+    return timedelta(seconds=max(asked, _RETRIES.wait(attempts)))
 
 
 def _undelivered(session: Session, channel: str) -> list[AlertRow]:

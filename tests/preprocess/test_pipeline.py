@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.metadata import ThermalNoise
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe
 from preprocess.grid import looks_for
 from preprocess.options import PreprocessOptions
@@ -176,7 +176,7 @@ def test_polarisations_that_cannot_be_had(tmp_path: Path) -> None:
         calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH")))
     with pytest.raises(UsageError, match="has no polarisation HH; choose from VV"):
         calibrated_scene(product, PreprocessOptions(), polarisation="HH")
-    with pytest.raises(UsageError, match="leave the polarisation to the model"):
+    with pytest.raises(UsageError, match="only VV is selected, the model needs VV and VH; omit the polarisation"):
         calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH")), polarisation="VV")
 
 

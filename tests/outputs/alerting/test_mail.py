@@ -22,9 +22,8 @@ from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy
-from ingest.sources.source import TransientError
 from outputs.alerting import rules
 from outputs.alerting.alerter import Alerter
 from outputs.alerting.mail import Mail
