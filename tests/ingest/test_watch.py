@@ -258,7 +258,7 @@ def test_a_stop_gives_all_claims_back(tmp_path):
     with watching(tmp_path) as watched:
         stop = threading.Event()
         done = watched.round(stop=stop, progress=lambda *now: stop.set())
-        assert done.stopped == "it was asked to stop"
+        assert done.stopped == "stopped by a signal"
         assert len(done.fetched) <= 2  # at most those under way
         assert {one.claimed_by for one in watched.ledger.list()} == {None}
         assert len(done.fetched) + len(watched.round().fetched) == 5
@@ -267,10 +267,10 @@ def test_a_stop_gives_all_claims_back(tmp_path):
 def test_names_are_given_once(tmp_path):
     with watching(tmp_path, count=1) as watched:
         twins = [Watch("a", watched.source, Query())] * 2
-        with pytest.raises(UsageError, match="two watches bear this name"):
+        with pytest.raises(UsageError, match="duplicate watch name"):
             watch_once(twins, watched.ledger, watched.folder)
         others = [Watch("a", watched.source, Query()), Watch("b", HttpScenes("http://other"), Query())]
-        with pytest.raises(UsageError, match="two sources bear this name"):
+        with pytest.raises(UsageError, match="duplicate source name"):
             watch_once(others, watched.ledger, watched.folder)
         others[1].source.close()
 
