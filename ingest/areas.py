@@ -75,7 +75,7 @@ def box_area(west: float, south: float, east: float, north: float, subject: str 
     if not all(map(math.isfinite, (west, south, east, north))) or max(abs(west), abs(east)) > 360:
         raise fail("invalid longitude", "give longitudes from -180 to 180")
     if not -90 <= south < north <= 90:
-        raise fail("south is not below north", "give west,south,east,north, latitudes from -90 to 90")
+        raise fail("invalid latitudes", "give west,south,east,north with south below north, from -90 to 90")
     if west == east:
         raise fail("west and east are the same", "give west,south,east,north with different longitudes")
     # -180 and 180 are the same meridian: eastward from one to the other it is around the world.

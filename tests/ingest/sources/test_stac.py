@@ -393,15 +393,15 @@ def test_collection_without_zips_is_a_clear_error(provider: Provider) -> None:
         (Response(status_code=429), TransientError, "HTTP 429"),
         (Response(status_code=404), SourceError, "HTTP 404"),
         (HTMLResponse("<html>maintenance</html>"), TransientError, "the answer is not JSON"),
-        (Response('{"type": "Unknown"}', media_type="application/json"), SourceError, "no STAC API"),
+        (Response('{"type": "Unknown"}', media_type="application/json"), SourceError, "not a STAC API"),
     ],
 )
 @pytest.mark.parametrize("path", ["/stac", "/stac/search"])
 def test_failures_of_the_catalogue(
     provider: Provider, answer: Response, error: type[Exception], told: str, path: str
 ) -> None:
-    if path == "/stac/search" and told == "no STAC API":
-        answer, told, error = Response("[]", media_type="application/json"), "no STAC API", SourceError
+    if path == "/stac/search" and told == "not a STAC API":
+        answer, told, error = Response("[]", media_type="application/json"), "not a STAC API", SourceError
     provider.answer = lambda request: answer if request.url.path == path else None
     with pytest.raises(error, match=told):
         ids(f"{provider.address}/stac")
