@@ -117,7 +117,7 @@ def test_the_missing_bytes_of_others_under_way_are_not_free(tmp_path, monkeypatc
     write_json(folder.notes(NAMES[1]), {"total": 500})
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Disk", (), {"free": 1000}))
     folder.require_space(NAMES[0], missing=500, margin=10)
-    with pytest.raises(StorageError, match="needs .* including the margin"):
+    with pytest.raises(StorageError, match=r"needs .* including the margin"):
         folder.require_space(NAMES[0], missing=501, margin=10)
     folder.require_space(NAMES[1], missing=990, margin=10)  # its own part is no other's
     os.utime(folder.part(NAMES[1]), (0, 0))  # nobody goes on with it

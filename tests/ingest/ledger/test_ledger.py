@@ -799,8 +799,8 @@ def test_writers_wait_only_so_long(made):
     [
         ("mysql://u:hunter2@host/db", "unsupported database"),
         ("postgresql://u:hunter2@host:port/db", "invalid URL"),
-        ("sqlite://", "in memory"),
-        ("", "has no address"),
+        ("sqlite://", "in-memory"),
+        ("", "empty address"),
     ],
 )
 def test_other_addresses_are_refused(address, told):
@@ -831,7 +831,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="its folder cannot be made"):
+    with pytest.raises(StorageError, match="cannot create its folder"):
         Ledger.open(str(tmp_path / "file" / "ledger.sqlite"))
 
 
