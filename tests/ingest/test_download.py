@@ -311,7 +311,7 @@ def test_a_really_full_disk_leaves_a_part_that_is_continued(tmp_path):
     try:
         with one_scene() as (_, source, scene, archive):
             unknown = dataclasses.replace(scene, size=None)
-            with pytest.raises(StorageError, match="are needed for"):
+            with pytest.raises(StorageError, match="including the margin"):
                 fetch(source, unknown, tmp_path, OPTIONS)  # found out by what the server announces
             (tmp_path / "other").write_bytes(bytes(100_000))
             subprocess.run(["mount", "-o", "remount,size=420k", tmp_path], check=True)

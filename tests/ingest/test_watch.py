@@ -223,7 +223,7 @@ def test_the_budget_lets_only_processed_scenes_go(tmp_path):
         size = watched.server.scenes[0].size
         done = watched.round(replace(OPTIONS, budget=3 * size))
         assert (len(done.fetched), done.evicted) == (3, ())
-        assert "does not fit into the budget" in done.stopped
+        assert "does not fit into the disk budget" in done.stopped
         assert sorted(watched.states().values()) == ["fetched"] * 3 + ["found"]
         assert {one.attempts for one in watched.ledger.list()} == {0}
         (claim,) = watched.ledger.claim("process", "me", 60)
@@ -249,7 +249,7 @@ def test_a_file_that_the_ledger_does_not_know_or_has_not_recorded_stays(tmp_path
 def test_a_full_disk_costs_no_attempt(tmp_path):
     with watching(tmp_path) as watched:
         done = watched.round(replace(OPTIONS, fetch=FetchOptions(margin=1 << 60)))
-        assert "are needed for" in done.stopped
+        assert "including the margin" in done.stopped
         assert {(one.state, one.attempts) for one in watched.ledger.list()} == {("found", 0)}
         assert len(watched.round().fetched) == 5
 

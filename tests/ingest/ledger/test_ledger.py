@@ -901,7 +901,7 @@ def test_a_processed_scene_is_processed_again_when_it_is_asked_for_by_name(ledge
     ledger.processed(claim, "/r", "m2", None)
     assert ledger.get(name()).model_id == "m2"
     assert ledger.evict(name())
-    with pytest.raises(UsageError, match="its file is gone"):
+    with pytest.raises(UsageError, match="its file is deleted"):
         ledger.claim_scene(name(), "process", "a", 60)
 
 
