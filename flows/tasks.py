@@ -1,6 +1,7 @@
-"""The steps from a product to published slicks, as Prefect tasks that pass paths to each other.
+"""The steps from a product to published slicks, as Prefect tasks.
 
-Each task opens its inputs by path, so that it can be retried or run in another process.
+They pass each other the opened scene, a record without open files, and the paths of intermediates, so that each can
+be retried or run in another process without the product's metadata being read again.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from outputs.record import RunRecord, write_record
 from outputs.slicks import find_slicks
 from outputs.stac import scene_item, write_item
 from outputs.vectors import write_geojson, write_geopackage, write_style
-from preprocess.mapped import create_mapped, open_mapped
 from preprocess.mask import land_mask
+from preprocess.memory_map import create_memory_map, open_memory_map
 from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
@@ -50,11 +51,11 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """One scene to analyse: its product, what is asked, and a folder for the intermediates."""
+    """One scene to analyse, what is asked, and a folder for the intermediates."""
 
-    safe_path: Path
+    scene: CalibratedScene  # as `open_scene` returns it: sigma nought not yet computed
     options: DetectionOptions
     scratch: Path
 
@@ -70,40 +71,36 @@ class Job:
     def class_probability(self) -> Path:
         return self.scratch / "class_probability.npy"
 
+    def stored_scene(self) -> CalibratedScene:
+        """The scene with the sigma nought that `calibrate` stored."""
+        data = da.from_array(open_memory_map(self.sigma_nought), chunks=self.scene.sigma_nought.chunks)
+        return replace(self.scene, sigma_nought=self.scene.sigma_nought.copy(data=data))
+
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """A known failure will fail again; anything else, such as a network drive that hung, may not."""
+    """Retry only unknown failures, such as a network drive that hung; a known one would recur."""
     return not isinstance(state.result(raise_on_failure=False), SlickwatchError)
 
 
-def lazy_scene(job: Job) -> CalibratedScene:
-    """Open a job's product as its model wants it; nothing is computed yet."""
-    preprocess = read_checkpoint(job.options.model).preprocess
-    return calibrated_scene(SafeProduct.open(job.safe_path), preprocess, job.options.polarisation)
-
-
-def stored_scene(job: Job) -> CalibratedScene:
-    """Open a job's product with the sigma nought that `calibrate` stored."""
-    scene = lazy_scene(job)
-    data = da.from_array(open_mapped(job.sigma_nought), chunks=scene.sigma_nought.chunks)
-    return replace(scene, sigma_nought=scene.sigma_nought.copy(data=data))
+@task(name="open-scene", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def open_scene(safe_path: Path, options: DetectionOptions) -> CalibratedScene:
+    """Read a product's metadata and prepare its scene as the model wants it; sigma nought stays lazy."""
+    preprocess = read_checkpoint(options.model).preprocess
+    return calibrated_scene(SafeProduct.open(safe_path.absolute()), preprocess, options.polarisation)
 
 
 @task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def calibrate(job: Job) -> tuple[str, ...]:
-    """Compute the scene's sigma nought on the model's grid and store it; returns the flags raised on the way."""
-    scene = lazy_scene(job)
+def calibrate(job: Job) -> None:
+    """Compute the scene's sigma nought on the model's grid and store it."""
     with step("calibrate") as advance:
-        _store(scene.sigma_nought, job.sigma_nought, advance)
-    return scene.flags
+        _store(job.scene.sigma_nought, job.sigma_nought, advance)
 
 
 @task(name="mask-land", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def mask_land(job: Job) -> float:
     """Store which cells of the scene are land; returns their share."""
-    scene = stored_scene(job)
     with step("mask land"):
-        land = land_mask(scene.grid, job.options.coastline)
+        land = land_mask(job.scene.grid, job.options.coastline)
         _save(land, job.land)
     return float(land.mean())
 
@@ -112,7 +109,7 @@ def mask_land(job: Job) -> float:
 def predict(job: Job) -> None:
     """Run the model over the scene and store the stitched class probabilities."""
     network, checkpoint = load_model(job.options.model)
-    scene = stored_scene(job)
+    scene = job.stored_scene()
     with step("predict") as advance:
         predict_classes(
             network,
@@ -129,7 +126,7 @@ def predict(job: Job) -> None:
 def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
     """Turn the stored probabilities into slicks with their attributes."""
     checkpoint = read_checkpoint(job.options.model)
-    scene = stored_scene(job)
+    scene = job.stored_scene()
     with step("find slicks"):
         return find_slicks(
             open_probability(job.class_probability, scene.sigma_nought),
@@ -145,8 +142,8 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
-    """Write all layers of a scene aside and put them in place in one step, over those of a former run."""
-    scene = stored_scene(job)
+    """Write all layers of a scene to a hidden folder, then replace those of an earlier run in one step."""
+    scene = job.stored_scene()
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
     with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:
@@ -170,10 +167,10 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
 
 @task(name="report", cache_policy=NO_CACHE)
 def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
-    """Leave a summary, the quick look and where it all comes from as artifacts in Prefect."""
+    """Publish a summary, the quick look and the provenance as Prefect artifacts."""
     key = artifact_key(record.scene_id)
     create_markdown_artifact(summary(slicks, record, folder), key=f"slicks-{key}", description="Slicks of a scene")
-    create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Where they come from")
+    create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Provenance of the slicks")
     with Image.open(folder / "quicklook.png") as picture:
         picture.thumbnail((900, 900))
         jpeg = io.BytesIO()
@@ -183,7 +180,7 @@ def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
 
 
 def artifact_key(scene_id: str) -> str:
-    """A scene's id in the only characters that Prefect allows; a renamed product's id may have any."""
+    """A scene's id in the characters that Prefect allows; the id of a renamed product may have any."""
     return re.sub(r"[^a-z0-9]+", "-", scene_id.lower()).strip("-")
 
 
@@ -209,7 +206,7 @@ def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
 
 
 def provenance(record: RunRecord) -> str:
-    """Describe in Markdown what a result comes from and at what cost: a table, and one of the inputs."""
+    """Describe the provenance and cost of a result in Markdown: a table of facts and one of inputs."""
     memory = "unknown" if record.peak_memory_bytes is None else f"{record.peak_memory_bytes / 1e6:.0f} MB"
     seconds = (record.ended_at - record.started_at).total_seconds()
     facts = {
@@ -239,8 +236,8 @@ def _save(array: NDArray[np.bool_], path: Path) -> None:
 
 
 def _store(sigma_nought: xr.DataArray, path: Path, advance: Advance) -> None:
-    """Compute band by band from the top: a deflated image in a zip can only be read forward at a bearable price."""
-    mapped, first = create_mapped(path, sigma_nought.shape), 0
+    """Compute band by band from the top: a deflated image in a zip is only cheap to read forward."""
+    mapped, first = create_memory_map(path, sigma_nought.shape), 0
     heights = sigma_nought.chunksizes["line"]
     for done, height in enumerate(heights, start=1):
         band = slice(first, first + height)

@@ -1,6 +1,6 @@
-"""What is said about a slick: the table of attributes, and how each that is measured is measured.
+"""The attributes of a slick, and the table that holds them.
 
-Units are SI, times UTC, probabilities 0..1. An attribute that is not known is null in every format.
+Units are SI, times UTC, probabilities 0..1. An unknown attribute is null in every format.
 """
 
 from __future__ import annotations
@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
-import pyproj
-import shapely
-from numpy.typing import NDArray
-from scipy import ndimage
 from shapely.geometry import MultiPolygon
 
 SCHEMA_VERSION = "1.0.0"
 
 Kind = Literal["text", "integer", "real", "flag", "time"]
-Floats = NDArray[np.floating]
-Mask = NDArray[np.bool_]
 
 _DTYPES: dict[Kind, str] = {
     "text": "object",
@@ -44,55 +37,60 @@ class Attribute:
 
 
 ATTRIBUTES: tuple[Attribute, ...] = (
-    Attribute("id", "text", "", "Identifier of the slick; the same scene, model and outline give the same one"),
+    Attribute("id", "text", "", "Identifier of the slick, the same for the same scene, model and outline"),
     Attribute("scene_id", "text", "", "Sentinel-1 product name without .SAFE"),
     Attribute("platform", "text", "", "Satellite, S1A and so on"),
     Attribute("mode", "text", "", "Acquisition mode: IW, EW or SM"),
-    Attribute("polarisation", "text", "", "Polarisations analysed, joined by +"),
+    Attribute("polarisation", "text", "", "Analysed polarisations, joined by +"),
     Attribute("relative_orbit", "integer", "", "Relative orbit (track), 1..175"),
-    Attribute("acquired_start", "time", "UTC", "First line of the scene"),
-    Attribute("acquired_end", "time", "UTC", "Last line of the scene"),
+    Attribute("acquired_start", "time", "UTC", "Acquisition time of the first line"),
+    Attribute("acquired_end", "time", "UTC", "Acquisition time of the last line"),
     Attribute("processed_at", "time", "UTC", "When the slick was found"),
-    Attribute("latency_s", "real", "s", "From the end of the acquisition to processed_at"),
-    Attribute("part_count", "integer", "", "Separate patches of this slick, before any split at the antimeridian"),
-    Attribute("area_m2", "real", "m2", "Geodesic area, holes taken off"),
-    Attribute("perimeter_m", "real", "m", "Geodesic length of the outline along cell edges, holes included"),
+    Attribute("latency_s", "real", "s", "Time from acquired_end to processed_at"),
+    Attribute("part_count", "integer", "", "Number of separate patches, before any split at the antimeridian"),
+    Attribute("area_m2", "real", "m2", "Geodesic area without holes"),
+    Attribute("perimeter_m", "real", "m", "Geodesic length of the outline along cell edges, including holes"),
     Attribute("length_m", "real", "m", "Long side of the smallest rectangle around the slick"),
     Attribute("width_m", "real", "m", "Short side of that rectangle"),
     Attribute("orientation_deg", "real", "deg", "Bearing of the long side, clockwise from north, 0..180"),
     Attribute("centroid_lon", "real", "deg", "Longitude of the centre of area; may lie outside the slick"),
     Attribute("centroid_lat", "real", "deg", "Latitude of the centre of area"),
     Attribute("polsby_popper", "real", "", "4 pi area / perimeter^2: 1 for a disc, near 0 for a thread"),
-    Attribute("fill_factor", "real", "", "Area over the area of the smallest rectangle"),
-    Attribute("aspect_ratio", "real", "", "length_m over width_m"),
+    Attribute("fill_factor", "real", "", "Area divided by the area of that rectangle"),
+    Attribute("aspect_ratio", "real", "", "length_m divided by width_m"),
     Attribute("distance_to_coast_m", "real", "m", "Distance to the nearest coast"),
     Attribute("edge_touching", "flag", "", "True where the swath, the land mask or missing data cut the slick"),
     Attribute("class", "text", "", "oil or look-alike"),
     Attribute("confidence_mean", "real", "", "Mean probability of the class over the slick's cells"),
     Attribute("confidence_median", "real", "", "Median probability of the class over the slick's cells"),
-    Attribute("confidence_max", "real", "", "Highest probability of the class in the slick"),
+    Attribute("confidence_max", "real", "", "Maximum probability of the class over the slick's cells"),
     Attribute("confidence_level", "text", "", "High, Medium or Low, from confidence_mean"),
     Attribute("lookalike_probability", "real", "", "Mean probability of look-alike over the slick's cells"),
-    Attribute("sigma0_vv_db", "real", "dB", "Mean VV sigma nought of the slick (mean of power, then dB)"),
-    Attribute("contrast_db", "real", "dB", "Slick over the sea around it, in VV or else HH; negative where darker"),
+    Attribute("sigma0_vv_db", "real", "dB", "Mean VV sigma nought of the slick, averaged in power"),
+    Attribute(
+        "contrast_db",
+        "real",
+        "dB",
+        "Slick relative to the sea around it, in VV or else HH; negative where darker",
+    ),
     Attribute("incidence_angle_deg", "real", "deg", "Incidence angle at the centroid"),
-    Attribute("noise_floor_margin_db", "real", "dB", "Mean sigma nought of the slick over the noise floor"),
+    Attribute("noise_floor_margin_db", "real", "dB", "Mean sigma nought of the slick above the noise floor"),
     Attribute("wind_speed_ms", "real", "m s-1", "Wind speed at 10 m"),
     Attribute("wind_direction_deg", "real", "deg", "Direction the wind blows from, clockwise from north"),
-    Attribute("wind_source", "text", "", "Where the wind comes from"),
+    Attribute("wind_source", "text", "", "Source of the wind data"),
     Attribute("ships_nearby", "integer", "", "Ships detected near the slick"),
     Attribute("nearest_ship_m", "real", "m", "Distance to the nearest detected ship"),
     Attribute("sources", "text", "", "Candidate sources with scores, JSON"),
     Attribute("status", "text", "", "unreviewed, confirmed or rejected"),
     Attribute("reviewed_at", "time", "UTC", "When an analyst reviewed the slick"),
-    Attribute("reviewer", "text", "", "Who reviewed it"),
-    Attribute("notes", "text", "", "The reviewer's notes"),
+    Attribute("reviewer", "text", "", "Analyst who reviewed it"),
+    Attribute("notes", "text", "", "Notes of the reviewer"),
     Attribute("model_id", "text", "", "Model that found the slick"),
     Attribute("weights_sha256", "text", "", "SHA-256 of the model's weights"),
     Attribute("config_hash", "text", "", "Hash of all options of the run"),
     Attribute("software_version", "text", "", "Version of Slickwatch"),
     Attribute("run_id", "text", "", "Run that found the slick; see run.json"),
-    Attribute("thresholds", "text", "", "Probability thresholds and smallest area, JSON"),
+    Attribute("thresholds", "text", "", "Probability thresholds and minimum area, JSON"),
     Attribute("schema_version", "text", "", "Version of this table of attributes"),
 )
 
@@ -107,7 +105,7 @@ def attribute_table() -> str:
 def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[MultiPolygon]) -> gpd.GeoDataFrame:
     """Rows of attributes and their outlines as one GeoDataFrame in EPSG:4326.
 
-    Every column of `ATTRIBUTES` is there with its type, also when there is no row; what a row leaves out
+    Every column of `ATTRIBUTES` is there with its type, also when there is no row; what a row omits
     is null. Raises `KeyError` for an attribute that the table does not know.
     """
     unknown = {name for row in rows for name in row} - {a.name for a in ATTRIBUTES}
@@ -115,76 +113,3 @@ def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[Multi
         raise KeyError(f"not attributes of a slick: {sorted(unknown)}")
     columns = {a.name: pd.Series([row.get(a.name) for row in rows], dtype=_DTYPES[a.kind]) for a in ATTRIBUTES}
     return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(list(geometries), crs="EPSG:4326"), crs="EPSG:4326")
-
-
-def shape_attributes(outline: MultiPolygon, area: float, perimeter: float) -> dict[str, float]:
-    """Size and shape of a slick.
-
-    `outline` is in degrees, longitude first, and may be split at the antimeridian; `area` (m2) and
-    `perimeter` (m) are geodesic. Lengths and bearings are taken in an azimuthal equidistant plane around
-    the slick, whose scale is within 2e-4 at 200 km from the centre.
-    """
-    plane, longitude, latitude = _around(outline)
-    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(plane))[:4]
-    sides = np.diff(np.vstack([corners, corners[:1]]), axis=0)[:2]
-    lengths = np.hypot(sides[:, 0], sides[:, 1])
-    length, width = float(lengths.max()), float(lengths.min())
-    east, north = sides[int(np.argmax(lengths))]
-    return {
-        "area_m2": area,
-        "perimeter_m": perimeter,
-        "length_m": length,
-        "width_m": width,
-        "orientation_deg": float(np.degrees(np.arctan2(east, north)) % 180.0),
-        "centroid_lon": longitude,
-        "centroid_lat": latitude,
-        "polsby_popper": 4.0 * np.pi * area / perimeter**2,
-        "fill_factor": area / (length * width),
-        "aspect_ratio": length / width,
-    }
-
-
-def _around(outline: MultiPolygon) -> tuple[MultiPolygon, float, float]:
-    """The outline in metres east and north of its own centre of area, and the centre's lon/lat."""
-    first = shapely.get_coordinates(outline)[0]
-    for _ in range(2):  # The second pass puts the centre where true north is straight up.
-        project = pyproj.Proj(proj="aeqd", lon_0=first[0], lat_0=first[1], ellps="WGS84")
-        lonlat = shapely.get_coordinates(outline)
-        plane = shapely.set_coordinates(outline, np.column_stack(project(lonlat[:, 0], lonlat[:, 1])))
-        centre = plane.centroid
-        first = project(centre.x, centre.y, inverse=True)
-    return plane, float(first[0]), float(first[1])
-
-
-def confidence_attributes(probability: Floats, medium: float, high: float) -> dict[str, object]:
-    """Mean, median and highest of the class probabilities (n,) of a slick's cells, and the level in words."""
-    mean = float(np.mean(probability, dtype=np.float64))
-    return {
-        "confidence_mean": mean,
-        "confidence_median": float(np.median(probability)),
-        "confidence_max": float(np.max(probability)),
-        "confidence_level": "High" if mean >= high else "Medium" if mean >= medium else "Low",
-    }
-
-
-def mean_db(power: Floats) -> float | None:
-    """Mean of linear power in decibels; null for no cell, or where noise removal left no power."""
-    finite = power[np.isfinite(power)]
-    mean = float(np.mean(finite, dtype=np.float64)) if finite.size else 0.0
-    return 10.0 * float(np.log10(mean)) if mean > 0.0 else None
-
-
-def ring_around(slick: Mask, gap: int, width: int) -> Mask:
-    """The cells between `gap` and `gap + width` cells away from a slick, counted along rows and columns.
-
-    The gap keeps the blurred rim of the slick out of the sea it is compared with.
-    """
-    return _grown(slick, gap + width) & ~_grown(slick, gap)
-
-
-def _grown(cells: Mask, by: int) -> Mask:
-    """Cells within `by` of a True one: a square, hence separable and cheap on large windows."""
-    grown = cells.view(np.uint8)
-    for axis in (0, 1):
-        grown = ndimage.maximum_filter1d(grown, 2 * by + 1, axis=axis, mode="constant")
-    return grown.astype(bool)

@@ -24,7 +24,7 @@ from rasterio.windows import Window
 
 from ingest.errors import StorageError
 from ingest.files import require_space, whole_file, write_bytes
-from outputs.slicks import class_names, class_plane
+from outputs.probability import class_names, class_plane
 from outputs.style import probability_qml
 from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene

@@ -317,9 +317,9 @@ def test_a_round_that_fails_is_told_and_raised(site, prefect_server, direct):
 
 
 def _down(site):
-    from flows.sources import opened
+    from flows.watches import open_watches
 
-    with opened(Settings.read(site.config)) as watching:
+    with open_watches(Settings.read(site.config)) as watching:
         import threading
 
         return watching.once(threading.Event()).down["inbox"]
@@ -433,7 +433,7 @@ def test_a_later_processing_supersedes_the_former_result(site, one, products):
     assert [run.record.scene_id for run in site.catalogue.runs(state="superseded")] == [one]
     assert len(site.told()) == 1
     left = site.process(one)
-    assert (left.outcome, left.why) == ("skipped", f"superseded: {later} is taken in its place")
+    assert (left.outcome, left.why) == ("skipped", f"superseded: replaced by {later}")
 
 
 def test_a_product_that_the_ledger_does_not_know_is_recorded_and_processed(site, products, direct):
@@ -510,7 +510,7 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     with pytest.raises(TimeoutError):
         site.process(one)
     state = site.state(one)
-    assert (state.state, state.attempts, state.reason) == ("fetched", 1, "not done after 0.005 minutes")
+    assert (state.state, state.attempts, state.reason) == ("fetched", 1, "not finished after 0.005 minutes")
     assert state.due_at is not None
     assert site.process(one).outcome == "skipped"
     assert staged(site.settings.monitor.results) == []

@@ -13,8 +13,11 @@ from rasterio import features
 from scipy import ndimage
 
 from ingest.errors import UsageError
-from outputs.attributes import ATTRIBUTES, attribute_table, ring_around, slick_table
-from outputs.slicks import SlickOptions, find_slicks, polygonise
+from outputs.attributes import ATTRIBUTES, attribute_table, slick_table
+from outputs.measurements import ring_around
+from outputs.options import SlickOptions
+from outputs.outlines import polygonise
+from outputs.slicks import find_slicks
 from tests.support.slick_scenes import (
     PROCESSED_AT,
     coordinates,
@@ -305,7 +308,7 @@ def test_thresholds_out_of_order_are_refused(thresholds):
 def test_a_class_the_model_does_not_know_is_refused():
     with pytest.raises(UsageError, match="algae"):
         find(probabilities(oil=np.zeros(SHAPE)), options=replace(SMALL, classes=("algae",)))
-    with pytest.raises(UsageError, match="none is given"):
+    with pytest.raises(UsageError, match="no class is given"):
         replace(SMALL, classes=())
 
 

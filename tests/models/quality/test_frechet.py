@@ -12,17 +12,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import SHIPPED
-from models.quality import (
-    Features,
-    FeatureSet,
-    comparison_table,
-    feature_quality,
-    sar_extractor,
-    within_noise,
-)
 from models.quality import extractors as extractors_module
-from models.quality.extractors import SAR_MODEL, inception_extractor, inception_file
-from models.quality.frechet import frechet_distance, inception_score
+from models.quality.compare import comparison_table, within_noise
+from models.quality.extractors import SAR_MODEL, inception_extractor, inception_file, sar_extractor
+from models.quality.frechet import Features, FeatureSet, feature_quality, frechet_distance, inception_score
 
 
 def by_formula(one, other):
@@ -129,9 +122,9 @@ def test_two_extractors_never_share_a_comparison_or_a_column():
         with pytest.raises(UsageError):
             feature_quality(real, other)
         theirs = feature_quality(other, other)
-        with pytest.raises(UsageError, match="in one column"):
+        with pytest.raises(UsageError, match="in one table"):
             comparison_table({"one": ours, "two": theirs})
-        with pytest.raises(UsageError, match="in one column"):
+        with pytest.raises(UsageError, match="in one table"):
             within_noise(ours, theirs)
     with pytest.raises(UsageError, match="different numbers"):
         within_noise(ours, feature_quality(real, feature_set(noise(30))))
@@ -198,7 +191,7 @@ def test_other_weights_are_not_taken_for_inceptions(tmp_path, monkeypatch):
         inception_extractor(file)
     monkeypatch.setattr(extractors_module, "INCEPTION_SHA256_BEGINS", "")
     file.write_bytes(b"not a pickle")
-    with pytest.raises(ModelError, match="holds more than weights, or less"):
+    with pytest.raises(ModelError, match="not a file of weights alone"):
         inception_extractor(file)
 
 

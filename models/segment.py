@@ -1,0 +1,39 @@
+"""Class maps of image chips of any bit depth and stretch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from ingest.files import whole_file
+from models.checkpoint import Checkpoint, require_five_classes
+from models.classes import CLASSES
+from models.datasets import chip_input, grey_image
+from models.predict import probabilities
+from preprocess.tiles import blend, split
+
+NO_CLASS = 255
+
+
+def segment_image(path: Path, out: Path, network: nn.Module, checkpoint: Checkpoint) -> Path:
+    """Write the class map out/<stem>.png and out/<stem>.npz, `probability` (class, row, column); returns the map.
+
+    Pixels without data are `NO_CLASS` in the map and NaN in the probabilities.
+    """
+    require_five_classes(checkpoint)
+    image = chip_input(grey_image(path), checkpoint.preprocess)[None]  # (1, rows, columns)
+    tiling = checkpoint.tiling
+    tiles = ((row, column, probabilities(network, tile[None])[0]) for row, column, tile in split(image, tiling))
+    probability = blend(tiles, (len(CLASSES), *image.shape[1:]), tiling)
+    no_data = np.isnan(image[0])
+    probability[:, no_data] = np.nan
+    classes = np.where(no_data, NO_CLASS, probability.argmax(axis=0)).astype(np.uint8)
+    class_map = out / f"{path.stem}.png"
+    with whole_file(out / f"{path.stem}.npz") as hidden:
+        np.savez_compressed(hidden, probability=probability.astype(np.float16), classes=np.array(CLASSES))
+    with whole_file(class_map) as hidden:
+        Image.fromarray(classes).save(hidden)
+    return class_map
