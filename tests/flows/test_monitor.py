@@ -136,7 +136,7 @@ def site(tmp_path, monkeypatch):
 @pytest.fixture
 def direct(monkeypatch):
     """All steps for real, but without a server around them, which takes longer than they do."""
-    steps = ("calibrate", "mask_land", "predict", "extract_slicks", "publish")
+    steps = ("open_scene", "calibrate", "mask_land", "predict", "extract_slicks", "publish")
     monkeypatch.setattr(flows.detect, "tasks", SimpleNamespace(**{name: getattr(tasks, name).fn for name in steps}))
     monkeypatch.setattr(processing, "detect_slicks", SimpleNamespace(with_options=lambda **_: detect_slicks.fn))
     monkeypatch.setattr(tasks, "report", lambda *_, **__: None)
