@@ -218,7 +218,7 @@ def test_where_nothing_can_be_written_the_code_says_so(cli, discs, models, tmp_p
     (tmp_path / "out").write_text("a file")
     code, _, err = cli("train", "jointnet", "--config", models / "whole.toml", "--out", tmp_path / "out")
     assert code == 5
-    assert f"slickwatch: {tmp_path / 'out'}: something else is in its place" in err
+    assert f"slickwatch: {tmp_path / 'out'}: another file is in its place" in err
 
 
 @pytest.mark.parametrize("command", [("balance",), ("train", "jointnet"), ("synthesize",), ("bench", "teacher")])
