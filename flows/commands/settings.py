@@ -21,7 +21,7 @@ def show(config: Config = None, json_: Json = False, verbose: Verbose = False) -
     Example: slickwatch settings show
     """
     from flows.settings import Settings
-    from flows.settings.display import as_toml
+    from flows.settings.provenance import as_toml
 
     shown = Settings.read(config).shown()
     if json_:
