@@ -64,7 +64,7 @@ def list_(
         _require_other_file(geojson, opened)
     slicks = _selected(opened, bbox, since, until, status, model, superseded, limit)
     if geojson is not None:
-        from outputs.catalogue.export import export
+        from outputs.vectors import export
 
         export(slicks, geojson, ".geojson")
         typer.echo(geojson)
@@ -128,7 +128,7 @@ def export_(
     Example: slickwatch slicks export confirmed.gpkg --status confirmed
     """
     from flows.resolve import open_catalogue
-    from outputs.catalogue.export import export
+    from outputs.vectors import export
 
     opened = open_catalogue(catalogue)
     _require_other_file(file, opened)

@@ -1,4 +1,4 @@
-"""Service processes and the locks that they hold while they live: started, restarted, terminated with their children."""
+"""Service processes and the locks that they hold while they live: start, restart, termination with all children."""
 
 from __future__ import annotations
 

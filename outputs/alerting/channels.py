@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from pydantic import SecretStr
+
 from ingest.credentials import Credentials
-from outputs.alerting.credentials import smtp_credentials, webhook_secret
+from ingest.errors import UsageError
 from outputs.alerting.log import Log
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions
@@ -14,6 +17,24 @@ from outputs.alerting.records import Message
 from outputs.alerting.webhook import Webhook
 
 MailCredentials = Callable[[], Credentials | None]
+WEBHOOK_SECRET_VARIABLE = "SLICKWATCH_WEBHOOK_SECRET"
+SMTP_USERNAME_VARIABLE = "SLICKWATCH_SMTP_USERNAME"
+SMTP_PASSWORD_VARIABLE = "SLICKWATCH_SMTP_PASSWORD"
+
+
+def webhook_secret() -> SecretStr | None:
+    """The key that signs webhook messages; None where it is not set."""
+    secret = os.environ.get(WEBHOOK_SECRET_VARIABLE, "")
+    return SecretStr(secret) if secret else None
+
+
+def smtp_credentials() -> Credentials | None:
+    """User and password of the mail server; raises `UsageError` where only one of them is set."""
+    user, password = os.environ.get(SMTP_USERNAME_VARIABLE, ""), os.environ.get(SMTP_PASSWORD_VARIABLE, "")
+    if bool(user) != bool(password):
+        problem = f"only one of {SMTP_USERNAME_VARIABLE} and {SMTP_PASSWORD_VARIABLE} is set"
+        raise UsageError("alerts: mail", problem, "set both or neither")
+    return Credentials(user, SecretStr(password)) if user else None
 
 
 class Channel(Protocol):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
 from ingest.scene import Scene
-from outputs.attributes import ATTRIBUTES, Attribute, Kind, slick_table
+from outputs.attributes import ATTRIBUTES, Attribute, column, plain, slick_table, time_text
 from outputs.catalogue.blobs import outline_of
 from outputs.record import RunRecord, record_text
 
@@ -42,13 +41,6 @@ SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("result_folder", "text", "", "Folder of its layers; relative to that of the catalogue, or absolute"),
     Attribute("superseded_by", "text", "", "Scene that replaced it"),
 )
-_DTYPES: dict[Kind, str] = {
-    "text": "object",
-    "integer": "Int64",
-    "real": "float64",
-    "flag": "boolean",
-    "time": "datetime64[ms, UTC]",
-}
 
 
 def names(columns: Sequence[Attribute]) -> list[str]:
@@ -56,30 +48,9 @@ def names(columns: Sequence[Attribute]) -> list[str]:
     return [f'"{column.name}"' for column in columns]
 
 
-def empty_column(kind: Kind) -> pd.Series[Any]:
-    """An empty column for a kind of attribute."""
-    return pd.Series([], dtype=_DTYPES[kind])
-
-
-def time_text(moment: datetime) -> str:
-    """A time as stored: UTC, milliseconds, sortable as text. Raises `ValueError` without a time zone."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
 def time_of(text: str | None) -> datetime | None:
     """The inverse of `time_text`."""
     return None if text is None else datetime.fromisoformat(text)
-
-
-def plain(value: Any) -> Any:
-    """A value of a table in memory as one that SQLite and JSON take; null if missing."""
-    if pd.isna(value):
-        return None
-    if isinstance(value, datetime):
-        return time_text(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
@@ -166,7 +137,7 @@ def folder_of(text: str | None, catalogue: Path) -> Path | None:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], attribute: Attribute) -> pd.Series[Any]:
-    return pd.Series([_value(row, attribute) for row in rows], dtype=_DTYPES[attribute.kind])
+    return column([_value(row, attribute) for row in rows], attribute.kind)
 
 
 def _value(row: Mapping[str, Any], attribute: Attribute) -> Any:
