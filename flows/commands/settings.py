@@ -6,9 +6,8 @@ import json
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Config, Json, Verbose
-from flows.commands.terminal import print_note
+from flows.commands.terminal import Command, command_group, print_note
 from ingest.errors import UsageError
 
 app = command_group("Show and check the settings, print an example.")

@@ -42,6 +42,16 @@ SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("superseded_by", "text", "", "Scene that replaced it"),
 )
 
+# Columns that have the names of their attributes in the records.
+_OF_SCENE = (
+    "platform", "mode", "product_type", "acquired_start", "acquired_end", "absolute_orbit", "relative_orbit", "source",
+    "published",
+)  # fmt: skip
+_OF_RUN = (
+    "run_id", "scene_id", "model_id", "weights_sha256", "config_hash", "software_version", "git_commit", "started_at",
+    "ended_at", "peak_memory_bytes", "slick_count",
+)  # fmt: skip
+
 
 def names(columns: Sequence[Attribute]) -> list[str]:
     """The names of columns, quoted for SQL."""
@@ -80,17 +90,9 @@ def scene_frame(rows: Sequence[Mapping[str, Any]]) -> gpd.GeoDataFrame:
 def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by: str | None) -> dict[str, Any]:
     """A scene and its last run as a row of the layer."""
     return {
+        **{name: plain(getattr(scene, name)) for name in _OF_SCENE},
         "scene_id": scene.id,
-        "platform": scene.platform,
-        "mode": scene.mode,
-        "product_type": scene.product_type,
         "polarisations": "+".join(scene.polarisations),
-        "acquired_start": time_text(scene.acquired_start),
-        "acquired_end": time_text(scene.acquired_end),
-        "absolute_orbit": scene.absolute_orbit,
-        "relative_orbit": scene.relative_orbit,
-        "source": scene.source,
-        "published": None if scene.published is None else time_text(scene.published),
         "run_id": record.run_id,
         "model_id": record.model_id,
         "analysed_at": time_text(record.ended_at),
@@ -103,18 +105,8 @@ def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by
 def run_row(record: RunRecord, folder: str | None, catalogued_at: datetime) -> dict[str, Any]:
     """A run as a row of the table, without its state."""
     return {
-        "run_id": record.run_id,
-        "scene_id": record.scene_id,
-        "model_id": record.model_id,
-        "weights_sha256": record.weights_sha256,
-        "config_hash": record.config_hash,
-        "software_version": record.software_version,
-        "git_commit": record.git_commit,
-        "started_at": time_text(record.started_at),
-        "ended_at": time_text(record.ended_at),
+        **{name: plain(getattr(record, name)) for name in _OF_RUN},
         "duration_s": (record.ended_at - record.started_at).total_seconds(),
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "slick_count": record.slick_count,
         "flags": "; ".join(record.flags),
         "inputs": "; ".join(file.path for file in record.inputs),
         "result_folder": folder,
