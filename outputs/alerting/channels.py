@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -10,16 +11,18 @@ from pydantic import SecretStr
 
 from ingest.credentials import Credentials
 from ingest.errors import UsageError
-from outputs.alerting.log import Log
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
+from outputs.alerting.render import text, title
 from outputs.alerting.webhook import Webhook
 
 MailCredentials = Callable[[], Credentials | None]
 WEBHOOK_SECRET_VARIABLE = "SLICKWATCH_WEBHOOK_SECRET"
 SMTP_USERNAME_VARIABLE = "SLICKWATCH_SMTP_USERNAME"
 SMTP_PASSWORD_VARIABLE = "SLICKWATCH_SMTP_PASSWORD"
+_LOG = logging.getLogger(__name__)
+_LEVELS = {"detection": logging.WARNING, "failure": logging.ERROR, "silence": logging.WARNING}
 
 
 def webhook_secret() -> SecretStr | None:
@@ -71,3 +74,14 @@ CHANNELS: dict[str, Callable[[AlertOptions, MailCredentials], Iterable[Channel]]
 def open_channels(options: AlertOptions, mail_credentials: MailCredentials = smtp_credentials) -> tuple[Channel, ...]:
     """All channels of the options; raises `UsageError` for an incomplete login or one that would go unencrypted."""
     return tuple(channel for channels in CHANNELS.values() for channel in channels(options, mail_credentials))
+
+
+class Log:
+    """A channel that writes each message to the log; always present, without a rate limit."""
+
+    name, title, limited = "log", "log", False
+
+    def send(self, message: Message) -> None:
+        """Log a message: failures as errors, an all-clear as information, the rest as warnings."""
+        level = max(_LEVELS.get(alert.kind, logging.INFO) for alert in message.alerts)
+        _LOG.log(level, "%s\n%s", title(message), text(message).rstrip())

@@ -21,6 +21,7 @@ from ingest.locks import awaited, never
 from outputs.attributes import column, slick_table
 from outputs.catalogue.database import Database, failure
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.style import SCENES_QML
 from outputs.vectors import write_geopackage
 
 # SQL from each version of the tables to the next, beginning with version 1.
@@ -77,27 +78,6 @@ RULES: tuple[str, ...] = (
     """CREATE TRIGGER reviews_not_deleted BEFORE DELETE ON reviews
         BEGIN SELECT RAISE(ABORT, 'the journal of reviews is only added to'); END""",
 )
-SCENES_QML = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
-<qgis version="3.28.0" styleCategories="Symbology|MapTips">
-  <renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0">
-    <symbols>
-      <symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleFill" enabled="1" locked="0" pass="0">
-          <Option type="Map">
-            <Option type="QString" name="style" value="no"/>
-            <Option type="QString" name="outline_color" value="90,90,90,255"/>
-            <Option type="QString" name="outline_style" value="solid"/>
-            <Option type="QString" name="outline_width" value="0.3"/>
-            <Option type="QString" name="outline_width_unit" value="MM"/>
-          </Option>
-        </layer>
-      </symbol>
-    </symbols>
-  </renderer-v2>
-  <mapTip>[% "scene_id" %], [% "slick_count" %] slicks</mapTip>
-  <layerGeometryType>2</layerGeometryType>
-</qgis>
-"""
 
 
 def version() -> int:
