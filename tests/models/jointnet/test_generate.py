@@ -8,11 +8,11 @@ import torch
 
 from ingest.errors import ModelError, UsageError
 from models.jointnet.checkpoint import load_jointnet, save_jointnet
+from models.jointnet.generate import GenerateOptions, synthesize
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.networks.memory import inference_peak
 from models.synthesis import SyntheticPairs
-from models.synthesis.generate import GenerateOptions, synthesize
 from models.training.options import changed
 from tests.support.disc_pairs import SIZE, write_disc_pairs
 
