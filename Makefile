@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/slickwatch demo --out $(OUT)
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # The networks that ours is compared with, from packages that stay out of the environment.
 test-rivals: $(RIVALS)/installed

@@ -1,4 +1,4 @@
-"""What the tests share: one Prefect server for the whole run, and the command line."""
+"""What the tests share: a Prefect server, and the command line."""
 
 import os
 from contextlib import suppress
@@ -10,17 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that deals the groups out to the workers
-def pytest_collection_modifyitems(items):
-    """Keep modules together, and all that need the Prefect server on one worker: it is started once."""
-    with_server = {item.path for item in items if "prefect_server" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("prefect" if item.path in with_server else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
-    """A real Prefect server, once for the whole run; its worker and deployments come up meanwhile."""
+    """A real Prefect server, once for each test process; its worker and deployments come up meanwhile."""
     import flows.prefect_defaults  # noqa: F401 - before Prefect
 
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
