@@ -208,3 +208,8 @@ def _recover(folder: Path) -> None:
         else:
             os.rename(former, folder)
     remove_abandoned(folder.parent, f".{glob.escape(folder.name)}.*.partial")
+
+
+def user_cache(*names: str) -> Path:
+    """Return ``slickwatch/<names>`` in ``XDG_CACHE_HOME`` or ``~/.cache``; it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath("slickwatch", *names)

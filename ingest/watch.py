@@ -20,14 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ingest.download import BrokenScene, FetchOptions, LocalSource, Unreachable, fetch
-from ingest.errors import (
-    SlickwatchError,
-    SourceError,
-    StorageError,
-    TransientError,
-    UnreadableInput,
-    UsageError,
-)
+from ingest.errors import SlickwatchError, SourceError, StorageError, TransientError, UnreadableInput, UsageError
 from ingest.ledger.heartbeat import keep_lease
 from ingest.ledger.ledger import Ledger
 from ingest.ledger.records import Claim, LeaseLost

@@ -21,9 +21,8 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from ingest.cache import user_cache
 from ingest.errors import StorageError, UnreadableInput, UsageError
-from ingest.files import whole_file
+from ingest.files import user_cache, whole_file
 from preprocess.grid import Grid
 
 # Chords of this length stay within a metre of what a straight coast becomes in the image.

@@ -48,8 +48,7 @@ def list_(
     Example: slickwatch scenes list --state failed --since 7d
     """
     from flows.resolve import open_ledger
-    from ingest.ledger.records import SceneRecord
-    from ingest.ledger.text import scene_line
+    from ingest.ledger.records import SceneRecord, scene_line
 
     with open_ledger(ledger) as opened:
         if counts:

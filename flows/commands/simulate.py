@@ -30,7 +30,7 @@ def simulate(
     Example: slickwatch simulate --out inbox --seed 3 --size 4096,4096
     """
     from ingest.progress import step
-    from models.simulator.chip_files import write_chip
+    from models.simulator.chips import write_chip
     from models.simulator.product import simulate_product
 
     if format_ not in {"safe", "chips"}:

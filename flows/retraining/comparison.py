@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flows.evaluate import TABLE, evaluate_models
 from models.checkpoint import read_checkpoint
-from models.retraining.promotion import Opponents
-from models.retraining.scores import heldout_record, kept_scores
+from models.retraining.decision import Opponents
+from models.retraining.heldout import heldout_record, kept_scores
 from models.retraining.steps import StepResult, Value, run_step
 
 

@@ -19,10 +19,9 @@ from models.registry.registry import Registry
 from models.retraining import budget
 from models.retraining.budget import Clock
 from models.retraining.card import CARD, COMPARISON, RECORD, SHEET, card_text, comparison_text
-from models.retraining.decision import Decision
+from models.retraining.decision import Decision, Opponents, decide_promotion, promote_challenger, register_challenger
 from models.retraining.diffusion import balance, diffusion_start, last_diffusion_file, train_diffusion
 from models.retraining.heldout import heldout_fingerprints, require_disjoint
-from models.retraining.promotion import Opponents, decide_promotion, promote_challenger, register_challenger
 from models.retraining.records import TrainingData
 from models.retraining.steps import DONE, StepResult, exclusive, remove_other_steps
 from models.retraining.student import train_student

@@ -9,8 +9,7 @@ import shapely
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from ingest.ledger.rows import reset
-from ingest.ledger.standings import chunks, update_standings
+from ingest.ledger.rows import chunks, reset, update_standings
 from ingest.ledger.supersession import ProductName
 from ingest.ledger.tables import OfferRow, SceneRow, WatermarkRow
 from ingest.scene import Scene

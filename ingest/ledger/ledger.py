@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from ingest.errors import UsageError
-from ingest.ledger import discovery, rows, standings
+from ingest.ledger import discovery, rows
 from ingest.ledger.database import PATIENCE_S, Database, exists
 from ingest.ledger.migration import migrate
 from ingest.ledger.records import STATES, TASKS, Claim, SceneRecord, Task
@@ -257,7 +257,7 @@ class Ledger:
                 rows.reset(row, now)
                 row.progress = "forgotten"
             session.flush()
-            standings.update_standings(session, {row.datatake}, now)
+            rows.update_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
         """Give up a scene's file; True: nobody uses it, nobody will be given it, delete it now. False: it is in use."""

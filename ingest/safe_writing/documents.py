@@ -11,13 +11,7 @@ from datetime import timedelta
 import numpy as np
 
 from ingest.errors import UsageError
-from ingest.safe.metadata import (
-    Annotation,
-    CalibrationVector,
-    ImageMetadata,
-    NoiseAzimuthBlock,
-    ThermalNoise,
-)
+from ingest.safe.metadata import Annotation, CalibrationVector, ImageMetadata, NoiseAzimuthBlock, ThermalNoise
 from ingest.safe_writing import nominal
 from ingest.safe_writing.orbit import SPEED_OF_LIGHT, CircularOrbit, orbit_of
 from ingest.safe_writing.xml import Content, Repeated, document

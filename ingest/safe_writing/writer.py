@@ -27,12 +27,7 @@ from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
-from ingest.safe_writing.manifest import (
-    DataObject,
-    manifest_document,
-    preview_documents,
-    support_documents,
-)
+from ingest.safe_writing.manifest import DataObject, manifest_document, preview_documents, support_documents
 from ingest.scene import scene_from_name
 
 _ROWS_PER_BAND = 512

@@ -33,22 +33,13 @@ from ingest.sources.http import (
     require_type,
     retry_after,
 )
-from ingest.sources.odata import (
-    LARGEST_PAGE,
-    LARGEST_SKIP,
-    Page,
-    Product,
-    filter_text,
-    read_page,
-    scene_of,
-)
+from ingest.sources.odata import LARGEST_PAGE, LARGEST_SKIP, Page, Product, filter_text, read_page, scene_of
 from ingest.sources.source import ByteStream, Query
 
 CATALOGUE_URL = "https://catalogue.dataspace.copernicus.eu/odata/v1"
 DOWNLOAD_URL = "https://download.dataspace.copernicus.eu/odata/v1"
 TOKEN_URL = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
 SERVICE_DOMAIN = "dataspace.copernicus.eu"  # where its redirects lead, and a token may follow
-CONNECTIONS = 4  # downloads at once
 _TITLE = "Copernicus Data Space"
 _CLIENT_ID = "cdse-public"
 _MARGIN = 30.0  # seconds before a token's end from which it is no longer used, or a fifth of its life

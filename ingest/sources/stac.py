@@ -24,15 +24,7 @@ from shapely.geometry import mapping
 
 from ingest.errors import SourceError, TransientError
 from ingest.scene import Scene
-from ingest.sources.http import (
-    LOOPBACK,
-    archive_stream,
-    base_address,
-    follow,
-    http_client,
-    may_pass,
-    network_failures,
-)
+from ingest.sources.http import LOOPBACK, archive_stream, base_address, follow, http_client, may_pass, network_failures
 from ingest.sources.source import ByteStream, Query
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 

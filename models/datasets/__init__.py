@@ -18,13 +18,7 @@ from models.datasets.pairs import (
     groups_or_names,
 )
 from models.datasets.reduced import Reduced
-from models.datasets.simulated import (
-    VALIDATION_SEED,
-    SimulatedChips,
-    flat_pair,
-    simulated,
-    simulated_pair,
-)
+from models.datasets.simulated import VALIDATION_SEED, SimulatedChips, flat_pair, simulated, simulated_pair
 from models.datasets.sos import SOSImages, copy_group, sos_clean, sos_official, without_leak
 
 __all__ = [

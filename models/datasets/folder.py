@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ingest.errors import UnreadableInput
+from ingest.files import storage_errors
 from models.classes import IGNORE, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets.pairs import (
-    GreyPair,
-    Pair,
-    Split,
-    chip_input,
-    grey_bytes,
-    grey_image,
-    read_grey,
-    require_one_size,
-)
+from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes, grey_image, read_grey, require_one_size
 from preprocess.options import PreprocessOptions
 
 IMAGE_FOLDERS = ("images", "image", "sat")
@@ -134,3 +128,13 @@ def _oil_labels(mask: NDArray[np.float32], path: Path) -> NDArray[np.int64]:
     if mask.max() == 1:
         raise UnreadableInput(path, "holds 0 and 1", "write oil as 255")
     return np.where(mask > 127, OIL, NOT_OIL).astype(np.int64)
+
+
+def write_pair(folder: Path, name: str, grey: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    """Write images/NAME.png and masks/NAME.png below a folder, 255 = oil; no data is not oil."""
+    file_name = re.sub(r"[^\w.-]+", "_", name) + ".png"
+    layers = {"images": grey, "masks": np.where(labels == OIL, 255, 0).astype(np.uint8)}
+    with storage_errors(folder):
+        for kind, layer in layers.items():
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(layer).save(folder / kind / file_name)

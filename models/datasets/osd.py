@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 from ingest.errors import UnreadableInput
 from models.classes import CLASSES
 from models.datasets.folder import child_folder
-from models.datasets.pairs import (
-    GreyPair,
-    Pair,
-    Split,
-    chip_input,
-    grey_bytes,
-    read_grey,
-    read_image,
-    require_one_size,
-)
+from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes, read_grey, read_image, require_one_size
 from preprocess.options import PreprocessOptions
 
 COLOURS = {  # of labels/; labels_1D/ has the indices of CLASSES instead

@@ -17,9 +17,15 @@ from ingest.progress import step
 from models.checkpoint import Checkpoint, load_model
 from models.classes import CLASSES, IGNORE, NOT_OIL
 from models.datasets import Split, open_dataset
-from models.evaluation.evaluate import Evaluation, EvaluationOptions, class_probability, common_classes, evaluate
+from models.evaluation.evaluate import (
+    Evaluation,
+    EvaluationOptions,
+    class_probability,
+    common_classes,
+    evaluate,
+    evaluation_record,
+)
 from models.evaluation.metrics import Floats
-from models.evaluation.record import evaluation_record
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
 from models.datasets import LabelledImages
 from models.evaluation.bootstrap import Counts, bootstrap, grouped, interval, total
-from models.evaluation.boundary import boundary_counts, boundary_scores
 from models.evaluation.calibration import (
+    CONFIDENCE,
+    CORRECT,
+    PIXELS,
     brier,
     expected_calibration_error,
     maximum_calibration_error,
@@ -25,6 +28,8 @@ from models.evaluation.calibration import (
 )
 from models.evaluation.metrics import (
     Floats,
+    boundary_counts,
+    boundary_scores,
     class_f1,
     class_precision,
     class_recall,
@@ -33,13 +38,7 @@ from models.evaluation.metrics import (
     pixel_scores,
     ratio,
 )
-from models.evaluation.objects import (
-    HITS,
-    PREDICTED,
-    ObjectOptions,
-    object_counts,
-    object_scores,
-)
+from models.evaluation.objects import HITS, PREDICTED, ObjectOptions, object_counts, object_scores
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling, blend, split
 
@@ -204,3 +203,60 @@ def _forward(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float
         batch = torch.from_numpy(np.nan_to_num(image))[None].to(device).contiguous(memory_format=torch.channels_last)
         probability: NDArray[np.float32] = network(batch).float().softmax(dim=1)[0].cpu().numpy()
     return probability
+
+
+COMPARED = ("miou", "oil_iou")  # scores whose differences between models have an interval
+OBJECT_COLUMNS = ("true", "found", "matched", "predicted", "hits", "matched_predicted")
+
+
+def evaluation_record(
+    evaluation: Evaluation, first: Evaluation, options: EvaluationOptions, pixel_spacing: float | None
+) -> dict[str, Any]:
+    """Return all scores of one model by name, with their intervals and the counts behind them.
+
+    `difference_to_first` has the differences to the first evaluation on the same images, and is empty for that one.
+    """
+    return {
+        "n_images": len(evaluation.counts["images"]),
+        **{name: number(value) for name, value in evaluation.scores.items()},
+        "intervals": {
+            name: [number(end) for end in evaluation.interval(name, options.confidence)] for name in evaluation.scores
+        },
+        "difference_to_first": {} if evaluation is first else _differences(evaluation, first, options),
+        "confusion": evaluation.totals["confusion"].astype(int).tolist(),
+        "objects_by_area": _by_area(evaluation.totals["objects"], options, pixel_spacing),
+        "calibration": _bins(evaluation.totals["calibration"]),
+        "oil_calibration": _bins(evaluation.totals["oil_calibration"]),
+    }
+
+
+def number(value: float) -> float | None:
+    """Round to six decimals, beyond the precision that any set of images gives; null for NaN."""
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _differences(one: Evaluation, first: Evaluation, options: EvaluationOptions) -> dict[str, Any]:
+    differences = {}
+    for score in COMPARED:
+        value, ends = difference(one, first, score, options.confidence)
+        differences[score] = {"value": number(value), "interval": [number(end) for end in ends]}
+    return differences
+
+
+def _by_area(counts: Floats, options: EvaluationOptions, pixel_spacing: float | None) -> list[dict[str, Any]]:
+    edges = [options.objects.minimum_area, *options.objects.area_edges, None]
+    rows = []
+    for row, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
+        km2 = [None if e is None or pixel_spacing is None else e * pixel_spacing**2 / 1e6 for e in (start, stop)]
+        scores = {k: number(float(v)) for k, v in object_scores(row).items() if not k.endswith("f1")}
+        in_row = dict(zip(OBJECT_COLUMNS, row.astype(int).tolist(), strict=True))
+        rows.append({"pixels": [start, stop], "km2": km2, **in_row, **scores})
+    return rows
+
+
+def _bins(counts: Floats) -> list[dict[str, Any]]:
+    confidence, share = (ratio(counts[:, column], counts[:, PIXELS]) for column in (CONFIDENCE, CORRECT))
+    return [
+        {"pixels": int(n), "confidence": number(p), "share": number(s)}
+        for n, p, s in zip(counts[:, PIXELS], confidence, share, strict=True)
+    ]

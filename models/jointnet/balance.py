@@ -16,9 +16,8 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from ingest.cache import user_cache
 from ingest.errors import StorageError, UsageError
-from ingest.files import read_json, write_json
+from ingest.files import read_json, user_cache, write_json
 from models.classes import IGNORE
 from models.code import code_hash
 from models.datasets import LabelledImages, class_indices

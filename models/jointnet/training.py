@@ -16,12 +16,7 @@ from ingest.files import storage_errors
 from models.datasets import LabelledImages, open_dataset
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.balance import balancing_factor
-from models.jointnet.checkpoint import (
-    JointCheckpoint,
-    load_jointnet,
-    read_jointnet,
-    save_jointnet,
-)
+from models.jointnet.checkpoint import JointCheckpoint, load_jointnet, read_jointnet, save_jointnet
 from models.jointnet.diffusion import Balanced, training_loss
 from models.jointnet.network import SARJointNet, build_jointnet, trainable
 from models.jointnet.options import JointOptions

@@ -22,9 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ingest.cache import user_cache
 from ingest.errors import ModelError, SourceError, UsageError
-from ingest.files import whole_file
+from ingest.files import user_cache, whole_file
 
 NON_COMMERCIAL = "NVIDIA's weights, CC BY-NC-SA 4.0: not for commercial use"
 PROGRESS_BYTES = 2**20

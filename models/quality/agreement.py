@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 
 from models.classes import IGNORE, OIL
 from models.evaluation.metrics import Floats
-from models.quality.measures import Measure, mean, wasserstein
+from models.quality.statistics import Measure, mean, wasserstein
 
 RING = 1 / 16  # of the image's shorter side: width of the surroundings of oil
 _FEWEST = 10  # pixels of oil and of surroundings that an image must have

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.evaluation.record import number
+from models.evaluation.evaluate import number
 from models.quality.agreement import Agreement
 from models.quality.extractors import Extractor, inception_extractor, inception_file, sar_extractor
 from models.quality.frechet import FeatureQuality, Features, feature_quality
 from models.quality.image_sets import ImageSet, cut_to_size, real_set, synthetic_set
-from models.quality.measures import Measure
 from models.quality.nearest import COPY, Nearest, copies
-from models.quality.statistics import SarStatistics, StatisticsGatherer, statistics_measures
+from models.quality.statistics import Measure, SarStatistics, StatisticsGatherer, statistics_measures
 
 FEWEST = 4  # images of each set
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from models.datasets import Cut, LabelledImages, Selection, open_dataset
-from models.synthesis import SyntheticPairs
+from models.synthesis.shards import SyntheticPairs
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,43 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import wasserstein_distance
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, OIL
 from models.evaluation.metrics import Floats
-from models.quality.measures import Measure, mean, wasserstein
-from models.quality.texture import (
-    LOOK_EDGES,
-    likeliest_looks,
-    power_spectrum,
-    speckle_covariance,
-    window_looks,
-)
+from models.quality.texture import LOOK_EDGES, likeliest_looks, power_spectrum, speckle_covariance, window_looks
+
+Numbers = NDArray[np.integer] | NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A typical value of each set in `unit`, and their distance in `distance_unit`; NaN where undefined."""
+
+    real: float
+    synthetic: float
+    unit: str
+    distance: float
+    distance_unit: str
+
+
+def wasserstein(
+    one: Numbers,
+    other: Numbers,
+    weights: tuple[Numbers, Numbers] | None = None,
+) -> float:
+    """Return the first Wasserstein distance of two samples (or weighted values); NaN where one is empty."""
+    mass = (len(one), len(other)) if weights is None else (weights[0].sum(), weights[1].sum())
+    if not all(mass):
+        return float("nan")
+    return float(wasserstein_distance(one, other, *(weights or ())))
+
+
+def mean(values: Numbers) -> float:
+    """Return the mean; NaN where there are no values."""
+    return float(values.mean()) if len(values) else float("nan")
+
 
 SMALLEST = 32  # pixels a side
 _LEVELS = np.arange(256)

@@ -24,12 +24,7 @@ from ingest.errors import ModelError, StorageError, UsageError
 from ingest.files import remove_folder, storage_errors, whole_folder, write_bytes
 from ingest.hashes import file_sha256
 from ingest.locks import awaited, never
-from models.checkpoint import (
-    Checkpoint,
-    check_model,
-    default_model_folder,
-    require_five_classes,
-)
+from models.checkpoint import Checkpoint, check_model, default_model_folder, require_five_classes
 from models.registry.records import (
     CARD,
     CHECKPOINT,

@@ -15,8 +15,7 @@ from models.evaluation.comparison import compare_models
 from models.registry.registry import ChampionModel, Registry
 from models.retraining.card import champion_text
 from models.retraining.decision import Check, Margins, check_scores
-from models.retraining.heldout import heldout_fingerprints
-from models.retraining.scores import heldout_record, kept_scores
+from models.retraining.heldout import heldout_fingerprints, heldout_record, kept_scores
 
 RECORD, TEXT = "standing.json", "standing.md"
 

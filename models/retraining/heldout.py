@@ -1,19 +1,14 @@
-"""Held-out data sets: their hashes, and that no image of theirs is trained on."""
+"""Held-out data sets: their hashes, that no image of theirs is trained on, and the scores kept of an evaluation."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.datasets import (
-    LabelledImages,
-    Reduced,
-    Selection,
-    SimulatedChips,
-    open_dataset,
-)
+from models.datasets import LabelledImages, Reduced, Selection, SimulatedChips, open_dataset
 from models.datasets.fingerprint import fingerprint
 from models.retraining.records import TrainingData
 from models.retraining.training_data import training_sources
@@ -67,3 +62,24 @@ def _is_simulated(images: LabelledImages) -> bool:
     while isinstance(images, Selection | Reduced):
         images = images.images
     return isinstance(images, SimulatedChips)
+
+
+KEPT = (
+    "n_images", "miou", "oil_iou", "f1", "precision", "recall", "object_precision", "object_recall", "object_f1",
+    "false_alarms_per_image", "ece",
+)  # fmt: skip
+
+
+def heldout_record(evaluation: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Return what an evaluation's record says about its held-out set."""
+    dataset = evaluation["dataset"]
+    return {
+        "sha256": fingerprint, "n_images": dataset["n_images"], "note": dataset["note"],
+        "compared_on": list(dataset["compared_on"]),
+    }  # fmt: skip
+
+
+def kept_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of a model that are stored with it, with their intervals."""
+    intervals = {name: scores["intervals"].get(name) for name in KEPT if name != "n_images"}
+    return {**{name: scores[name] for name in KEPT}, "intervals": intervals}

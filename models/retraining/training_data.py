@@ -9,17 +9,10 @@ from pathlib import Path
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.datasets import (
-    DATASETS,
-    LabelledImages,
-    Reduced,
-    SimulatedChips,
-    held_out_fold,
-    open_dataset,
-)
+from models.datasets import DATASETS, LabelledImages, Reduced, SimulatedChips, held_out_fold, open_dataset
 from models.datasets.fingerprint import fingerprint
+from models.datasets.folder import write_pair
 from models.datasets.reviewed import ReviewedScene, reviewed_chips
-from models.retraining.pairs import write_pair
 from models.retraining.records import TrainingData
 from models.retraining.steps import Value, run_step
 

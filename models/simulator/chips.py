@@ -1,12 +1,15 @@
-"""Training chips: what the model sees of a small ocean, and its truth."""
+"""Training chips: what the model sees of a small ocean, its truth, and both as image files."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from ingest.files import whole_file
 from models.simulator import sea
 from models.simulator.ocean import Ocean, OceanOptions, simulate_ocean
 from models.simulator.speckle import GRD_CORRELATION, GRD_LOOKS, multilooked_speckle, speckled
@@ -57,3 +60,22 @@ def simulate_chip(
     ocean = simulate_ocean((whole, whole), seed, replace(options, incidence_near_far=angles, polarisations=("VV",)))
     image = observed(ocean, "VV", np.random.default_rng([seed, _SPECKLE_STREAM]))
     return image[middle, middle], ocean.truth[middle, middle]
+
+
+DARKEST_DB, BRIGHTEST_DB = -30.0, 0.0  # sigma nought at grey 1 and 255; 0 is no data
+
+
+def write_chip(out: Path, seed: int, size: int) -> Path:
+    """Write images/<seed>.png, masks/<seed>.png (255 = oil) and classes/<seed>.png (0..4); returns the image."""
+    sigma_nought, truth = simulate_chip(seed, size)
+    sigma_nought_db = 10 * np.log10(np.maximum(sigma_nought, 1e-4))
+    grey = 1 + 254 * np.clip((sigma_nought_db - DARKEST_DB) / (BRIGHTEST_DB - DARKEST_DB), 0, 1)
+    layers = {
+        "images": np.where(np.isnan(sigma_nought), 0, grey),
+        "masks": np.where(truth == 1, 255, 0),
+        "classes": truth,
+    }
+    for name, layer in layers.items():
+        with whole_file(out / name / f"{seed:08d}.png") as hidden:
+            Image.fromarray(layer.astype(np.uint8)).save(hidden)
+    return out / "images" / f"{seed:08d}.png"

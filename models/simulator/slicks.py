@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.simulator.curves import Curve, Ribbon, centreline, ribbon
-from models.simulator.fields import (
-    Array,
-    Grid,
-    Texture,
-    Window,
-    rotated,
-    smoothstep,
-    swirled,
-    wander,
-)
+from models.simulator.fields import Array, Grid, Texture, Window, rotated, smoothstep, swirled, wander
 
 FULL_DAMPING_DB = (5.0, 12.0)  # of VV at C-band at a favourable wind (Gade et al. 1998, doi 10.1029/97JC01915)
 VISIBLE_DAMPING_DB = 1.5  # less is not drawn into the truth

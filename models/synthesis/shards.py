@@ -24,14 +24,7 @@ from ingest.hashes import file_sha256
 from ingest.locks import awaited, locked, never
 from models.classes import NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.pairs import Pair, chip_input
-from models.synthesis.manifest import (
-    Manifest,
-    Shard,
-    SyntheticPlan,
-    read_manifest,
-    require_same_maker,
-    write_manifest,
-)
+from models.synthesis.manifest import Manifest, Shard, SyntheticPlan, read_manifest, require_same_maker, write_manifest
 from preprocess.options import PreprocessOptions
 
 LOGIT_STEP = 1 / 16

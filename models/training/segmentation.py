@@ -17,15 +17,14 @@ from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_mode
 from models.datasets import LabelledImages, open_dataset
 from models.datasets.fingerprint import fingerprint
 from models.networks.build import build_network
-from models.synthesis import SyntheticPairs
+from models.synthesis.shards import SyntheticPairs
 from models.training.engine import Learner, Losses, Progress, Report, Session, Stage, run_stage
 from models.training.losses import cross_entropy, dice, distillation
 from models.training.memory import PartStep
 from models.training.options import changed, flat
-from models.training.pairs import TrainingPairs
+from models.training.pairs import TrainingPairs, synthetic_record, teacher_classes, used_synthetic
 from models.training.segmentation_options import TrainOptions
 from models.training.state import read_state
-from models.training.synthetic import synthetic_record, teacher_classes, used_synthetic
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling

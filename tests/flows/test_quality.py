@@ -14,7 +14,8 @@ from models.classes import OIL_CLASSES
 from models.quality.assessment import assess, table
 from models.quality.extractors import SAR_MODEL
 from models.quality.image_sets import real_set, synthetic_set
-from models.synthesis import SyntheticPlan, SyntheticWriter
+from models.synthesis.manifest import SyntheticPlan
+from models.synthesis.shards import SyntheticWriter
 from tests.support.dataset_folders import released_sos
 
 MEASURES = {

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from ingest.errors import UsageError
 from models.classes import IGNORE, OIL
 from models.networks.architecture import Architecture
-from models.networks.baselines.library import make_encoder
-from models.networks.baselines.padding import at_multiple_of
+from models.networks.baselines.library import at_multiple_of, make_encoder
 
 DILATIONS = (1, 2, 4, 8)
 BOUNDARY_WEIGHT = 0.5  # of the boundary loss beside the others; the paper's is not known

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.networks.architecture import Architecture
-from models.networks.baselines.library import make_encoder
-from models.networks.baselines.padding import at_multiple_of
+from models.networks.baselines.library import at_multiple_of, make_encoder
 
 STRIDE = 8  # of the features that are classified
 RATES = (6, 12, 18, 24)  # ASPP-L

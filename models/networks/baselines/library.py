@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ingest.errors import UsageError
 from models.networks.architecture import Architecture
-from models.networks.baselines.padding import at_multiple_of
 
 SOME_ENCODERS = "resnet18, resnet34, resnet101, mobilenet_v2, efficientnet-b0, mit_b0"
 
@@ -106,3 +106,14 @@ def _check_dilated(name: str, encoder: nn.Module) -> None:
 
 def _unfit(encoder: str, use: str) -> UsageError:
     return UsageError(encoder, f"does not work with {use}", "try resnet34 or mobilenet_v2")
+
+
+def at_multiple_of(stride: int, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Repeat the image's last line and column up to a multiple of the stride, and crop what comes out.
+
+    image (B, in_channels, H, W) to (B, classes, H, W).
+    """
+    lines, pixels = image.shape[-2:]
+    below, right = -lines % stride, -pixels % stride
+    padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+    return network(padded)[..., :lines, :pixels]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from models.jointnet.checkpoint import read_jointnet
-from models.synthesis import SyntheticPairs
+from models.synthesis.shards import SyntheticPairs
 from tests.support.dataset_folders import write
 from tests.support.disc_pairs import SIZE, disc_pairs, write_disc_pairs
 

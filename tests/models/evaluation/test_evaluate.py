@@ -16,11 +16,11 @@ from models.evaluation.evaluate import (
     common_classes,
     difference,
     evaluate,
+    evaluation_record,
     image_counts,
     scores,
 )
 from models.evaluation.objects import ObjectOptions
-from models.evaluation.record import evaluation_record
 from preprocess.options import PreprocessOptions
 
 OPTIONS = EvaluationOptions(objects=ObjectOptions(minimum_area=1), samples=100)

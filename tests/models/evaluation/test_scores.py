@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.evaluation.bootstrap import bootstrap, grouped, interval, total
-from models.evaluation.boundary import boundary_counts, boundary_scores
 from models.evaluation.calibration import (
     brier,
     expected_calibration_error,
@@ -15,6 +14,7 @@ from models.evaluation.calibration import (
     oil_calibration,
     top_label_calibration,
 )
+from models.evaluation.metrics import boundary_counts, boundary_scores
 from models.evaluation.objects import (
     FOUND,
     HITS,

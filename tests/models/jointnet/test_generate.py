@@ -12,7 +12,7 @@ from models.jointnet.generate import GenerateOptions, synthesize
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.networks.memory import inference_peak
-from models.synthesis import SyntheticPairs
+from models.synthesis.shards import SyntheticPairs
 from models.training.options import changed
 from tests.support.disc_pairs import SIZE, write_disc_pairs
 

@@ -19,7 +19,7 @@ from models.classes import IGNORE, NOT_OIL, OIL
 from models.networks.architecture import Architecture
 from models.networks.baselines.cbdnet import Context, SpatialChannelExcitation, boundary_loss
 from models.networks.baselines.deeplabv2 import DeepLabV2
-from models.networks.baselines.padding import at_multiple_of
+from models.networks.baselines.library import at_multiple_of
 from models.networks.build import NETWORKS, HasAuxiliaryLoss, build_network
 from models.training.losses import cross_entropy
 from tests.support import vision_ops  # noqa: F401 - before anything that imports torchvision

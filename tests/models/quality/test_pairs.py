@@ -5,8 +5,8 @@ import pytest
 
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.quality.agreement import Agreement, contrast, surroundings
-from models.quality.calibration import calibration_scores, soft_class_counts, soft_oil_counts
 from models.quality.nearest import COPY, Nearest, copies, structure
+from models.quality.soft_labels import calibration_scores, soft_class_counts, soft_oil_counts
 
 
 def slick(seed, shift=0):

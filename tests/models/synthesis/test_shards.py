@@ -18,8 +18,8 @@ from hypothesis.extra import numpy as arrays
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from models.classes import CLASSES, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets import chip_input
-from models.synthesis import SyntheticPairs, SyntheticPlan, SyntheticWriter, grey_levels
-from models.synthesis.shards import logit_codes, logits_of_codes
+from models.synthesis.manifest import SyntheticPlan
+from models.synthesis.shards import SyntheticPairs, SyntheticWriter, grey_levels, logit_codes, logits_of_codes
 from preprocess.options import PreprocessOptions
 
 MAKER = {"model": "jointnet", "weights_sha256": "ab" * 32, "sampler": "ddim", "steps": 200, "b": 0.466, "options": {}}
@@ -261,7 +261,8 @@ WORKER = """
 import sys
 import numpy as np
 from pathlib import Path
-from models.synthesis import SyntheticPlan, SyntheticWriter
+from models.synthesis.manifest import SyntheticPlan
+from models.synthesis.shards import SyntheticWriter
 
 plan = SyntheticPlan(("other", "oil"), (8, 12), 40, 5, {"sampler": "ddim"}, 1)
 writer = SyntheticWriter.open(Path(sys.argv[1]), plan)

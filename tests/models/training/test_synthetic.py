@@ -19,14 +19,14 @@ from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.datasets import augmented, chip_input, open_dataset
 from models.networks.build import NETWORKS
-from models.synthesis import SyntheticPairs, SyntheticPlan, SyntheticWriter
+from models.synthesis.manifest import SyntheticPlan
+from models.synthesis.shards import SyntheticPairs, SyntheticWriter
 from models.training.augmentation import light, speckled, strong, warped
 from models.training.engine import parts_of_batches
 from models.training.options import changed
-from models.training.pairs import TrainingPairs
+from models.training.pairs import TrainingPairs, used_synthetic
 from models.training.segmentation import train, training_loss
 from models.training.segmentation_options import TrainOptions, read_options
-from models.training.synthetic import used_synthetic
 from preprocess.options import PreprocessOptions
 
 SIZE, REAL, SYNTHETIC = 32, 12, 40
