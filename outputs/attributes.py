@@ -70,10 +70,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("lookalike_probability", "real", "", "Mean probability of look-alike over the slick's cells"),
     Attribute("sigma0_vv_db", "real", "dB", "Mean VV sigma nought of the slick, averaged in power"),
     Attribute(
-        "contrast_db",
-        "real",
-        "dB",
-        "Slick relative to the sea around it, in VV or else HH; negative where darker",
+        "contrast_db", "real", "dB", "Slick relative to the sea around it, in VV or else HH; negative where darker"
     ),
     Attribute("incidence_angle_deg", "real", "deg", "Incidence angle at the centroid"),
     Attribute("noise_floor_margin_db", "real", "dB", "Mean sigma nought of the slick above the noise floor"),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Csv, Json, Limit, Verbose, time_option
-from flows.commands.terminal import Command, command_group, exit_for, list_form, print_list
+from flows.commands.terminal import Command, command_group, print_failure, print_list
 from ingest.errors import SlickwatchError
 
 app = command_group("List scenes, retry or forget them.")
@@ -59,7 +59,7 @@ def list_(
         records = opened.list(state or (), since, limit)
     columns = [field.name for field in dataclasses.fields(SceneRecord)]
     rows = [record.as_dict() for record in records]
-    print_list(rows, columns, [scene_line(record) for record in records], list_form(json_, csv_))
+    print_list(rows, columns, [scene_line(record) for record in records], json_, csv_)
 
 
 @app.command("retry", cls=Command)
@@ -107,4 +107,6 @@ def _for_each(ids: list[str], act: Callable[[str], str]) -> None:
             typer.echo(f"{id}: {act(id)}")
         except SlickwatchError as failure:
             failures.append(failure)
-    exit_for(failures)
+            print_failure(failure)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.options import Csv, Json, Limit, Verbose, box_option, time_option
-from flows.commands.terminal import Command, command_group, list_form, print_list
+from flows.commands.terminal import Command, command_group, print_list
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def list_(
         typer.echo(geojson)
         return
     records = slick_records(slicks)
-    print_list(records, slick_columns(slicks), [slick_line(one) for one in records], list_form(json_, csv_))
+    print_list(records, slick_columns(slicks), [slick_line(one) for one in records], json_, csv_)
 
 
 @app.command("show", cls=Command)

@@ -90,22 +90,16 @@ def print_failure(error: SlickwatchError) -> None:
         traceback.print_exception(error)
 
 
-def exit_for(failures: Sequence[SlickwatchError]) -> None:
-    """Print failures, and exit with the code of the first; return where there are none."""
-    for failure in failures:
-        print_failure(failure)
-    if failures:
-        raise typer.Exit(failures[0].exit_code)
-
-
-def print_list(rows: Sequence[dict[str, Any]], columns: Sequence[str], lines: Sequence[str], form: str | None) -> None:
-    """Print a list: as `form` "json", "csv" (with a header) or else as `lines` for people.
+def print_list(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str], lines: Sequence[str], json_: bool, csv_: bool
+) -> None:
+    """Print a list: as JSON, as CSV with a header, or else as `lines` for people.
 
     rows: plain JSON values, in `columns` and beyond; CSV has the columns alone, lists joined by blanks, null as empty.
     """
-    if form == "json":
+    if json_:
         typer.echo(json.dumps(list(rows), indent=2))
-    elif form == "csv":
+    elif csv_:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
@@ -113,11 +107,6 @@ def print_list(rows: Sequence[dict[str, Any]], columns: Sequence[str], lines: Se
         typer.echo(text.getvalue(), nl=False)
     elif lines:
         typer.echo("\n".join(lines))
-
-
-def list_form(json_: bool, csv_: bool) -> str | None:
-    """The form of a list that `--json` and `--csv` ask for."""
-    return "json" if json_ else "csv" if csv_ else None
 
 
 def quiet_prefect() -> None:

@@ -91,7 +91,7 @@ def _update(plan: Plan, home: Home, report: Report) -> bool:
 
 def _start_supervisor(plan: Plan, home: Home) -> subprocess.Popen[bytes]:
     home.state_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "flows.operations", str(home.plan_file)]
+    command = [sys.executable, "-m", "flows.operations.supervisor", str(home.plan_file)]
     with home.log("supervisor").open("ab") as log:
         return subprocess.Popen(
             command, cwd=plan.folder, start_new_session=True,

@@ -1,4 +1,4 @@
-"""The process that keeps server and worker running; started by `slickwatch up`."""
+"""The process that keeps server and worker running: `python -m flows.operations.supervisor PLAN`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flows.operations.crashed_runs import STOPPED, CrashedRuns
 from flows.operations.deployments import ensure_work_pool, finish_deploy, start_deploy
 from flows.operations.home import Home
-from flows.operations.plan import Plan, service_environment
+from flows.operations.plan import Plan, read_plan, service_environment
 from flows.operations.prefect_api import Api, RequestRefused
 from flows.operations.processes import Service, acquire, is_held, terminate
 from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
+from ingest.watch import stopping_on_signals
 
 PROCESS_CHECK_S = 1.0  # interval of checks of the processes
 SERVER_CHECK_S = 20.0  # interval of checks of server, runs and logs
@@ -154,3 +156,16 @@ class Supervisor:
         terminate([self.home.lock("server")], GRACE_S)
         self.worker.wait()
         self.server.wait()
+
+
+def main() -> None:
+    """Supervise the plan in the file named on the command line until SIGTERM or SIGINT."""
+    try:
+        with stopping_on_signals(threading.Event()) as stop:
+            supervise(read_plan(Path(sys.argv[1])), stop)
+    except SlickwatchError as error:
+        sys.exit(f"slickwatch: {error}")
+
+
+if __name__ == "__main__":
+    main()

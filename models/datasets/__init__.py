@@ -1,9 +1,7 @@
 """Data sets of labelled images: SOS, OSD, folders of pairs, simulated chips; what leaks in them, and how to see it."""
 
 from models.datasets.catalogue import DATASETS, data_root, open_dataset
-from models.datasets.cut import Cut
 from models.datasets.folder import ImageMaskFolder, image_mask_folder, open_folder
-from models.datasets.folds import grouped_folds, held_out_fold
 from models.datasets.osd import OSDImages, osd
 from models.datasets.pairs import (
     GreyPair,
@@ -15,11 +13,13 @@ from models.datasets.pairs import (
     chip_input,
     class_indices,
     grey_image,
+    grouped_folds,
     groups_or_names,
+    held_out_fold,
 )
-from models.datasets.reduced import Reduced
 from models.datasets.simulated import VALIDATION_SEED, SimulatedChips, flat_pair, simulated, simulated_pair
 from models.datasets.sos import SOSImages, copy_group, sos_clean, sos_official, without_leak
+from models.datasets.views import Cut, Reduced
 
 __all__ = [
     "DATASETS",

@@ -12,9 +12,9 @@ from ingest.errors import UsageError
 from models.datasets.folder import open_folder
 from models.datasets.osd import osd
 from models.datasets.pairs import Split
-from models.datasets.reduced import Reduced
 from models.datasets.simulated import simulated
 from models.datasets.sos import sos_clean, sos_official
+from models.datasets.views import Reduced
 
 DATASETS: dict[str, Callable[[Path], Split]] = {
     "osd": osd,

@@ -11,8 +11,8 @@ from ingest.errors import UnreadableInput
 from models.datasets.folder import ImageMaskFolder
 from models.datasets.osd import OSDImages
 from models.datasets.pairs import LabelledImages, Selection
-from models.datasets.reduced import Reduced
 from models.datasets.simulated import SimulatedChips
+from models.datasets.views import Reduced
 
 
 @runtime_checkable

@@ -44,18 +44,9 @@ def find_slick(connection: sqlite3.Connection, slick_id: str) -> dict[str, Any]:
 
 def reviews_of(connection: sqlite3.Connection, slick_id: str) -> list[Review]:
     """All reviews of a slick, oldest first."""
-    rows = connection.execute("SELECT * FROM reviews WHERE slick_id = ? ORDER BY fid", (slick_id,))
-    return [
-        Review(
-            row["slick_id"],
-            row["run_id"],
-            row["status"],
-            row["reviewer"],
-            row["notes"],
-            datetime.fromisoformat(row["reviewed_at"]),
-        )
-        for row in rows
-    ]
+    columns = "slick_id, run_id, status, reviewer, notes, reviewed_at"
+    rows = connection.execute(f"SELECT {columns} FROM reviews WHERE slick_id = ? ORDER BY fid", (slick_id,))
+    return [Review(**dict(row) | {"reviewed_at": datetime.fromisoformat(row["reviewed_at"])}) for row in rows]
 
 
 def last_review(connection: sqlite3.Connection, slick_id: str) -> dict[str, Any]:

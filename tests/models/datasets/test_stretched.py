@@ -24,8 +24,8 @@ from models.datasets import (
 )
 from models.datasets.fingerprint import fingerprint
 from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
-from models.datasets.reduced import block_labels, block_means
 from models.datasets.simulated import GREY_DB
+from models.datasets.views import block_labels, block_means
 from models.simulator import simulate_chip
 from models.training.options import changed
 from models.training.segmentation_options import TrainOptions
