@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput
 from models.classes import NOT_OIL
-from preprocess.options import PreprocessOptions
+from preprocess.options import PreprocessOptions, contrast_input
 
 # Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.networks.architecture.CLASSES,
 # NOT_OIL where nothing but that is known, IGNORE.
@@ -176,6 +176,8 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     else:
         step = np.median(image[image > 0]) * 0.01 if (image > 0).any() else 1.0  # below this, zero is as good
         image_db = 20 * np.log10(np.maximum(image, step))
+    if options.radiometry == "contrast":
+        return contrast_input(image_db)
     centred = image_db - np.nanmedian(image_db)
     return np.asarray(np.maximum(centred, options.floor_db - options.mean_db) / options.std_db, np.float32)
 

@@ -1,0 +1,23 @@
+"""Slicks judged as objects: each candidate of the network is told apart as oil or look-alike from all that is known."""
+
+from models.objects.candidates import Candidate, CandidateOptions, find_candidates
+from models.objects.features import FEATURES, candidate_features
+from models.objects.judge import Judge, load_judge, save_judge
+from models.objects.stage import Verdict, judge_image
+from models.objects.surroundings import SIDE, Surroundings, window_around
+
+__all__ = [
+    "FEATURES",
+    "SIDE",
+    "Candidate",
+    "CandidateOptions",
+    "Judge",
+    "Surroundings",
+    "Verdict",
+    "candidate_features",
+    "find_candidates",
+    "judge_image",
+    "load_judge",
+    "save_judge",
+    "window_around",
+]
