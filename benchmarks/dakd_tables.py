@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.evaluate import evaluate_models
-from flows.quality import assess
+from flows.quality import assess_quality
 from models.datasets import open_dataset
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.training import train_jointnet
@@ -93,7 +93,7 @@ def make(
         real = open_dataset(jointnet.dataset).train
         assert real is not None
         synthesize(model, math.ceil(own.synthetic_multiple * len(real)), pairs, draw)
-        features = assess(jointnet.dataset, str(pairs), out=out / f"{row.model}-quality")["features"][-1]
+        features = assess_quality(jointnet.dataset, str(pairs), out / f"{row.model}-quality")["features"][-1]
         own = replace(own, synthetic=str(pairs))
     folder = out / "students" / name.replace(" ", "-")
     train(own, folder, resume=True)

@@ -15,9 +15,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from flows.evaluate import evaluate_models, summary
+from flows.evaluate import evaluate_models
 from models.checkpoint import read_checkpoint
 from models.training import TrainOptions, train
+from outputs.report import summary
 
 BUDGET = TrainOptions(
     only_oil=True, real_share=1.0, steps=400, batch_size=16, crop=128, learning_rate=1e-3, warm_up=40,

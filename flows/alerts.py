@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from flows.settings import Settings
 from ingest.areas import Area, read_areas, together
 from ingest.errors import SlickwatchError
-from ingest.files import read_json, storing, write_json
+from ingest.files import read_json, storage_errors, write_json
 from ingest.ledger import SceneRecord
 from outputs.alerting import Alerter, AlertOptions, rules
 from outputs.alerting.alerter import LogChannel
@@ -34,7 +34,7 @@ def open_alerter(settings: Settings) -> Alerter:
     channels += [Webhook(url, webhook_secret(), options.timeout_s) for url in dict.fromkeys(options.webhooks)]
     if options.recipients:
         channels.append(Mail(options, settings.mail_credentials()))
-    with storing(home):
+    with storage_errors(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Alerter.open(options, home / "alerts.sqlite", channels=channels)
 
@@ -122,8 +122,7 @@ def tell_of_silence(alerter: Alerter, settings: Settings, newest: Mapping[str, d
     last = read_json(note).get("finished")
     alerter.silence(now, heard, datetime.fromisoformat(last) if isinstance(last, str) else now)
     alerter.silence(now, {}, now)  # this run ends the silence, if there was one
-    with storing(note):
-        write_json(note, {"finished": now.isoformat()})
+    write_json(note, {"finished": now.isoformat()})
 
 
 def _area(name: str, geometry: BaseGeometry) -> Area:

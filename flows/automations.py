@@ -22,7 +22,7 @@ from prefect.types import SecretDict
 from pydantic import SecretStr
 
 from ingest.errors import UsageError
-from ingest.files import aside_file
+from ingest.files import write_json
 from outputs.alerting.wording import SCHEMA
 
 BLOCK = "slickwatch-alerts"
@@ -125,8 +125,7 @@ def write_automations(path: Path, watched: Watched, block_id: UUID) -> None:
     if path.suffix != ".json":
         raise UsageError(path, "Prefect would not know its format", "give a name that ends in .json")
     content = [automation.model_dump(mode="json", exclude={"id"}) for automation in automations(watched, block_id)]
-    with aside_file(path) as aside:
-        aside.write_text(json.dumps({"automations": content}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"automations": content})
 
 
 def install(url: str, watched: Watched, token: SecretStr | None = None) -> tuple[str, ...]:

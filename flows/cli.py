@@ -147,8 +147,9 @@ def detect(
             calibrated_scene(SafeProduct.open(path), options, polarisation)
             prefect_logging(verbose)
             from flows.detect import detect_slicks
+            from flows.detection import DetectionOptions
 
-            detection = detect_slicks(path, out, model, polarisation, coastline)
+            detection = detect_slicks(path, out, DetectionOptions(model, polarisation, coastline))
         except SlickwatchError as error:
             failures.append(error)
             say(error)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 
 from flows.detect import Detection, detect_slicks
-from ingest.files import aside_file, storage_errors
+from flows.detection import DetectionOptions
+from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import default_model_id, read_checkpoint
@@ -46,15 +46,14 @@ def demonstrate(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096,
         "results": str(detection.folder),
         **score.as_dict(),
     }
-    with aside_file(summary) as hidden:
-        hidden.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(summary, record, indent=2)
     return Demonstration(product, detection, score, summary)
 
 
 def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = None) -> tuple[Detection, Score]:
     """Run the flow on a simulated product and score what it published against the truth."""
-    detection = detect_slicks(product.safe, out, model)
-    options = read_checkpoint(model or default_model_id()).preprocess
-    scene = calibrated_scene(SafeProduct.open(product.safe), options)
+    model = model or default_model_id()
+    detection = detect_slicks(product.safe, out, DetectionOptions(model))
+    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(model).preprocess)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
     return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)

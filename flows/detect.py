@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Before the import of Prefect, which reads them then. A user's own settings win.
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-# Without a server one is started for the run; on a busy machine that takes longer than the default allows.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+import flows.prefect_defaults  # noqa: F401 - before Prefect
 
+# isort: split
 from prefect import flow
 
 from flows import tasks
+from flows.detection import DetectionOptions
 from flows.tasks import Job
 from ingest.files import remove_abandoned, storage_errors
 from ingest.safe.product import SafeProduct
-from models.checkpoint import (
-    Checkpoint,
-    default_model_id,
-    read_checkpoint,
-    require_five_classes,
-)
+from models.checkpoint import read_checkpoint, require_five_classes
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
-from outputs.slicks import SlickOptions
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What a run on one scene left behind."""
+    """What one run leaves behind."""
 
     scene_id: str
     folder: Path
@@ -51,37 +42,34 @@ class Detection:
 def detect_slicks(
     safe_path: Path,
     out: Path,
-    model: str | None = None,
-    polarisation: str | None = None,
-    coastline: Path | None = None,
+    options: DetectionOptions | None = None,
     report: bool = True,
 ) -> Detection:
     """Find oil slicks in one Sentinel-1 product and publish them under out/<scene id>.
 
-    A former result of the scene stays until the new one is complete, and is then replaced. `report`: whether to leave
-    artifacts in Prefect; who puts the results elsewhere reports them from there.
+    An earlier result of the scene stays until the new one is complete and then replaces it. `report`: whether to leave
+    artifacts in Prefect; a caller that moves the results reports them itself.
     """
     started, watch = datetime.now(UTC), _StopWatch()
-    model = model or default_model_id()
-    slick_options = SlickOptions()
+    options = options or DetectionOptions()
     with _scratch(out) as scratch:
         product = SafeProduct.open(safe_path)
-        job = Job(product.path.absolute(), model, scratch, polarisation, coastline)
-        checkpoint = read_checkpoint(model)
+        job = Job(product.path.absolute(), options, scratch)
+        checkpoint = read_checkpoint(options.model)
         require_five_classes(checkpoint)
-        options = run_options(checkpoint, slick_options, polarisation, coastline)
-        run_id, configuration = str(uuid.uuid4()), config_hash(options)
+        recorded = options.record(checkpoint)
+        run_id, configuration = str(uuid.uuid4()), config_hash(recorded)
         flags = watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
         watch("predict", lambda: tasks.predict(job))
-        slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, slick_options, configuration, run_id))
+        slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
         record = RunRecord(
             run_id=run_id,
             scene_id=product.scene.id,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,
-            options=options,
-            thresholds={name: getattr(slick_options, name) for name in ("grow", "outline", "keep", "minimum_area_m2")},
+            options=recorded,
+            thresholds={name: getattr(options.slicks, name) for name in ("grow", "outline", "keep", "minimum_area_m2")},
             config_hash=configuration,
             inputs=(input_file(job.safe_path),),
             started_at=started,
@@ -99,19 +87,6 @@ def detect_slicks(
     return Detection(record.scene_id, folder, len(slicks))
 
 
-def run_options(
-    checkpoint: Checkpoint, slicks: SlickOptions, polarisation: str | None, coastline: Path | None
-) -> dict[str, Any]:
-    """All options of a run, of which its record has the hash: the same model and options give the same slicks."""
-    return {
-        "preprocess": asdict(checkpoint.preprocess),
-        "tiling": asdict(checkpoint.tiling),
-        "slicks": asdict(slicks),
-        "polarisation": polarisation,
-        "coastline": str(coastline) if coastline else None,
-    }
-
-
 class _StopWatch:
     """Times steps by name."""
 
@@ -127,7 +102,7 @@ class _StopWatch:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A hidden folder beside the results, gone afterwards: large intermediates need the results' disk, not /tmp."""
+    """A temporary folder on the disk of the results: intermediates are too large for /tmp."""
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         remove_abandoned(out, ".scratch-*")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
+import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
 from prefect import flow, runtime, task

@@ -20,7 +20,9 @@ from typing import Literal
 from flows import tasks
 from flows.alerts import tell_of_parked, tell_of_slicks, told_of_failures
 from flows.detect import detect_slicks
+from flows.detection import DetectionOptions
 from flows.registering import CHAMPION, code_version, resolve_model
+from flows.resolve import slick_options
 from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
 from flows.settings import Settings
 from ingest.errors import (
@@ -86,6 +88,12 @@ def pinned_model(settings: Settings, alerter: Alerter) -> Path:
     return champion.folder
 
 
+def detection_options(settings: Settings, model: Path) -> DetectionOptions:
+    """What the monitoring asks of a detection."""
+    monitor = settings.monitor
+    return DetectionOptions(str(model), monitor.polarisation, monitor.coastline, slick_options(settings.detection))
+
+
 def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, model: Path) -> Processed:
     """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
     longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
@@ -116,8 +124,8 @@ def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path)
         why = record.reason or (record.by and f"{record.by} is taken in its place") or "it is not fetched"
         return Processed(scene_id, "skipped", why=f"{record.state}: {why}")
     if record.state == "processed" and record.path is not None and record.result_folder is not None:
-        product, folder, monitor = Path(record.path), Path(record.result_folder), settings.monitor
-        if is_up_to_date(folder, product, model, monitor.polarisation, monitor.coastline):
+        product, folder = Path(record.path), Path(record.result_folder)
+        if is_up_to_date(folder, product, detection_options(settings, model)):
             return Processed(scene_id, "unchanged", len(read_result(folder).slicks), folder)
     claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
     return claim or Processed(scene_id, "skipped", why="another is at work on it, or it is not due yet")
@@ -172,8 +180,7 @@ class _Work:
 
     def run(self) -> Processed:
         with self._product() as product:
-            monitor = self.settings.monitor
-            done = is_up_to_date(self.folder, product, self.model, monitor.polarisation, monitor.coastline)
+            done = is_up_to_date(self.folder, product, detection_options(self.settings, self.model))
             found = self.folder if done else self._detected(product)
         with self._turn():
             if found != self.folder:
@@ -205,7 +212,7 @@ class _Work:
         limited = detect_slicks.with_options(timeout_seconds=monitor.scene_timeout_minutes * 60)
         out = staging(monitor.results, claim.scene.id, claim.token)
         try:
-            detection = limited(product, out, str(self.model), monitor.polarisation, monitor.coastline, report=False)
+            detection = limited(product, out, detection_options(self.settings, self.model), report=False)
         except UnreadableInput as error:
             if monitor.coastline is not None and str(monitor.coastline) in error.subject:
                 raise

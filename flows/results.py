@@ -11,9 +11,9 @@ import geopandas as gpd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from flows.detect import run_options
+from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
-from ingest.files import aside, read_json, storage_errors
+from ingest.files import read_json, whole_folder
 from models.checkpoint import read_checkpoint
 from outputs.record import (
     RunRecord,
@@ -23,7 +23,6 @@ from outputs.record import (
     read_record,
     software_version,
 )
-from outputs.slicks import SlickOptions
 
 _STAGED = ".processing"
 
@@ -45,9 +44,7 @@ def read_result(folder: Path) -> Result:
     return Result(folder, read_record(folder / "run.json"), slicks, footprint)
 
 
-def is_up_to_date(
-    folder: Path, product: Path, model: Path, polarisation: str | None = None, coastline: Path | None = None
-) -> bool:
+def is_up_to_date(folder: Path, product: Path, options: DetectionOptions) -> bool:
     """Whether a folder has what a run would give now: the same code, model, options and product, to the byte.
 
     Reads all of the product where the rest agrees. Raises `ModelError`.
@@ -58,9 +55,9 @@ def is_up_to_date(
         record = read_record(folder / "run.json")
     except (OSError, ValueError, TypeError, KeyError):  # of another release
         return False
-    checkpoint = read_checkpoint(str(model))
-    options = config_hash(run_options(checkpoint, SlickOptions(), polarisation, coastline))
-    wanted = (checkpoint.id, checkpoint.weights_sha256, options, software_version(), git_commit())
+    checkpoint = read_checkpoint(options.model)
+    asked = config_hash(options.record(checkpoint))
+    wanted = (checkpoint.id, checkpoint.weights_sha256, asked, software_version(), git_commit())
     has = (record.model_id, record.weights_sha256, record.config_hash, record.software_version, record.git_commit)
     return has == wanted and [one.checksum for one in record.inputs] == [input_file(product).checksum]
 
@@ -80,6 +77,6 @@ def staged(results: Path) -> list[tuple[str, Path]]:
 
 def put_in_place(staged_folder: Path, folder: Path) -> None:
     """Let a complete folder take the place of the former one; a reader sees the one or the other."""
-    with storage_errors(folder), aside(folder, required=PUBLISHED) as hidden:
+    with whole_folder(folder, required=PUBLISHED) as hidden:
         for name in PUBLISHED:
             os.rename(staged_folder / name, hidden / name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
+import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
 from PIL import Image

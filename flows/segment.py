@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from ingest.files import aside_file
+from ingest.files import whole_file
 from models.checkpoint import Checkpoint, require_five_classes
 from models.classes import CLASSES
 from models.datasets import chip_input, grey_image
@@ -32,8 +32,8 @@ def segment_image(path: Path, out: Path, network: nn.Module, checkpoint: Checkpo
     probability[:, no_data] = np.nan
     classes = np.where(no_data, NO_CLASS, probability.argmax(axis=0)).astype(np.uint8)
     class_map = out / f"{path.stem}.png"
-    with aside_file(out / f"{path.stem}.npz") as hidden:
+    with whole_file(out / f"{path.stem}.npz") as hidden:
         np.savez_compressed(hidden, probability=probability.astype(np.float16), classes=np.array(CLASSES))
-    with aside_file(class_map) as hidden:
+    with whole_file(class_map) as hidden:
         Image.fromarray(classes).save(hidden)
     return class_map

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ingest.files import aside_file
+from ingest.files import whole_file
 from models.simulator import simulate_chip
 
 DARKEST_DB, BRIGHTEST_DB = -30.0, 0.0  # sigma nought at grey 1 and 255; 0 is no data
@@ -24,6 +24,6 @@ def write_chip(out: Path, seed: int, size: int) -> Path:
         "classes": truth,
     }
     for name, layer in layers.items():
-        with aside_file(out / name / f"{seed:08d}.png") as hidden:
+        with whole_file(out / name / f"{seed:08d}.png") as hidden:
             Image.fromarray(layer.astype(np.uint8)).save(hidden)
     return out / "images" / f"{seed:08d}.png"

@@ -1,6 +1,6 @@
-"""The steps from a product to published slicks, as Prefect tasks that hand each other paths.
+"""The steps from a product to published slicks, as Prefect tasks that pass paths to each other.
 
-Every task opens what it needs by its path, so that it can be retried, or run by another process.
+Each task opens its inputs by path, so that it can be retried or run in another process.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
+
+import flows.prefect_defaults  # noqa: F401 - before Prefect
+
+# isort: split
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.detection import DetectionOptions
 from ingest.errors import SlickwatchError
-from ingest.files import aside, storage_errors
+from ingest.files import storage_errors, whole_folder
 from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
@@ -32,7 +37,7 @@ from models.predict import open_probability, predict_classes
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
-from outputs.slicks import SlickOptions, find_slicks
+from outputs.slicks import find_slicks
 from outputs.stac import scene_item, write_item
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mapped import create_mapped, open_mapped
@@ -47,13 +52,11 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Job:
-    """One scene to analyse: its product, the model, and a folder for what is in between."""
+    """One scene to analyse: its product, what is asked, and a folder for the intermediates."""
 
     safe_path: Path
-    model: str
+    options: DetectionOptions
     scratch: Path
-    polarisation: str | None = None  # None: as the model says
-    coastline: Path | None = None  # land polygons; None: the packaged ones
 
     @property
     def sigma_nought(self) -> Path:
@@ -75,8 +78,8 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 
 def lazy_scene(job: Job) -> CalibratedScene:
     """Open a job's product as its model wants it; nothing is computed yet."""
-    options = read_checkpoint(job.model).preprocess
-    return calibrated_scene(SafeProduct.open(job.safe_path), options, job.polarisation)
+    preprocess = read_checkpoint(job.options.model).preprocess
+    return calibrated_scene(SafeProduct.open(job.safe_path), preprocess, job.options.polarisation)
 
 
 def stored_scene(job: Job) -> CalibratedScene:
@@ -101,7 +104,7 @@ def mask_land(job: Job) -> float:
     scene = stored_scene(job)
     with step("mask land"):
         line, pixel = scene.sigma_nought["line"], scene.sigma_nought["pixel"]
-        land = land_mask(scene.geolocation, line, pixel, job.coastline)
+        land = land_mask(scene.geolocation, line, pixel, job.options.coastline)
         _save(land, job.land)
     return float(land.mean())
 
@@ -109,7 +112,7 @@ def mask_land(job: Job) -> float:
 @task(name="predict", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def predict(job: Job) -> None:
     """Run the model over the scene and store the stitched class probabilities."""
-    network, checkpoint = load_model(job.model)
+    network, checkpoint = load_model(job.options.model)
     scene = stored_scene(job)
     with step("predict") as advance:
         predict_classes(
@@ -118,22 +121,22 @@ def predict(job: Job) -> None:
             checkpoint.preprocess,
             out=job.class_probability,
             land=np.load(job.land),
-            tiling=checkpoint.tiling,
+            tiling=job.options.tiling or checkpoint.tiling,
             progress=advance,
         )
 
 
 @task(name="find-slicks", cache_policy=NO_CACHE)
-def extract_slicks(job: Job, options: SlickOptions, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
+def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
     """Turn the stored probabilities into slicks with their attributes."""
-    checkpoint = read_checkpoint(job.model)
+    checkpoint = read_checkpoint(job.options.model)
     scene = stored_scene(job)
     with step("find slicks"):
         return find_slicks(
             open_probability(job.class_probability, scene.sigma_nought),
             scene,
             land=np.load(job.land),
-            options=options,
+            options=job.options.slicks,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,
             config_hash=config_hash,
@@ -147,7 +150,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
     scene = stored_scene(job)
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
-    with step("publish"), aside(folder, required=PUBLISHED) as hidden:
+    with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:
         write_geojson(slicks, hidden / "slicks.geojson")
         write_geopackage(slicks, hidden / "slicks.gpkg")
         write_style(hidden / "slicks.qml")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ingest.errors import SourceError
-from ingest.files import read_json, storing, write_json
+from ingest.files import read_json, storage_errors, write_json
 from ingest.locks import Stopped, never, slot
 from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
 from ingest.scene import Scene
@@ -146,7 +146,7 @@ class _Part:
             self.scenes.discard(self.scene.id)
             self.total = None
         else:
-            with storing(self.path), open(self.path, "r+b") as file:
+            with storage_errors(self.path), open(self.path, "r+b") as file:
                 file.truncate(size)
         self.size, self.digest = size, new_digest(self.scene)
         if size:
@@ -162,8 +162,7 @@ class _Part:
             self.cut_to(stream.offset)
         if stream.total is not None and stream.total != self.total:
             self.total = stream.total
-            with storing(self.path):
-                write_json(self.scenes.notes(self.scene.id), self.identity | {"total": self.total})
+            write_json(self.scenes.notes(self.scene.id), self.identity | {"total": self.total})
 
 
 @dataclass
@@ -219,7 +218,7 @@ class _Download:
 
     def _append(self, part: _Part, stream: ByteStream) -> None:
         """Write while hashing the block before, and hash while the next one comes."""
-        with storing(part.path), open(part.path, "ab") as file, _hashing(part.digest) as hashed:
+        with storage_errors(part.path), open(part.path, "ab") as file, _hashing(part.digest) as hashed:
             for block in _blocks(stream, self.options):
                 if self.stop.is_set():
                     raise Stopped

@@ -1,4 +1,4 @@
-"""Results appear whole or not at all: written aside, checked, then renamed into place."""
+"""Files and folders that appear whole or not at all: written under a hidden name, flushed, then renamed into place."""
 
 from __future__ import annotations
 
@@ -13,71 +13,116 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ingest.errors import StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_NOT_OF_A_DISK = (ConnectionError, TimeoutError, InterruptedError)
+_FREE_SPACE = "free some space or choose another folder"
 _ABANDONED_AFTER_S = 24 * 3600.0
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, missing permission or unusable folder while writing `path` into a `StorageError`."""
+def storage_errors(path: Path, action: Literal["read", "write"] = "write") -> Iterator[None]:
+    """Raise failures of the disk to read or write `path`, or a file beside or below it, as `StorageError`.
+
+    An `OSError` of another kind, or about a file elsewhere, passes unchanged.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE or "No space left" in str(error):
-            raise StorageError(path, "no space left to write it", "free some space or choose another folder") from error
-        if error.errno in _NO_PERMISSION:
-            raise StorageError(path, "no permission to write it", "choose a folder you may write to") from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise StorageError(path, "something else is in its place", "move that away or choose another") from error
-        raise
+        if (found := _problem_and_remedy(error, path, action)) is None:
+            raise
+        raise StorageError(path, *found) from error
+
+
+def _problem_and_remedy(error: OSError, path: Path, action: Literal["read", "write"]) -> tuple[str, str] | None:
+    reason = f" ({error.strerror})" if error.strerror else ""
+    if error.errno in _NO_SPACE or "No space left" in str(error):
+        return f"no space left to write it{reason}", _FREE_SPACE
+    if error.errno in _NO_PERMISSION:
+        remedy = "choose a folder you may write to" if action == "write" else "change its permissions"
+        return f"no permission to {action} it{reason}", remedy
+    if error.errno in _IN_THE_WAY:
+        return f"something else is in its place{reason}", "move it away or choose another path"
+    if error.errno is None or isinstance(error, _NOT_OF_A_DISK) or not _is_near(error.filename, path):
+        return None
+    done = {"read": "read", "write": "written"}[action]
+    return f"cannot be {done}{reason}", "check the disk and the permissions"
+
+
+def _is_near(name: object, path: Path) -> bool:
+    """Whether a failed operation concerned `path`, a file beside or below it, or an open file without a name."""
+    return not isinstance(name, str | bytes) or Path(os.fsdecode(name)).absolute().is_relative_to(
+        path.absolute().parent
+    )
 
 
 def require_space(path: Path, size: int) -> None:
-    """Raise `StorageError` unless the disk of `path` has `size` bytes left: better before the work than amid it."""
+    """Raise `StorageError` unless the disk of `path` has `size` bytes left."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if shutil.disk_usage(folder).free < size:
-        problem = f"no space left to write its {size / 1e6:.0f} MB"
-        raise StorageError(path, problem, "free some space or choose another folder")
+        raise StorageError(path, f"no space left to write its {size / 1e6:.0f} MB", _FREE_SPACE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if there is no file or it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any], indent: int = 1) -> None:
+    """Replace a whole file with a JSON object; raises `StorageError`."""
+    write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a whole file; raises `StorageError`."""
+    with whole_file(path) as hidden:
+        hidden.write_bytes(content)
 
 
 @contextmanager
-def aside_file(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; it replaces `path` when the block ends well, else it is removed.
+def whole_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
+    """Yield a hidden path beside `path` to write to; it replaces `path` if the block succeeds, else it is removed.
 
-    The hidden name keeps the suffix, because drivers look at it. Raises `StorageError` where the folder
-    cannot be written, or where the block wrote nothing.
+    Readers find the former file or the new one, also after a power cut. The hidden name ends in `suffix`, else in that
+    of `path`, because GDAL drivers depend on it. Raises `StorageError` if the folder cannot be written or the block
+    wrote nothing.
     """
-    hidden = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    hidden = _hidden(path, path.suffix if suffix is None else suffix)
     try:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.is_file():  # such as /dev/null, which a rename would do away with
+            if path.exists() and not path.is_file():  # such as /dev/null, which must not be replaced
                 raise FileExistsError(errno.EEXIST, "not a file", str(path))
             yield hidden
             _require_written(hidden)
-            sync(hidden)  # so that a power cut cannot leave its new name empty
+            sync(hidden)  # or a power cut could leave an empty file under the new name
             os.replace(hidden, path)
+            sync(path.parent)
     finally:
-        with suppress(OSError):  # where there was no folder, there is nothing to remove
+        with suppress(OSError):  # the folder may not exist
             hidden.unlink(missing_ok=True)
 
 
 @contextmanager
-def aside(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
-    """A hidden folder beside `folder` to write a scene's results into; it replaces `folder` when the block ends well.
+def whole_folder(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a hidden folder beside `folder` to write to; it replaces `folder` if the block succeeds.
 
-    Every name in `required` must then be there and hold something. A reader sees the former result or the
-    new one: on Linux the two are exchanged in one step; elsewhere there is an instant with neither, and the
-    former result is put back by the next call if a crash hits that instant. A failure leaves the former
-    result untouched. Raises `StorageError`.
+    Every file named in `required` must then exist and not be empty. Readers find the former folder or the new one:
+    on Linux the two are exchanged in one step; elsewhere there is an instant with neither, and if the process dies in
+    it, the next call restores the former folder. After a failure the former folder is untouched. Raises
+    `StorageError`.
     """
-    hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    hidden = _hidden(folder)
     try:
         with storage_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +133,39 @@ def aside(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
                 _require_written(hidden / name)
             for path in sorted(hidden.rglob("*")):
                 sync(path)
+            sync(hidden)
             _put(hidden, folder)
             sync(folder.parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; no reader finds half of it under its name."""
+    hidden = _hidden(folder)
+    os.rename(folder, hidden)
+    shutil.rmtree(hidden)
+
+
+def remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove hidden folders that killed processes left; younger than a day, one may still be in use."""
+    for left in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # another process may remove it at the same time
+            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hidden(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex[:12]}.partial{suffix}")
 
 
 def _require_written(path: Path) -> None:
@@ -100,7 +174,7 @@ def _require_written(path: Path) -> None:
 
 
 def _put(hidden: Path, folder: Path) -> None:
-    """Give `hidden` the name `folder`; a former folder of that name goes."""
+    """Rename `hidden` to `folder`, and remove a former folder of that name."""
     if not folder.exists():
         os.rename(hidden, folder)
     elif not folder.is_dir():
@@ -113,7 +187,7 @@ def _put(hidden: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step where the system can (Linux `renameat2`)."""
+    """Exchange two names in one step where the system can (Linux `renameat2`)."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):
@@ -126,7 +200,7 @@ def _former(folder: Path) -> Path:
 
 
 def _recover(folder: Path) -> None:
-    """Undo what a crash left: a former result without successor comes back, abandoned partial ones go."""
+    """Undo what a crash left: restore a former folder without successor, remove abandoned hidden ones."""
     former = _former(folder)
     if former.exists():
         if folder.exists():
@@ -134,54 +208,3 @@ def _recover(folder: Path) -> None:
         else:
             os.rename(former, folder)
     remove_abandoned(folder.parent, f".{glob.escape(folder.name)}.*.partial")
-
-
-def remove_abandoned(folder: Path, pattern: str) -> None:
-    """Remove hidden folders that killed runs left behind; one of today may belong to a run that still goes on."""
-    for left in folder.glob(pattern):
-        with suppress(FileNotFoundError):  # another run may remove it at this moment
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Turn a failure of the file system inside the block into `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise StorageError(path, problem, "free some space or check its permissions") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object written by `write_json`; empty where there is none or it is damaged."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object so that a reader finds it whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, also after a power cut, finds all of it or the former one."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(content)
-    sync(aside)
-    os.replace(aside, path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

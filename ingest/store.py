@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import SourceError, StorageError
-from ingest.files import read_json, storing, sync, write_json
+from ingest.files import read_json, storage_errors, sync, write_json
 from ingest.locks import awaited, locked, never
 from ingest.scene import Scene
 from ingest.verify import BLOCK, verified
@@ -85,7 +85,7 @@ class SceneFolder:
 
     def create(self) -> None:
         """Make the folder; `StorageError` where that cannot be."""
-        with storing(self.path):
+        with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def changing(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
@@ -120,10 +120,10 @@ class SceneFolder:
             return False
         if self.is_recorded(scene):
             return True
-        with storing(archive):
+        with storage_errors(archive, "read"):
             whole = verified(archive, scene)
-            if whole:
-                write_json(self.record(scene.id), _record(scene, archive))
+        if whole:
+            write_json(self.record(scene.id), _record(scene, archive))
         return whole
 
     def is_recorded(self, scene: Scene) -> bool:
@@ -134,11 +134,10 @@ class SceneFolder:
     def admit(self, scene: Scene) -> Path:
         """Give the verified part its name, so that readers find it whole or not at all."""
         part, archive = self.part(scene.id), self.archive(scene.id)
-        with storing(archive):
+        with storage_errors(archive):
             sync(part)
             os.replace(part, archive)
-            sync(self.path)
-            write_json(self.record(scene.id), _record(scene, archive))
+            write_json(self.record(scene.id), _record(scene, archive))  # flushes the names in the folder too
             self.notes(scene.id).unlink(missing_ok=True)
             shutil.rmtree(self.quarantine(scene.id), ignore_errors=True)
         return archive
@@ -147,7 +146,7 @@ class SceneFolder:
         """Put the first megabyte of the part into quarantine with the reason, and remove the part."""
         folder, part = self.quarantine(scene.id), self.part(scene.id)
         facts = {"id": scene.id, "source": scene.source, "key": scene.key, "checksum": scene.checksum}
-        with storing(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with open(part, "rb") as file:
                 (folder / "first_bytes").write_bytes(file.read(BLOCK))
@@ -158,7 +157,7 @@ class SceneFolder:
 
     def discard(self, scene_id: str) -> None:
         """Remove what has been gathered of a scene."""
-        with storing(self.path):
+        with storage_errors(self.path):
             self.part(scene_id).unlink(missing_ok=True)
             self.notes(scene_id).unlink(missing_ok=True)
 
@@ -183,7 +182,7 @@ class SceneFolder:
     def require_space(self, scene_id: str, missing: int, margin: int) -> None:
         """Raise `StorageError` where a scene's missing bytes, those of others under way and the margin do not fit."""
         promised = missing + margin + sum(_outstanding(part) for part in self._parts_of_others(scene_id))
-        with storing(self.path):
+        with storage_errors(self.path, "read"):
             free = shutil.disk_usage(self.path).free
         if promised > free:
             problem = f"{megabytes(promised)} are needed for {scene_id} with the margin, {megabytes(free)} are free"
@@ -233,7 +232,7 @@ class SceneFolder:
         with self.changing_if_free(scene_id) as free:
             if not free or not release(scene_id):
                 return False
-            with storing(self.path):
+            with storage_errors(self.path):
                 self.archive(scene_id).unlink(missing_ok=True)
                 self.record(scene_id).unlink(missing_ok=True)
             return True

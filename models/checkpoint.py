@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from ingest.errors import ModelError, UsageError
-from ingest.files import write_whole
+from ingest.files import write_bytes
 from models.classes import CLASSES
 from models.networks.architecture import Architecture
 from models.networks.build import build_network
@@ -88,8 +88,8 @@ def save_model(
     checkpoint = Checkpoint(
         folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, tiling, metrics, training
     )
-    write_whole(folder / "weights.safetensors", weights)
-    write_whole(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
+    write_bytes(folder / "weights.safetensors", weights)
+    write_bytes(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ingest.files import aside_file
+from ingest.files import whole_file
 from outputs.report import CLASS_COLOURS, coloured
 
 _PANEL = 1.5  # inches a side
@@ -60,7 +60,7 @@ def write_contact_sheet(
         left += len(columns[name]) + 1
     figure.suptitle(title, fontsize=10, y=1 - 0.12 / height, va="top")
     figure.legend(handles=_legend(sets, class_names), loc="lower center", ncols=8, fontsize=8, frameon=False)
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
 

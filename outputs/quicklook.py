@@ -23,7 +23,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pyproj import Geod
 
-from ingest.files import aside_file
+from ingest.files import whole_file
 from outputs.attributes import Mask
 from outputs.rasters import strip_heights
 from outputs.slicks import cell_corners, predicted_land
@@ -99,7 +99,7 @@ def write_quicklook(
     _write_title(figure, calibrated, slicks)
     _write_legend(figure, axes, slicks, bool(ground.any()))
     _draw_scale_bar(figure, axes, frame)
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, dpi=_DPI, metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
 
 

@@ -23,7 +23,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from ingest.errors import StorageError
-from ingest.files import aside_file, require_space
+from ingest.files import require_space, whole_file, write_bytes
 from outputs.slicks import cell_corners, class_names, class_plane
 from outputs.style import probability_qml
 from preprocess.geolocate import Geolocation
@@ -45,7 +45,7 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
     probabilities are held at a time. Raises `StorageError`.
     """
     names = class_names(class_probability)
-    with aside_file(path) as hidden, _gdal(path):
+    with whole_file(path) as hidden, _gdal(path):
         plain = hidden.with_suffix(".plain.tif")
         try:
             with _new(plain, class_probability[0], calibrated.geolocation, calibrated.looks, "uint8", len(names)) as to:
@@ -65,8 +65,7 @@ def write_probability_style(class_names: Sequence[str], path: Path, shown: str =
 
     QGIS applies it by itself where it lies beside the raster under the raster's name. Raises `StorageError`.
     """
-    with aside_file(path) as hidden:
-        hidden.write_text(probability_qml(list(class_names).index(shown) + 1, shown), encoding="utf-8")
+    write_bytes(path, probability_qml(list(class_names).index(shown) + 1, shown).encode())
 
 
 _COG: dict[str, Any] = {
@@ -90,7 +89,7 @@ def write_sigma_nought(
     Compression would cost more time than the calibration. Raises `StorageError`.
     """
     require_space(path, 4 * sigma_nought.size)
-    with aside_file(path) as hidden, _gdal(path):
+    with whole_file(path) as hidden, _gdal(path):
         with _new(hidden, sigma_nought, geolocation, looks, "float32", 1) as to:
             to.units = ("m2 m-2",)
             to.descriptions = (_description(sigma_nought),)

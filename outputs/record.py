@@ -5,7 +5,6 @@ A clean scene has a record too; without one, nobody can tell "no oil" from "nobo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from typing import Any
 
 import blake3
 
-from ingest.files import aside_file
+from ingest.files import write_bytes
+from ingest.hashes import json_sha256
 
 RECORD_VERSION = "1.1.0"
 _BLOCK = 1 << 20  # bytes
@@ -86,9 +86,7 @@ class RunRecord:
 
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a record as JSON. Raises `StorageError`."""
-    text = record_text(record)
-    with aside_file(path) as hidden:
-        hidden.write_text(text + "\n", encoding="utf-8")
+    write_bytes(path, (record_text(record) + "\n").encode())
 
 
 def read_record(path: Path) -> RunRecord:
@@ -117,8 +115,7 @@ def record_of(text: str) -> RunRecord:
 
 def config_hash(options: Mapping[str, Any]) -> str:
     """A hash of options that does not depend on their order; 16 hexadecimal digits."""
-    canonical = json.dumps(options, sort_keys=True, default=_plain, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256(options, default=_plain)[:16]
 
 
 def input_file(path: Path) -> InputFile:

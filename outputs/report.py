@@ -1,6 +1,6 @@
-"""What an evaluation looks like: a table to read, reliability diagrams, pictures of images with truth and prediction.
+"""Reports of an evaluation: Markdown tables, reliability diagrams, pictures of images with truth and prediction.
 
-Records are those that `flows.evaluate` makes, as in table.json.
+Records are those of `models.evaluation.comparison`, as in table.json.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from ingest.files import aside_file
+from ingest.errors import UsageError
+from ingest.files import whole_file
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: its high confidence, listed first
@@ -29,6 +30,7 @@ CLASS_COLOURS: dict[str, str] = {
     "not oil": "#35506b",
     "no data": "#dfe6ec",
 }
+_MAIN_SCORES = ("miou", "oil_iou", "object_f1", "ece")
 _PIXEL_SCORES = ("miou", "oil_iou", "f1", "precision", "recall", "accuracy")
 _OBJECT_SCORES = (
     "object_precision", "object_recall", "object_f1", "matched_f1", "false_alarms_per_image",
@@ -64,8 +66,23 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def summary(record: Mapping[str, Any]) -> str:
+    """Return the main scores of an evaluation, a line a model."""
+    return "\n".join(
+        f"{name}: {model['n_images']} images, "
+        + ", ".join(f"{score} {_with_interval(model, score)}" for score in _MAIN_SCORES)
+        for name, model in record["models"].items()
+    )
+
+
+def require_replaceable(folder: Path, record: str, kind: str) -> None:
+    """Raise `UsageError` for a folder, about to be replaced, that holds files but no earlier `record`."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / record).is_file():
+        raise UsageError(folder, f"holds something other than {kind}", "choose a new or empty folder")
+
+
 def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
-    """Write a PNG of how often the model is right where it is how sure, with the pixels of each bin below."""
+    """Write a PNG of observed frequency against predicted probability, with the pixels of each bin below."""
     figure = Figure(figsize=(5, 5.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -76,16 +93,16 @@ def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
     for shift, (key, (label, colour)) in enumerate(curves.items()):
         bins = [one for one in model[key] if one["pixels"]]
         error = model["oil_ece" if key == "oil_calibration" else "ece"]
-        said = label if error is None else f"{label}, ECE {error:.3f}"
-        upper.plot([b["confidence"] for b in bins], [b["share"] for b in bins], "o-", color=colour, label=said)
+        caption = label if error is None else f"{label}, ECE {error:.3f}"
+        upper.plot([b["confidence"] for b in bins], [b["share"] for b in bins], "o-", color=colour, label=caption)
         width = 1 / len(model[key]) / len(curves)
         left = (np.arange(len(model[key])) * len(curves) + shift) * width
         lower.bar(left, [b["pixels"] for b in model[key]], width, align="edge", color=colour)
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share for which it is so")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed frequency")
     upper.set_title(title, fontsize=9)
     upper.legend(loc="upper left")
     lower.set(xlabel="mean probability in the bin", ylabel="pixels", yscale="log", ylim=(0.5, None))
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
 
@@ -115,7 +132,7 @@ def write_picture(
     legend = [Patch(facecolor=CLASS_COLOURS[name], edgecolor="0.4", label=name) for name in present]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
 
@@ -151,6 +168,13 @@ def _class_scores(classes: Iterable[str]) -> list[str]:
 def _cell(model: Mapping[str, Any], score: str) -> str:
     value = model.get(score)
     return "-" if value is None else f"{value:.3f} {_brackets(model['intervals'][score])}"
+
+
+def _with_interval(model: Mapping[str, Any], score: str) -> str:
+    low, _ = model["intervals"][score]
+    if model[score] is None or low is None:
+        return "undefined"
+    return f"{model[score]:.3f} {_brackets(model['intervals'][score])}"
 
 
 def _groups(n: int) -> str:

@@ -18,7 +18,7 @@ from pystac.extensions.sar import FrequencyBand, Polarization, SarExtension
 from pystac.extensions.sat import OrbitState, SatExtension
 from shapely.geometry.base import BaseGeometry
 
-from ingest.files import aside_file
+from ingest.files import write_bytes
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
 from outputs.vectors import bounding_box
@@ -94,8 +94,7 @@ def scene_item(
 def write_item(item: pystac.Item, path: Path) -> None:
     """Write an item as JSON, its assets linked relative to it. Raises `StorageError`."""
     text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2, allow_nan=False)
-    with aside_file(path) as hidden:
-        hidden.write_text(text + "\n", encoding="utf-8")
+    write_bytes(path, (text + "\n").encode())
 
 
 def _footprint(geolocation: Geolocation) -> BaseGeometry:

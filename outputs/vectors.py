@@ -18,7 +18,7 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError
-from ingest.files import aside_file
+from ingest.files import whole_file, write_bytes
 from outputs.style import QML, SLD
 
 LAYER = "slicks"
@@ -36,14 +36,14 @@ def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
         _feature(dict(zip(columns, values, strict=True)), outline)
         for values, outline in zip(slicks[columns].itertuples(index=False, name=None), slicks.geometry, strict=True)
     ]
-    with aside_file(path) as hidden, hidden.open("w", encoding="utf-8") as file:
+    with whole_file(path) as hidden, hidden.open("w", encoding="utf-8") as file:
         json.dump({"type": "FeatureCollection", "features": features}, file, allow_nan=False, separators=(",", ":"))
         file.write("\n")
 
 
 def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         try:
             _write_layer(slicks, hidden)
             _write_style(hidden)
@@ -54,8 +54,7 @@ def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 def write_style(path: Path) -> None:
     """Write the QGIS style of the slick layer as a .qml file. Raises `StorageError`."""
-    with aside_file(path) as hidden:
-        hidden.write_text(QML, encoding="utf-8")
+    write_bytes(path, QML.encode())
 
 
 def _feature(values: dict[str, Any], outline: MultiPolygon) -> dict[str, Any]:

@@ -9,11 +9,9 @@ given instead. Figures are in docs/decisions/0010-land-mask.md.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyogrio
@@ -24,7 +22,9 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from ingest.cache import user_cache
 from ingest.errors import StorageError, UnreadableInput, UsageError
+from ingest.files import whole_file
 from preprocess.geolocate import Geolocation
 
 # Chords of this length stay within a metre of what a straight coast becomes in the image.
@@ -125,25 +125,22 @@ def _packaged_coastline() -> Path:
         raise UsageError(
             "land mask", "the package roaring-landmask is not installed", "give a coastline file"
         ) from error
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slickwatch" / name
+    path = user_cache(name)
     if not path.is_file():
         try:
             _write_packaged_coastline(path)
-        except (OSError, DataSourceError, DataLayerError) as error:
+        except (StorageError, DataSourceError, DataLayerError) as error:
             remedy = "set XDG_CACHE_HOME to a folder with 250 MB to spare, or give a coastline file"
             raise StorageError(path, f"cannot store the land polygons ({error})", remedy) from error
     return path
 
 
 def _write_packaged_coastline(path: Path) -> None:
-    """Write roaring-landmask's polygons beside `path`, then rename, as others may do the same meanwhile."""
+    """Write roaring-landmask's polygons as FlatGeobuf."""
     from roaring_landmask import LandmaskProvider, Shapes  # slow and large: only when its polygons are needed
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     polygons = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
-    with TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder) / path.name
+    with whole_file(path) as hidden:
         pyogrio.raw.write(
-            written, polygons, field_data=[], fields=[], geometry_type="Polygon", crs="EPSG:4326", driver="FlatGeobuf"
+            hidden, polygons, field_data=[], fields=[], geometry_type="Polygon", crs="EPSG:4326", driver="FlatGeobuf"
         )
-        written.replace(path)

@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
     """A real Prefect server, once for the whole run; its worker and deployments come up meanwhile."""
-    import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
+    import flows.prefect_defaults  # noqa: F401 - before Prefect
 
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     from prefect.context import refresh_global_settings_context

@@ -81,9 +81,9 @@ def bench_teacher(
 
     Example: slickwatch bench teacher sos-clean@4 --model runs/jointnet-sos-64 --count 200
     """
-    from flows.teacher import label_test_images
+    from models.quality.soft_labels import score_soft_labels
 
-    record = label_test_images(model, dataset, count, solver, steps, timestep)
+    record = score_soft_labels(model, dataset, count, solver, steps, timestep)
     typer.echo(json.dumps(record, indent=2 if not json_ else None))
 
 

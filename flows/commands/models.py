@@ -75,8 +75,9 @@ def evaluate(
 
     Example: slickwatch evaluate sos-clean --out evaluation
     """
-    from flows.evaluate import evaluate_models, summary
+    from flows.evaluate import evaluate_models
     from models.checkpoint import default_model_id
+    from outputs.report import summary
 
     typer.echo(summary(evaluate_models(dataset, model or [default_model_id()], json_file=json_, out=out)))
 

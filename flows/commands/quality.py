@@ -30,9 +30,11 @@ def quality(
 
     Example: slickwatch quality sos-clean@4 runs/synthetic --out quality
     """
-    from flows.quality import RECORD, assess, table, warnings_of
+    from flows.quality import RECORD, assess_quality
+    from models.quality.assessment import table
 
-    record = assess(real, synthetic, out=out, count=count, inception=inception)
-    for warning in warnings_of(record):
-        typer.echo(f"note: {warning}", err=True)
+    record = assess_quality(real, synthetic, out, count=count, inception=inception)
+    for features in record["features"]:
+        if features["warning"]:
+            typer.echo(f"note: {features['warning']}", err=True)
     typer.echo((out / RECORD).read_text().rstrip() if json_ else table(record))

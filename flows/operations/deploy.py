@@ -16,7 +16,7 @@ from flows.operations.home import Home
 from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
 from ingest.errors import SourceError, UsageError
-from ingest.files import storing
+from ingest.files import write_bytes
 
 
 def ensure_limits(api: Api, plan: Plan) -> None:
@@ -45,8 +45,7 @@ def begin_deploying(plan: Plan) -> subprocess.Popen[bytes]:
     """Start Prefect's own deploy on the file that `rendered` gives; it ends with 0 once all is deployed."""
     home = Home(plan.home)
     file = plan.home / "prefect.yaml"
-    with storing(file):
-        file.write_text(yaml.safe_dump(rendered(plan), sort_keys=False), encoding="utf-8")
+    write_bytes(file, yaml.safe_dump(rendered(plan), sort_keys=False).encode())
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     with home.log("deploy").open("ab") as log:
         return subprocess.Popen(

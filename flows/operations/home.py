@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest.files import read_json, storing, write_json
+from ingest.files import read_json, storage_errors, write_json
 
 LOG_BYTES = 10_000_000  # after which a log is set aside
 LOGS_KEPT = 4
@@ -44,7 +44,7 @@ class Home:
 
     def make(self) -> None:
         """Make the folders, for their owner's eyes only; raises `StorageError`."""
-        with storing(self.folder):
+        with storage_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.runs, self.folder / "logs"):
                 folder.mkdir(exist_ok=True)
@@ -55,8 +55,7 @@ class Home:
 
     def say(self, **news: Any) -> None:
         """Add to what the supervisor says."""
-        with storing(self.state_file):
-            write_json(self.state_file, self.state() | news)
+        write_json(self.state_file, self.state() | news)
 
     def rotate_logs(self) -> None:
         """Set aside the logs that have grown large. Their writers append, and so go on at the new beginning."""

@@ -16,7 +16,7 @@ from flows.retraining.collected import ReviewedScene, chips_of, reviewed_scenes
 from flows.retraining.plan import Plan
 from flows.retraining.steps import Value, done_once
 from ingest.errors import UsageError
-from ingest.files import storing
+from ingest.files import storage_errors
 from ingest.progress import step
 from models.classes import OIL
 from models.datasets import (
@@ -168,7 +168,7 @@ def write_pair(folder: Path, name: str, grey: NDArray[np.uint8], labels: NDArray
     """Write images/NAME.png and masks/NAME.png below a folder, 255 = oil; no data is not oil."""
     file_name = re.sub(r"[^\w.-]+", "_", name) + ".png"
     layers = {"images": grey, "masks": np.where(labels == OIL, 255, 0).astype(np.uint8)}
-    with storing(folder):
+    with storage_errors(folder):
         for kind, layer in layers.items():
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(layer).save(folder / kind / file_name)

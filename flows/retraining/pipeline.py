@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from flows.retraining.decision import Decision
 from flows.retraining.heldout import require_apart
 from flows.retraining.plan import Plan
 from flows.retraining.steps import DONE, Done, only_one, tidy
-from ingest.files import aside, read_json, storing, write_json
+from ingest.files import read_json, whole_folder, write_json
 from models.checkpoint import read_checkpoint
 from outputs.record import config_hash, peak_memory_bytes
 
@@ -121,9 +120,9 @@ def _write(
     """Write it all aside and put it in place; the tables and pictures of the evaluation come along."""
     sheet = trainings.contact_sheet(steps["quality"])
     plain = {**record, "decision": comparing.plain_decision(decision)}
-    with aside(folder, required=(COMPARISON, RECORD, CARD)) as hidden:
+    with whole_folder(folder, required=(COMPARISON, RECORD, CARD)) as hidden:
         (hidden / COMPARISON).write_text(comparison_text(record, decision), encoding="utf-8")
-        (hidden / RECORD).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        write_json(hidden / RECORD, plain)
         (hidden / CARD).write_text(card, encoding="utf-8")
         if sheet is not None:
             shutil.copyfile(sheet, hidden / SHEET)
@@ -142,6 +141,5 @@ def _reused(steps: Mapping[str, Done]) -> tuple[str, ...]:
 def _end_round(plan: Plan, data: Collected, steps: Mapping[str, Done]) -> None:
     """Let the next round begin with this one's diffusion model, and remove the steps of rounds before."""
     jointnet = steps["jointnet"]
-    with storing(plan.last_jointnet):
-        write_json(plan.last_jointnet, {"folder": jointnet.folder.name, **jointnet.value})
+    write_json(plan.last_jointnet, {"folder": jointnet.folder.name, **jointnet.value})
     tidy(plan.folder, [data.folder, *(done.folder for done in steps.values())])

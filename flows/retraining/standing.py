@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from flows.retraining.decision import Check, Decision, checked
 from flows.retraining.heldout import heldout_fingerprints
 from flows.retraining.plan import Plan
 from ingest.errors import ModelError
-from ingest.files import aside, aside_file, read_json
+from ingest.files import read_json, whole_folder, write_json
 from models.checkpoint import read_checkpoint
 from models.registry.registry import ChampionModel, Registry
 
@@ -71,12 +70,11 @@ def champion_standing(plan: Plan) -> Standing:
         "before": dict(before),
         "checks": plain_decision(Decision(False, (), checks))["checks"],
     }  # fmt: skip
-    with aside(folder, required=(RECORD, TEXT)) as hidden:
-        (hidden / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, required=(RECORD, TEXT)) as hidden:
+        write_json(hidden / RECORD, record)
         (hidden / TEXT).write_text(standing_text(record, checks), encoding="utf-8")
     if not before:
-        with aside_file(baseline_file) as hidden:
-            hidden.write_text(json.dumps(record["heldout"], indent=1) + "\n", encoding="utf-8")
+        write_json(baseline_file, record["heldout"])
     return Standing(champion.id, checks, folder, verdict)
 
 

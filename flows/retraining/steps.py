@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import UsageError
-from ingest.files import read_json, storing, sync, write_whole
+from ingest.files import read_json, storage_errors, sync, write_json
+from ingest.hashes import file_sha256, json_sha256
 from ingest.locks import locked
 
 DONE = "done.json"
@@ -46,7 +47,7 @@ class Done:
 @contextmanager
 def only_one(work: Path) -> Iterator[None]:
     """Keep other retrainings out of the work folder inside the block; raises `UsageError` where one is in it."""
-    with storing(work):
+    with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     with locked(work / ".lock") as free:
         if not free:
@@ -79,7 +80,7 @@ def done_once(
             return Done(folder, record["value"], record["seconds"], reused=True)
         print(f"{name}: {problem}; done again")
     began = time.monotonic()
-    with storing(folder):
+    with storage_errors(folder):
         if folder.exists() and (record or not resumable):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,8 +94,7 @@ def step_key(name: str, depends_on: Mapping[str, Any], code: Sequence[str]) -> s
     """Return what a step's folder is named by: twelve hexadecimal digits."""
     content = {"step": name, "depends_on": depends_on, "code": {path: _code_hash(path) for path in code}}
     libraries = {library: version(library) for library in LIBRARIES}
-    canonical = json.dumps({**content, "libraries": libraries}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return json_sha256({**content, "libraries": libraries})[:12]
 
 
 def tidy(work: Path, used: Sequence[Path]) -> None:
@@ -111,20 +111,20 @@ def _code_hash(path: str) -> str:
     there = _ROOT / path
     digest = hashlib.sha256()
     for file in [there] if there.is_file() else sorted(there.rglob("*.py")):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()
 
 
 def _finish(folder: Path, record: Value) -> None:
-    with storing(folder):
+    with storage_errors(folder):
         for state in folder.rglob(RESUME):
             state.unlink()
         files = {file.relative_to(folder).as_posix(): file for file in _files(folder)}
         for file in files.values():
             sync(file)
-        hashes = {name: _sha256(file) for name, file in files.items()}
+        hashes = {name: file_sha256(file) for name, file in files.items()}
         content = {**record, "finished_at": datetime.now(UTC).isoformat(), "files": hashes}
-        write_whole(folder / DONE, (json.dumps(content, indent=1) + "\n").encode())
+        write_json(folder / DONE, content)
 
 
 def _damage(folder: Path, record: Value) -> str | None:
@@ -133,7 +133,7 @@ def _damage(folder: Path, record: Value) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{path} is gone"
-        if _sha256(path) != expected:
+        if file_sha256(path) != expected:
             return f"{path} is not as it was written"
     return None
 
@@ -141,8 +141,3 @@ def _damage(folder: Path, record: Value) -> str | None:
 def _files(folder: Path) -> list[Path]:
     """What a step made: all but its record, locks and what was being written."""
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != DONE and not p.name.startswith("."))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.quality import SHEET, assess
+from flows.quality import SHEET, assess_quality
 from flows.retraining.budget import OutOfTime, ends_after
 from flows.retraining.combined import Collected, write_pair
 from flows.retraining.plan import Plan
@@ -138,7 +138,9 @@ def quality(plan: Plan, data: Collected, synthetic: Done) -> Done:
         size = read_json(synthetic.folder / "manifest.json")["size"]
         _write_crops(folder / "real", data, size)
         try:
-            record = assess(str(folder / "real"), str(synthetic.folder), out=folder / "figures", count=QUALITY_IMAGES)
+            record = assess_quality(
+                str(folder / "real"), str(synthetic.folder), folder / "figures", count=QUALITY_IMAGES
+            )
         except UsageError as error:
             return {"problem": str(error), "measures": {}, "features": []}
         return {"problem": None, "measures": record["measures"], "features": record["features"]}

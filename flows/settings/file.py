@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     sources: dict[SourceName, dict[str, object]] = Field(default_factory=dict)
     watch: tuple[sections.Watch, ...] = ()
     watching: sections.Watching = Field(default_factory=sections.Watching)
+    detection: sections.Detection = Field(default_factory=sections.Detection)
     monitor: sections.Monitor = Field(default_factory=sections.Monitor)
     models: sections.Models = Field(default_factory=sections.Models)
     alerts: sections.Alerts = Field(default_factory=sections.Alerts)

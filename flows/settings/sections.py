@@ -80,6 +80,21 @@ class Watching(Section):
     )
 
 
+class Detection(Section):
+    """What counts as a slick, for `slickwatch detect` and the monitoring; docs/analyst/slicks.md."""
+
+    keep: float = setting(0.7, "Oil probability that a slick must reach in at least one cell.", gt=0, le=1)
+    outline: float = setting(0.5, "Oil probability of the cells inside the outline.", gt=0, le=1)
+    grow: float = setting(0.3, "Oil probability from which touching cells belong to one slick.", gt=0, le=1)
+    minimum_area_km2: float = setting(0.1, "Smaller slicks are left out.", "km2", ge=0, le=1e6)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Detection:
+        if not self.grow <= self.outline <= self.keep:
+            raise ValueError("should have grow <= outline <= keep")
+        return self
+
+
 class Monitor(Section):
     """The scheduled monitoring: new scenes to published slicks."""
 

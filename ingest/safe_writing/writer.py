@@ -24,6 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from ingest.errors import StorageError, UsageError
+from ingest.files import whole_file
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
 from ingest.safe_writing.manifest import (
@@ -90,18 +91,12 @@ def zip_safe(product: Path) -> Path:
     Members lie in NAME.SAFE/ and have no times of their own, so the same product gives the same bytes.
     """
     archive = product.with_name(product.name.removesuffix(".SAFE") + ".zip")
-    draft = archive.with_name(f".{archive.name}.part")
-    try:
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as pack:
-            for path in sorted(path for path in product.rglob("*") if path.is_file()):
-                member = zipfile.ZipInfo(f"{product.name}/{path.relative_to(product).as_posix()}")
-                member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                with path.open("rb") as source, pack.open(member, "w", force_zip64=True) as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        draft.replace(archive)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise StorageError(archive, f"cannot write the archive ({error})", "check space and permissions") from error
+    with whole_file(archive) as hidden, zipfile.ZipFile(hidden, "w", zipfile.ZIP_DEFLATED) as pack:
+        for path in sorted(path for path in product.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo(f"{product.name}/{path.relative_to(product).as_posix()}")
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            with path.open("rb") as source, pack.open(member, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
     return archive
 
 

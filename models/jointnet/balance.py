@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from ingest.errors import UsageError
+from ingest.cache import user_cache
+from ingest.errors import StorageError, UsageError
 from ingest.files import read_json, write_json
+from ingest.hashes import file_sha256
 from models.classes import IGNORE
 from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
@@ -56,7 +56,7 @@ def balancing_factor(
     `cache_folder` None is ``slickwatch/balance`` in the user's cache. Raises `UsageError` where nothing is labelled.
     """
     sha256 = fingerprint(images)
-    path = (cache_folder or _user_cache()) / f"{sha256}.json"
+    path = (cache_folder or user_cache("balance")) / f"{sha256}.json"
     if (kept := _kept(path, sha256)) is not None:
         return kept
     powers = []
@@ -98,10 +98,6 @@ def mean_power(signal: NDArray[np.float32], known: NDArray[np.bool_] | None = No
     return float(power / n_known)
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slickwatch" / "balance"
-
-
 @cache
 def _code() -> str:
     """Return what tells one way of reading, simulating and measuring images from another: its code and libraries."""
@@ -109,7 +105,7 @@ def _code() -> str:
     sources = sorted(p for folder in ("datasets", "simulator", "jointnet") for p in (models / folder).glob("*.py"))
     digest = hashlib.sha256(repr([version(name) for name in ("numpy", "scipy", "pillow")]).encode())
     for path in (*sources, models.parent / "preprocess" / "options.py"):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 
@@ -126,12 +122,9 @@ def _kept(path: Path, sha256: str) -> Balance | None:
 
 def _keep(path: Path, balance: Balance) -> None:
     # Where the cache cannot be written, all that is lost is the time to compute it again.
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent) as folder:  # of its own, as other processes may do the same
-            written, content = Path(folder) / path.name, asdict(balance)
-            write_json(written, {"code": _code(), "check": _check(content), "balance": content})
-            written.replace(path)
+    with suppress(StorageError):
+        content = asdict(balance)
+        write_json(path, {"code": _code(), "check": _check(content), "balance": content})
 
 
 def _check(content: object) -> str:

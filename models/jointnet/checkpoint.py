@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from ingest.errors import ModelError, UsageError
-from ingest.files import write_whole
+from ingest.files import write_bytes
 from models.jointnet.diffusion import Balanced
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointArchitecture
@@ -52,8 +52,8 @@ def save_jointnet(
     digest = hashlib.sha256(weights).hexdigest()
     name = folder.resolve().name
     checkpoint = JointCheckpoint(name, architecture, balanced, classes, size, stage, digest, training)
-    write_whole(folder / WEIGHTS, weights)
-    write_whole(folder / RECORD, json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
+    write_bytes(folder / WEIGHTS, weights)
+    write_bytes(folder / RECORD, json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
 
 

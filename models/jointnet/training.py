@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ingest.errors import ModelError, UsageError
-from ingest.files import storing
+from ingest.files import storage_errors
 from models.datasets import LabelledImages, open_dataset
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.balance import balancing_factor
@@ -71,7 +71,7 @@ def train_jointnet(
         network.load_state_dict(resumed["network"])
         if fabric.is_global_zero:
             report(f"resuming stage {first_stage} at step {first_step} of {options.steps[first_stage - 1]}")
-    with storing(folder):
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if fabric.is_global_zero:
             keep_rows(log, _steps_before(options, first_stage) + first_step)
@@ -228,7 +228,7 @@ class _Stage:
                 "stage": self.stage,
                 "step": done,
             }
-            with storing(self.folder):
+            with storage_errors(self.folder):
                 # The log first: a training that resumes drops the rows after its state, and cannot add those before.
                 log_row(self.folder / "log.csv", row)
                 save_state(self.folder / "state.pt", state)
@@ -260,7 +260,7 @@ def _finish_stage(run: _Stage) -> None:
     run.network.load_state_dict(run.averaged.module.state_dict())
     if run.fabric.is_global_zero:
         options = run.options
-        with storing(run.folder):
+        with storage_errors(run.folder):
             save_jointnet(
                 run.folder,
                 run.network,

@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ingest.errors import ModelError, SourceError, StorageError, UsageError
+from ingest.cache import user_cache
+from ingest.errors import ModelError, SourceError, UsageError
+from ingest.files import whole_file
 
-CACHE = Path("~/.cache/slickwatch/mambavision")
 NON_COMMERCIAL = "NVIDIA's weights, CC BY-NC-SA 4.0: not for commercial use"
 PROGRESS_BYTES = 2**20
 
@@ -74,7 +75,9 @@ PUBLISHED = {
 }
 
 
-def load_imagenet(network: nn.Module, encoder: str, cache: Path = CACHE, progress: Progress | None = None) -> None:
+def load_imagenet(
+    network: nn.Module, encoder: str, cache: Path | None = None, progress: Progress | None = None
+) -> None:
     """Load published ImageNet-1K weights into an encoder, or into the `encoder` of a network.
 
     `encoder` is a key of `PUBLISHED`; `progress` is told of a download. Raises `UsageError` for an encoder of
@@ -86,7 +89,7 @@ def load_imagenet(network: nn.Module, encoder: str, cache: Path = CACHE, progres
             encoder, "an encoder without published weights", f"leave `pretrained` off, or take {', '.join(PUBLISHED)}"
         )
     published = PUBLISHED[encoder]
-    path = fetch(published, cache.expanduser(), progress)
+    path = fetch(published, cache or user_cache("mambavision"), progress)
     load_published(dict(network.named_children()).get("encoder", network), path, published)
 
 
@@ -100,20 +103,11 @@ def fetch(published: Published, cache: Path, progress: Progress | None = None) -
     for present in (path, cache / f"{published.file_name.split('.')[0]}.safetensors"):
         if present.is_file():
             return present
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                digest = _download(published, path, file, progress)
-            if not digest.startswith(published.sha256):
-                raise _not_fetched(published, path, f"its SHA-256 begins with {digest[:8]}, not {published.sha256}")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        problem = f"the weights cannot be kept ({error.strerror})"
-        raise StorageError(path, problem, "make room or choose another folder") from error
+    with whole_file(path) as hidden:
+        with hidden.open("wb") as file:
+            digest = _download(published, path, file, progress)
+        if not digest.startswith(published.sha256):
+            raise _not_fetched(published, path, f"its SHA-256 begins with {digest[:8]}, not {published.sha256}")
     return path
 
 

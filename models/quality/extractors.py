@@ -5,7 +5,6 @@ Each has a name that goes with every figure made of it, so that two of them neve
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import pickle
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ingest.errors import ModelError, UsageError
+from ingest.hashes import file_sha256
 from models.checkpoint import load_model
 from models.datasets.pairs import chip_input
 from models.networks.saross import SAROSSNet
@@ -106,8 +106,7 @@ def inception_extractor(weights: Path) -> Extractor:
 def _require_published(weights: Path) -> str:
     """Return the hash of the file; raises unless it begins as published and the file holds nothing but tensors."""
     try:
-        with weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(weights)
         if not sha256.startswith(INCEPTION_SHA256_BEGINS):
             problem = f"not the published weights (SHA-256 {sha256[:8]}..., not {INCEPTION_SHA256_BEGINS}...)"
             raise ModelError(weights, problem, "give pt_inception-2015-12-05-6726825d.pth")

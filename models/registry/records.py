@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import ModelError, UsageError
+from ingest.hashes import json_sha256
 
 FORMAT = 1
 WEIGHTS, CHECKPOINT, CARD, RECORD = "weights.safetensors", "checkpoint.json", "README.md", "version.json"
@@ -85,7 +86,7 @@ def version_text(version: Version) -> str:
 
 
 def _hash_of(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_sha256(content)
 
 
 def read_version(folder: Path) -> Version:

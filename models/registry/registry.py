@@ -9,12 +9,10 @@ replaced (docs/operator/registry.md says why). Writers take turns by a lock; rea
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from ingest.errors import ModelError, StorageError, UsageError
-from ingest.files import storing, sync, write_whole
+from ingest.files import remove_folder, storage_errors, whole_folder, write_bytes
+from ingest.hashes import file_sha256
 from ingest.locks import awaited, never
 from models.checkpoint import (
     Checkpoint,
@@ -207,17 +206,17 @@ class Registry:
             spare = [version.id for version in self.versions() if version.pin not in needed]
             gone = spare[: max(0, len(spare) - keep)]
             for id in gone:
-                self._remove(id)
+                remove_folder(self._versions / id)
         return tuple(gone)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the only pen; what a writer that was killed left half done is removed first."""
-        with storing(self.folder):
+        with storage_errors(self.folder):
             for folder in (self._versions, self._promotions):
                 folder.mkdir(parents=True, exist_ok=True)
             with awaited(self.folder / ".lock", never()):
-                for left in (*self._versions.glob(".*.partial"), *self._promotions.glob(".*.part")):
+                for left in (*self._versions.glob(".*.partial"), *self._promotions.glob(".*.partial.json")):
                     shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
                 yield
 
@@ -228,39 +227,21 @@ class Registry:
         folder = self._versions / checkpoint.id
         if folder.exists():
             return self._same(checkpoint.id, source, files)
-        with self._aside(checkpoint.id) as aside:
+        with whole_folder(folder, required=(RECORD, *files)) as hidden:
             for name, expected in files.items():
-                shutil.copyfile(source / name, aside / name)
-                _make_lasting(aside / name)
-                if _sha256(aside / name) != expected:
+                shutil.copyfile(source / name, hidden / name)
+                _make_read_only(hidden / name)
+                if _sha256(hidden / name) != expected:
                     raise StorageError(folder / name, "came out otherwise than it was read", "check the disk")
             version = Version(checkpoint.id, folder, datetime.now(UTC), files, provenance)
-            (aside / RECORD).write_text(version_text(version), encoding="utf-8")
-            _make_lasting(aside / RECORD)
-            sync(aside)
-            os.rename(aside, folder)
-            sync(self._versions)
+            (hidden / RECORD).write_text(version_text(version), encoding="utf-8")
+            _make_read_only(hidden / RECORD)
         return self.version(checkpoint.id)
 
     def _same(self, id: str, source: Path, files: Mapping[str, str]) -> Version:
         if self.version(id).pin.content != content_of(files):
             raise UsageError(source, f"version {id} is another model", "change the id in its checkpoint.json")
         return self.verify(id)
-
-    @contextmanager
-    def _aside(self, id: str) -> Iterator[Path]:
-        folder = self._versions / f".{id}.{uuid.uuid4().hex}.partial"
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _remove(self, id: str) -> None:
-        """Take the name away first, so that a version is never there in part."""
-        gone = self._versions / f".{id}.{uuid.uuid4().hex}.partial"
-        os.rename(self._versions / id, gone)
-        shutil.rmtree(gone)
 
     def _verified(self, pin: Pin) -> Version:
         version = self.verify(pin.id)
@@ -313,9 +294,8 @@ class Registry:
             number, action, champion, before, tuple(line), reason, by, datetime.now(UTC), tuple(refused)
         )
         path = self._promotions / f"{number:06}.json"
-        write_whole(path, promotion_text(promotion).encode())
+        write_bytes(path, promotion_text(promotion).encode())
         _make_read_only(path)
-        sync(self._promotions)
         return promotion
 
 
@@ -341,8 +321,7 @@ def _require_running(folder: Path, pin: Pin) -> Checkpoint:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ModelError(path, f"cannot be read ({error.strerror or error})", "restore it from a copy") from error
 
@@ -358,11 +337,6 @@ def _names(folder: Path) -> list[str]:
 
 def _number(name: str) -> int:
     return int(name.partition(".")[0])
-
-
-def _make_lasting(path: Path) -> None:
-    sync(path)
-    _make_read_only(path)
 
 
 def _make_read_only(path: Path) -> None:

@@ -5,7 +5,6 @@ Everything at full resolution is made band by band of rows, so that memory stays
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from ingest.errors import StorageError, UsageError
+from ingest.files import whole_file
 from ingest.safe.metadata import ImageMetadata
 from ingest.safe_writing.geometry import grd_metadata
 from ingest.safe_writing.writer import ground_control_points, write_safe
@@ -217,21 +217,18 @@ def _write_truth(path: Path, ocean: Ocean, factor: int, metadata: ImageMetadata)
     classes = np.where(ocean.valid, ocean.truth, NO_DATA).astype(np.uint8)
     annotation = metadata.annotation
     samples = annotation.number_of_samples
-    draft = path.with_name(f".{path.name}.part")
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": NO_DATA, "crs": "EPSG:4326",
         "width": samples, "height": annotation.number_of_lines, "gcps": ground_control_points(metadata),
         "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
     }  # fmt: skip
     try:
-        with rasterio.open(draft, "w", **profile) as target:
+        with whole_file(path) as hidden, rasterio.open(hidden, "w", **profile) as target:
             target.write_colormap(1, TRUTH_COLOURS)
             target.update_tags(classes="0 sea, 1 oil, 2 look-alike, 3 ship, 4 land")
             for first in range(0, annotation.number_of_lines, _BAND):
                 lines = np.arange(first, min(first + _BAND, annotation.number_of_lines))
                 band = _nearest(classes, factor, lines, samples)
                 target.write(band, 1, window=Window(0, first, samples, len(lines)))
-        os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise StorageError(path, f"cannot write the truth ({error})", "check space and permissions") from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ingest.errors import UnreadableInput, UsageError
-from ingest.files import storing, sync, write_whole
+from ingest.files import write_bytes
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -120,14 +120,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a manifest in the place of the one before."""
-    write_durably(folder / NAME, manifest.text.encode())
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file, whole and under its name even after a power cut; raises `StorageError`."""
-    with storing(path):
-        write_whole(path, content)
-        sync(path.parent)  # so that a manifest never names a shard whose own name was lost
+    write_bytes(folder / NAME, manifest.text.encode())
 
 
 def require_same_maker(folder: Path, there: SyntheticPlan, wanted: SyntheticPlan) -> None:

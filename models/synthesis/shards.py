@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import UnreadableInput, UsageError
-from ingest.files import storing
+from ingest.files import storage_errors, write_bytes
+from ingest.hashes import file_sha256
 from ingest.locks import awaited, locked, never
 from models.classes import NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.pairs import Pair, chip_input
@@ -29,7 +30,6 @@ from models.synthesis.manifest import (
     SyntheticPlan,
     read_manifest,
     require_same_maker,
-    write_durably,
     write_manifest,
 )
 from preprocess.options import PreprocessOptions
@@ -79,7 +79,7 @@ class SyntheticWriter:
         """
         if plan.count < 1 or plan.shard_size < 1:
             raise UsageError(folder, "no pairs were asked for", "ask for one at least, and shards of one at least")
-        with storing(folder):
+        with storage_errors(folder):
             (folder / "shards").mkdir(parents=True, exist_ok=True)
         with awaited(folder / _LOCK, never()):
             manifest = read_manifest(folder)
@@ -126,7 +126,7 @@ class SyntheticWriter:
         record = Shard(shard, name, count, sha256, self.plan.seed_of(shard), len(content))
         with awaited(self.folder / _LOCK, never()):
             manifest = self.manifest
-            write_durably(self.folder / name, content)
+            write_bytes(self.folder / name, content)  # on the disk before the manifest names it
             write_manifest(self.folder, manifest.with_shard(record))
         return record
 
@@ -214,9 +214,8 @@ class SyntheticPairs:
         """Compare a shard with its hash, once; later damage shows in the checksums of its members."""
         if shard in self._verified:
             return
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self.manifest.shards[shard].sha256:
-                raise ValueError("its hash is not that of the manifest")
+        if file_sha256(path) != self.manifest.shards[shard].sha256:
+            raise ValueError("its hash is not that of the manifest")
         self._verified.add(shard)
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ingest.files import write_whole
+from ingest.files import whole_file, write_bytes
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state aside, make sure that it is on the disk, and rename it: the former one stays until then."""
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
+    """Replace a whole state; raises `StorageError`."""
+    with whole_file(path) as hidden, hidden.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def log_row(path: Path, row: dict[str, Any]) -> None:
@@ -43,6 +38,6 @@ def keep_rows(path: Path, step: int) -> None:
     whole = [row.split(",") for row in rows if row.count(",") == header.count(",") and row.endswith("\n")]
     kept = [",".join(row) for row in whole if row[0].isdigit() and int(row[0]) <= step]
     if kept:
-        write_whole(path, "".join([header, *kept]).encode())
+        write_bytes(path, "".join([header, *kept]).encode())
     else:
         path.unlink()

@@ -10,7 +10,7 @@ import geopandas as gpd
 import pyogrio
 
 from ingest.errors import StorageError, UsageError
-from ingest.files import aside_file
+from ingest.files import whole_file
 from outputs.vectors import LAYER, write_geojson, write_geopackage
 
 
@@ -27,7 +27,7 @@ def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> N
 
 def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as FlatGeobuf with its spatial index. Raises `StorageError`."""
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         try:
             pyogrio.write_dataframe(
                 slicks, hidden, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
@@ -41,7 +41,7 @@ def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
     if find_spec("pyarrow") is None:
         others = ", ".join(suffix for suffix in FORMATS if suffix != ".parquet")
         raise UsageError(path, "GeoParquet needs pyarrow", f"pip install pyarrow, or choose {others}")
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         slicks.to_parquet(hidden, schema_version="1.1.0", write_covering_bbox=True)
 
 

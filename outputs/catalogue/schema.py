@@ -7,7 +7,6 @@ every GIS shows the current state without a filter.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 import pyogrio
 
 from ingest.errors import StorageError, UnreadableInput
-from ingest.files import storage_errors, sync
+from ingest.files import storage_errors, whole_file
 from ingest.locks import awaited, never
 from outputs.attributes import slick_table
 from outputs.catalogue.database import Database, failure
@@ -38,22 +37,18 @@ def version() -> int:
 
 def begin(path: Path) -> None:
     """Make an empty catalogue unless there is one; whole, and once only, whoever asks. Raises `StorageError`."""
-    hidden = path.with_name(f".{path.stem}.new{path.suffix or '.gpkg'}")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with awaited(path.with_name(f".{path.name}.lock"), never()):
             if path.exists():
                 return
-            hidden.unlink(missing_ok=True)  # of one who was killed at it
-            try:
-                _build(hidden)
-            except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-                raise StorageError(path, f"could not be made ({error})", "check space and permissions") from error
-            except sqlite3.Error as error:
-                raise failure(path, error) from error
-            sync(hidden)
-            os.replace(hidden, path)
-            sync(path.parent)
+            with whole_file(path, path.suffix or ".gpkg") as hidden:
+                try:
+                    _build(hidden)
+                except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+                    raise StorageError(path, f"could not be made ({error})", "check space and permissions") from error
+                except sqlite3.Error as error:
+                    raise failure(path, error) from error
 
 
 def check(database: Database) -> None:

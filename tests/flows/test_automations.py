@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-import flows.detect  # noqa: F401 - settings that Prefect reads when it is imported
+import flows.prefect_defaults  # noqa: F401 - before Prefect
 from flows.automations import (
     Watched,
     absent_runs,

@@ -13,12 +13,14 @@ from prefect.client.orchestration import get_client
 
 from flows.demonstrate import detect_and_score
 from flows.detect import detect_slicks
+from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.writer import zip_safe
-from models.checkpoint import default_model_id
+from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import simulate_product
 from outputs.record import read_record
+from outputs.slicks import SlickOptions
 from preprocess.geolocate import Geolocation
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -118,12 +120,26 @@ def test_nothing_is_published_on_land_or_beyond_the_scene(product, detected, tmp
     half = shapely.box(west - 0.05, south - 0.05, east + 0.05, largest.centroid.y)
     assert largest.intersection(half).area > 0.1 * largest.area
     gpd.GeoDataFrame(geometry=[half], crs=4326).to_file(tmp_path / "coast.geojson")
-    again = detect_slicks(product.safe, tmp_path / "results", coastline=tmp_path / "coast.geojson")
+    again = detect_slicks(product.safe, tmp_path / "results", DetectionOptions(coastline=tmp_path / "coast.geojson"))
     left = gpd.read_file(again.folder / "slicks.geojson")
     assert all(shape.intersection(half).area < 1e-9 * largest.area for shape in left.geometry)
     image = SafeProduct.open(product.safe).image("VV").annotation
     outline = Geolocation(image.geolocation_grid).footprint(image.number_of_lines, image.number_of_samples)
     assert slicks.geometry.within(outline.buffer(1e-6)).all()
+
+
+def test_thresholds_and_a_coastline_are_recorded_the_coastline_by_its_contents(tmp_path):
+    record = {}
+    for name, text in (("a", "first"), ("b", "first"), ("c", "second")):
+        (tmp_path / name).write_text(text)
+        options = DetectionOptions(coastline=tmp_path / name, slicks=SlickOptions(keep=0.9, minimum_area_m2=2e5))
+        record[name] = options.record(read_checkpoint(options.model))
+    assert record["a"] == record["b"] != record["c"]
+    assert record["a"]["coastline"].startswith("blake3:")
+    assert (record["a"]["slicks"]["keep"], record["a"]["slicks"]["minimum_area_m2"]) == (0.9, 2e5)
+    assert DetectionOptions(coastline=Path("/vsizip/x.zip")).record(read_checkpoint(options.model))["coastline"] == (
+        "/vsizip/x.zip"
+    )
 
 
 def test_a_failure_in_the_middle_leaves_the_former_result(product, tmp_path, detected, monkeypatch):

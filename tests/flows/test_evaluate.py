@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.evaluate import chosen_images, evaluate_models, groups_of_copies, summary
+from flows.evaluate import evaluate_models
 from ingest.errors import UsageError
 from models.checkpoint import SHIPPED, default_model_id
 from models.datasets import ImageMaskFolder, Split
+from models.evaluation.comparison import groups_of_copies, representative_images
 from models.evaluation.evaluate import EvaluationOptions
-from outputs.report import CLASS_COLOURS, coloured, write_picture
+from outputs.report import CLASS_COLOURS, coloured, summary, write_picture
 
 OPTIONS = EvaluationOptions(samples=50)
 CONTRACT = {
@@ -108,7 +109,7 @@ def test_a_second_run_replaces_the_first_and_other_folders_stay(evaluated, folde
 
 
 def test_one_model_named_twice_is_wrong_usage(folder):
-    with pytest.raises(UsageError, match="a second model with the id"):
+    with pytest.raises(UsageError, match="duplicate model id"):
         evaluate_models(str(folder), [default_model_id()] * 2)
 
 
@@ -123,9 +124,9 @@ def test_copies_within_sos_are_one_group_and_numbers_of_other_sets_mean_nothing(
 
 def test_best_middle_and_worst_images_are_chosen_once_each():
     iou = np.array([0.5, np.nan, 0.9, 0.1, 0.7, 0.3])
-    assert chosen_images(iou, 1) == [("best", 2), ("median", 0), ("worst", 3)]
-    assert chosen_images(np.array([0.2, np.nan]), 2) == [("best", 0)]
-    assert chosen_images(np.full(3, np.nan), 2) == [("first", 0), ("first", 1)]
+    assert representative_images(iou, 1) == [("best", 2), ("median", 0), ("worst", 3)]
+    assert representative_images(np.array([0.2, np.nan]), 2) == [("best", 0)]
+    assert representative_images(np.full(3, np.nan), 2) == [("first", 0), ("first", 1)]
 
 
 def test_maps_are_painted_in_the_colours_of_the_classes(tmp_path):

@@ -24,6 +24,7 @@ import flows.detect
 import flows.monitor
 from flows import alerts, processing, tasks
 from flows.detect import detect_slicks
+from flows.detection import DetectionOptions
 from flows.monitor import is_deployed, monitor, process_scene, submit
 from flows.processing import process, work
 from flows.results import is_up_to_date, staged
@@ -447,11 +448,11 @@ def test_a_product_that_the_ledger_does_not_know_is_recorded_and_processed(site,
 def test_a_product_that_changed_is_not_up_to_date(site, one):
     done = site.process(one)
     product = site.inbox / f"{one}.SAFE"
-    assert is_up_to_date(done.folder, product, default_model_folder())
-    assert not is_up_to_date(done.folder, product, default_model_folder(), "VV")
+    assert is_up_to_date(done.folder, product, DetectionOptions())
+    assert not is_up_to_date(done.folder, product, DetectionOptions(polarisation="VV"))
     manifest = product / "manifest.safe"
     manifest.write_text(manifest.read_text() + "\n")
-    assert not is_up_to_date(done.folder, product, default_model_folder())
+    assert not is_up_to_date(done.folder, product, DetectionOptions())
 
 
 def test_what_is_claimed_is_left_alone(site, one):

@@ -8,10 +8,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.commands.quality import quality_app
-from flows.quality import assess, real_set, synthetic_set, table, warnings_of
+from flows.quality import assess_quality
 from ingest.errors import UsageError
 from models.classes import OIL_CLASSES
+from models.quality.assessment import assess, table
 from models.quality.extractors import SAR_MODEL
+from models.quality.image_sets import real_set, synthetic_set
 from models.synthesis import SyntheticPlan, SyntheticWriter
 from tests.support.dataset_folders import released_sos
 
@@ -60,11 +62,11 @@ def synthetic(tmp_path_factory):
 @pytest.fixture(scope="module")
 def against_synthetic(folder, synthetic, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "quality"
-    return assess(str(folder), str(synthetic), out=out), out
+    return assess_quality(str(folder), str(synthetic), out), out
 
 
 def test_a_set_is_at_no_distance_from_itself(folder):
-    record = assess(str(folder), str(folder))
+    record = assess(str(folder), str(folder)).record
     assert set(record["measures"]) == MEASURES
     assert all(one["distance"] == 0 for one in record["measures"].values())
     assert record["features"][0]["fid"] == pytest.approx(0, abs=1e-3)
@@ -80,7 +82,7 @@ def test_the_record_says_what_was_compared_by_what(against_synthetic):
     assert len(features["weights_sha256"]) == 64
     assert (features["n_real"], features["n_synthetic"], features["size"]) == (8, 6, (32, 32))
     assert record["synthetic"]["made_by"]["generator"] == {"model": "none"}
-    assert "6 images for 248 features" in warnings_of(record)[0]
+    assert "6 images for 248 features" in features["warning"]
     assert len(record["curves"]["real"]["spectrum"]) == 16
 
 
@@ -112,7 +114,7 @@ def test_the_command_prints_json_or_a_table(folder, synthetic, tmp_path):
 def test_other_people_s_folders_stay(folder, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="other than a comparison"):
-        assess(str(folder), str(folder), out=tmp_path)
+        assess_quality(str(folder), str(folder), tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 

@@ -212,7 +212,7 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
     ("text", "says"),
     [
         ("[monitor]\npolarization = 'VV'\n", "monitor.polarization: unknown; did you mean monitor.polarisation?"),
-        ("[detection]\npolarization = 'VV'\n", "detection.polarization: unknown; did you mean monitor.polarisation?"),
+        ("[processing]\npolarization = 'VV'\n", "processing.polarization: unknown; did you mean monitor.polarisation?"),
         ("[monitr]\ncron = '* * * * *'\n", "monitr.cron: unknown; did you mean monitor.cron?"),
         ("[monitr]\n", "monitr: unknown; did you mean monitor?"),
         ("[alerts.male]\nport = 25\n", "alerts.male.port: unknown; did you mean alerts.mail.port?"),
@@ -245,6 +245,8 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[monitor]\nlease_minutes = nan\n", "monitor.lease_minutes: should be a finite number"),
         ("[monitor]\nresults = 3\n", "monitor.results: "),
         ("[monitor]\npolarisation = 'XX'\n", "monitor.polarisation: should be 'VV', 'VH', 'HH' or 'HV'"),
+        ("[detection]\nkeep = 0.4\n", "detection: should have grow <= outline <= keep"),
+        ("[detection]\nminimum_area_km2 = -1\n", "detection.minimum_area_km2: should be greater than or equal to 0"),
         ("[monitor]\ncron = '61 * * * *'\n", "monitor.cron: should be five fields of cron"),
         ("[alerts]\nareas = 'x'\n", "alerts.areas: should be a list"),
         ("[alerts]\nminimum_confidence = 1.5\n", "alerts.minimum_confidence: should be less than or equal to 1"),

@@ -6,9 +6,9 @@ import geopandas as gpd
 import pytest
 from shapely import box
 
+from flows.detection import DetectionOptions
 from flows.tasks import Job, artifact_key, calibrate, mask_land
 from ingest.errors import StorageError
-from models.checkpoint import default_model_id
 from tests.support.full_disk import full_after
 from tests.support.safe_products import sea_product
 
@@ -24,7 +24,7 @@ def test_any_scene_has_a_key_that_prefect_takes(scene_id: str) -> None:
 def test_no_space_for_the_land_mask_is_a_storage_error(tmp_path: Path) -> None:
     land = tmp_path / "land.fgb"
     gpd.GeoDataFrame(geometry=[box(2.9, 55.9, 3.0, 56.0)], crs="EPSG:4326").to_file(land, driver="FlatGeobuf")
-    job = Job(sea_product(tmp_path, 200, 200), default_model_id(), tmp_path, coastline=land)
+    job = Job(sea_product(tmp_path, 200, 200), DetectionOptions(coastline=land), tmp_path)
     calibrate.fn(job)
     with full_after(1000), pytest.raises(StorageError, match="no space left"):
         mask_land.fn(job)

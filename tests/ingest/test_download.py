@@ -297,7 +297,7 @@ def test_space_is_checked_before_and_a_full_disk_is_told(tmp_path):
         with pytest.raises(StorageError, match=r"are needed for .* are free; free some space"):
             fetch(source, scene, tmp_path, FetchOptions(margin=1 << 60))
         assert server.requests == []
-        with full_after(100_000), pytest.raises(StorageError, match=r"cannot be written \(File too large\)"):
+        with full_after(100_000), pytest.raises(StorageError, match=r"no space left to write it \(File too large\)"):
             fetch(source, scene, tmp_path, OPTIONS)
         assert fetch(source, scene, tmp_path, OPTIONS).read_bytes() == archive
 
@@ -385,7 +385,7 @@ def test_a_stop_in_the_middle_keeps_what_came(tmp_path, monkeypatch):
 FETCHER = """
 import sys
 from pathlib import Path
-from tests.http_scenes import HttpScenes
+from tests.support.http_scenes import HttpScenes
 from ingest.download import FetchOptions, fetch
 from ingest.sources.source import Query
 address, folder = sys.argv[1:3]

@@ -8,17 +8,17 @@ import pytest
 
 from ingest import files
 from ingest.errors import StorageError
-from ingest.files import aside, aside_file, storage_errors
+from ingest.files import storage_errors, whole_file, whole_folder
 from tests.support.full_disk import full_after
 
 
 def write(folder, text="new"):
-    with aside(folder, required=("a.txt",)) as hidden:
+    with whole_folder(folder, required=("a.txt",)) as hidden:
         (hidden / "a.txt").write_text(text)
 
 
 def fail(folder):
-    with aside(folder) as hidden:
+    with whole_folder(folder) as hidden:
         (hidden / "a.txt").write_text("half")
         raise RuntimeError("on the way")
 
@@ -29,7 +29,7 @@ def names(folder):
 
 def test_results_appear_when_the_block_ends(tmp_path):
     folder = tmp_path / "deep" / "scene"
-    with aside(folder) as hidden:
+    with whole_folder(folder) as hidden:
         (hidden / "a.txt").write_text("new")
         assert not folder.exists()
         assert hidden.parent == folder.parent
@@ -43,7 +43,7 @@ def test_a_rerun_replaces_the_whole_result(tmp_path, monkeypatch, exchange):
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     folder = tmp_path / "scene"
-    with aside(folder) as hidden:
+    with whole_folder(folder) as hidden:
         (hidden / "a.txt").write_text("old")
         (hidden / "b.txt").write_text("only in the old one")
     write(folder)
@@ -87,7 +87,7 @@ def test_a_failure_leaves_the_former_result_and_nothing_else(tmp_path):
 def test_a_missing_or_empty_file_is_not_published(tmp_path):
     with pytest.raises(StorageError, match="completely"):
         write(tmp_path / "scene", "")
-    with pytest.raises(StorageError, match="completely"), aside(tmp_path / "scene", ("a.txt",)):
+    with pytest.raises(StorageError, match="completely"), whole_folder(tmp_path / "scene", ("a.txt",)):
         pass
     assert names(tmp_path) == []
 
@@ -135,14 +135,14 @@ def test_unknown_failures_stay_what_they_are(tmp_path):
 
 def test_a_single_file_is_replaced_or_left(tmp_path):
     path = tmp_path / "new folder" / "a.json"
-    with aside_file(path) as hidden:
+    with whole_file(path) as hidden:
         assert hidden.suffix == ".json"
         hidden.write_text("old")
-    with pytest.raises(FileNotFoundError), aside_file(path):
+    with pytest.raises(FileNotFoundError), whole_file(path):
         (tmp_path / "not there").read_text()
-    with full_after(3), pytest.raises(StorageError, match="space"), aside_file(path) as hidden:
+    with full_after(3), pytest.raises(StorageError, match="space"), whole_file(path) as hidden:
         hidden.write_text("far too long")
-    with pytest.raises(StorageError, match="completely"), aside_file(path):
+    with pytest.raises(StorageError, match="completely"), whole_file(path):
         pass
     assert path.read_text() == "old"
     assert names(path.parent) == ["a.json"]
@@ -152,7 +152,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
-        with pytest.raises(StorageError, match="something else"), aside_file(path) as hidden:
+        with pytest.raises(StorageError, match="something else"), whole_file(path) as hidden:
             hidden.write_text("x")
     assert pipe.is_fifo()
     assert names(tmp_path) == ["pipe"]

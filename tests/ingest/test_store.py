@@ -132,7 +132,7 @@ def test_tidying_removes_old_parts_and_the_rests_of_a_crash_but_nothing_that_is_
         os.utime(folder.part(name), (time.time() - age,) * 2)
     lone = folder.record("S1A_gone")
     write_json(lone, {})
-    lone.with_name(lone.name + ".new").write_text("{")
+    lone.with_name(f"{lone.name}.0123456789ab.partial.json").write_text("{")
     write_json(folder.notes(NAMES[0]), {"total": 100})  # as after a crash right after the renaming
     (tmp_path / ".http.0.lock").touch()
     with locked(tmp_path / f".{NAMES[3]}.lock"):
@@ -191,5 +191,5 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkey
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="something else is in its place"):
         SceneFolder(tmp_path / "file" / "scenes").create()

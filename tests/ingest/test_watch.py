@@ -311,8 +311,8 @@ import os, sys
 from ingest import watch
 from ingest.ledger import Ledger
 from ingest.sources.source import Query
-from tests.http_scenes import HttpScenes
-from tests.test_ingest_watch import OPTIONS
+from tests.support.http_scenes import HttpScenes
+from tests.ingest.test_watch import OPTIONS
 Ledger.fetched = lambda *claim: os.kill(os.getpid(), 9)
 with Ledger.open(sys.argv[2]) as ledger:
     watch.watch_once([watch.Watch("w", HttpScenes(sys.argv[1]), Query())], ledger, sys.argv[3], OPTIONS)

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from flows.evaluate import groups_of_copies
 from ingest.errors import UsageError
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.datasets import (
@@ -27,6 +26,7 @@ from models.datasets.fingerprint import fingerprint
 from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
 from models.datasets.reduced import block_labels, block_means
 from models.datasets.simulated import GREY_DB
+from models.evaluation.comparison import groups_of_copies
 from models.simulator import simulate_chip
 from models.training.options import TrainOptions
 from models.training.validation import held_out

@@ -183,15 +183,15 @@ def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tm
     whole = trained(tiny(discs), tmp_path / "whole")
     from models.jointnet import checkpoint
 
-    write_whole, writes = checkpoint.write_whole, iter(range(1, 100))
+    write_bytes, writes = checkpoint.write_bytes, iter(range(1, 100))
 
     def killed(path, content):
         if next(writes) == 4:  # weights and record of stage 1, weights of stage 2, and then
             raise KeyboardInterrupt
-        write_whole(path, content)
+        write_bytes(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_whole", killed)
+        patch.setattr(checkpoint, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(tiny(discs), tmp_path / "parts")
     with pytest.raises(ModelError, match=r"not those of this model.*--resume"):
@@ -226,7 +226,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_sta
 
 def test_where_nothing_can_be_written_is_one_line(discs, tmp_path):
     (tmp_path / "m").write_text("a file")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="something else is in its place"):
         trained(tiny(discs), tmp_path / "m")
 
 
