@@ -211,13 +211,16 @@ def segment(
     """
     from flows.registering import default_registry, resolve_model
     from flows.segment import segment_image
-    from models.checkpoint import load_model
+    from models.checkpoint import load_model, model_folder
+    from models.objects import load_judge
 
-    network, checkpoint = load_model(str(resolve_model(model, default_registry())))
+    chosen = str(resolve_model(model, default_registry()))
+    network, checkpoint = load_model(chosen)
+    object_stage = load_judge(model_folder(chosen), checkpoint.weights_sha256)
     if len({path.stem for path in image}) < len(image):
         raise UsageError(out, "two images have one name", "segment them into different folders")
     for path in image:
-        typer.echo(segment_image(path, out, network, checkpoint))
+        typer.echo(segment_image(path, out, network, checkpoint, object_stage))
 
 
 @app.command()

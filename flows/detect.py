@@ -62,6 +62,7 @@ def detect_slicks(
         flags = watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
         watch("predict", lambda: tasks.predict(job))
+        flags += watch("judge", lambda: tasks.judge(job))
         slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
         record = RunRecord(
             run_id=run_id,

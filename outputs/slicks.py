@@ -115,6 +115,7 @@ def find_slicks(
     land: Mask | None,
     options: SlickOptions,
     model_id: str,
+    oil_probability: NDArray[np.floating] | None = None,
     weights_sha256: str | None = None,
     config_hash: str | None = None,
     run_id: str | None = None,
@@ -123,7 +124,8 @@ def find_slicks(
     """Slicks of a scene with their attributes, one row each, in EPSG:4326; the columns are `ATTRIBUTES`.
 
     `class_probability` is (class, line, pixel), NaN where there is no data; only single class planes of it
-    are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel).
+    are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel). `oil_probability`
+    is what an object stage says of each slick, on its cells (line, pixel), NaN where it says nothing.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
     moment = processed_at or datetime.now(UTC)
@@ -147,7 +149,8 @@ def find_slicks(
         slicks = list(_slicks(planes, calibrated.geolocation, options))
         for slick, measured in zip(slicks, _measured(slicks, planes, calibrated, options), strict=True):
             identity = _identity(calibrated.scene.id, model_id, weights_sha256, name, slick.image_outline)
-            rows.append({**common, **measured, "id": identity, "class": name})
+            judged = _judged(slick, planes, oil_probability, name, options)
+            rows.append({**common, **measured, **judged, "id": identity, "class": name})
             outlines.append(slick.outline)
             taken[slick.window] |= _cells_of(slick, planes, options)
     return slick_table(rows, outlines)
@@ -313,6 +316,17 @@ def _identity(scene_id: str, model_id: str, weights: str | None, name: str, imag
 def _cells_of(slick: _Slick, planes: _Planes, options: SlickOptions) -> Mask:
     mask: Mask = planes.group[slick.window] == slick.group
     return mask & (planes.plane[slick.window] >= options.outline)
+
+
+def _judged(
+    slick: _Slick, planes: _Planes, oil_probability: NDArray[np.floating] | None, name: str, options: SlickOptions
+) -> dict[str, object]:
+    """What the object stage says of a slick of oil, in place of the mean of the pixels' look-alike."""
+    if oil_probability is None or name != "oil":
+        return {}
+    said = oil_probability[slick.window][_cells_of(slick, planes, options)]
+    said = said[np.isfinite(said)]
+    return {"lookalike_probability": 1 - float(said.max())} if said.size else {}
 
 
 def _scene_attributes(calibrated: CalibratedScene, processed_at: datetime) -> dict[str, object]:

@@ -49,8 +49,8 @@ def _trend(image: Floats) -> NDArray[np.float64]:
 def _block_medians(image: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Centre row, centre column and median of each whole block of which half is valid, one value a block."""
     lines, pixels = (n // _BLOCK for n in image.shape)
-    blocks = image[: lines * _BLOCK, : pixels * _BLOCK].reshape(lines, _BLOCK, pixels, _BLOCK)
-    blocks = blocks.swapaxes(1, 2).reshape(lines * pixels, _BLOCK**2)
+    whole = image[: lines * _BLOCK, : pixels * _BLOCK].reshape(lines, _BLOCK, pixels, _BLOCK)
+    blocks = whole.swapaxes(1, 2).reshape(lines * pixels, _BLOCK**2)
     used = np.isfinite(blocks).mean(axis=1) >= 0.5
     row, column = np.divmod(np.flatnonzero(used), max(pixels, 1))
     middle = (_BLOCK - 1) / 2

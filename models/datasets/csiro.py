@@ -54,7 +54,7 @@ class SeaChips:
     def image(self, index: int) -> NDArray[np.float32]:
         """Return the grey values (H, W), NaN where white; raises `UnreadableInput` naming the file."""
         grey, _ = read_grey(self.chips[index].path)
-        return np.where(_masked(grey), np.nan, grey).astype(np.float32)
+        return np.where(masked_white(grey), np.nan, grey).astype(np.float32)
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         image = self.image(index)
@@ -102,8 +102,13 @@ def csiro_chips(folder: Path) -> SeaChips:
         ) from error
 
 
-def _masked(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where the published mask lies: white areas, not single bright pixels, and the pixels that compression blurred."""
+def masked_white(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where the published mask lies: white areas, not single bright pixels, and the pixels that compression blurred.
+
+    Nowhere in an image with values beyond 8 bits.
+    """
+    if np.nanmax(grey, initial=0) > 255:
+        return np.zeros(grey.shape, np.bool_)
     white = ndimage.binary_opening(grey >= _WHITE, np.ones((5, 5), np.bool_))
     return np.asarray(ndimage.binary_dilation(white, np.ones((3, 3), np.bool_), iterations=3), np.bool_)
 

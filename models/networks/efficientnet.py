@@ -43,7 +43,8 @@ class SameConv(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = (max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in x.shape[-2:])
         x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        result: Tensor = F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return result
 
 
 class Bottleneck(nn.Module):
@@ -66,7 +67,8 @@ class Bottleneck(nn.Module):
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.widens else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.adds else y
+        result: Tensor = x + y if self.adds else y
+        return result
 
 
 class EfficientNetLite0(nn.Module):

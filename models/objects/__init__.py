@@ -3,7 +3,7 @@
 from models.objects.candidates import Candidate, CandidateOptions, find_candidates
 from models.objects.features import FEATURES, candidate_features
 from models.objects.judge import Judge, load_judge, save_judge
-from models.objects.stage import Verdict, judge_image
+from models.objects.stage import Sea, Verdict, judge_image, judge_scene, sea_of_grey
 from models.objects.surroundings import SIDE, Surroundings, window_around
 
 __all__ = [
@@ -12,12 +12,15 @@ __all__ = [
     "Candidate",
     "CandidateOptions",
     "Judge",
+    "Sea",
     "Surroundings",
     "Verdict",
     "candidate_features",
     "find_candidates",
     "judge_image",
+    "judge_scene",
     "load_judge",
     "save_judge",
+    "sea_of_grey",
     "window_around",
 ]

@@ -54,7 +54,7 @@ def candidate_features(
     middle, spread = _level_and_spread(values[ring])
     inner, inner_spread = _level_and_spread(values[inside & valid])
     outline = inside & ~ndimage.binary_erosion(inside, border_value=1)
-    perimeter = max(1, np.count_nonzero(inside & ~ndimage.binary_erosion(inside)))
+    perimeter = max(1, int(np.count_nonzero(inside & ~ndimage.binary_erosion(inside))))
     oil = probability[OIL, rows, columns][inside]
     return np.array(
         [
@@ -93,7 +93,8 @@ def _level_and_spread(values: Floats) -> tuple[float, float]:
 
 def _edge_step(values: Floats, outline: Mask) -> float:
     """Mean rise of the image over two cells across the outline."""
-    rise = np.hypot(*np.gradient(np.nan_to_num(values, nan=float(np.nanmedian(values)))))
+    down, across = np.gradient(np.nan_to_num(values, nan=float(np.nanmedian(values))))
+    rise = np.hypot(down, across)
     return float(rise[outline].mean()) if outline.any() else 0.0
 
 

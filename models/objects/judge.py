@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ingest.errors import ModelError
-from ingest.files import write_whole
+from ingest.files import read_json, write_json
 from models.objects.candidates import CandidateOptions
 from models.objects.features import FEATURES
 from models.objects.surroundings import Surroundings
@@ -52,7 +51,7 @@ def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     """Write a judge beside the model in `folder`; the weights of its encoder in half precision."""
     weights = {name: _halved(tensor) for name, tensor in surroundings.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
-    write_whole(folder / _RECORD, json.dumps({"format": FORMAT, **asdict(judge)}, indent=2).encode())
+    write_json(folder / _RECORD, {"format": FORMAT, **asdict(judge)})
 
 
 def load_judge(folder: Path, weights_sha256: str) -> tuple[Judge, Surroundings] | None:
@@ -63,7 +62,7 @@ def load_judge(folder: Path, weights_sha256: str) -> tuple[Judge, Surroundings] 
     if not (folder / _RECORD).is_file():
         return None
     try:
-        judge = _judge(json.loads((folder / _RECORD).read_text()))
+        judge = _judge(read_json(folder / _RECORD))
         surroundings = Surroundings()
         surroundings.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.checkpoint import model_folder
 from models.classes import LOOK_ALIKE, OIL
+from models.datasets.csiro import masked_white
 from models.objects.candidates import Candidate, Mask, find_candidates
 from models.objects.features import REACH, candidate_features
-from models.objects.judge import Judge
+from models.objects.judge import Judge, load_judge
 from models.objects.surroundings import SIDE, Surroundings, surroundings_input, window_around
+from preprocess.mapped import create_mapped
 
 Floats = NDArray[np.floating]
 _STEP = SIDE // 4  # surroundings are looked at on a grid this wide, so that neighbours share a look
@@ -29,6 +33,16 @@ class Sea:
         """Power, NaN on land as well."""
         power = np.asarray(self.power[rows, columns])
         return power if self.land is None else np.where(self.land[rows, columns], np.nan, power)
+
+
+def sea_of_grey(grey: NDArray[np.float32]) -> Sea:
+    """Take an uncalibrated image (H, W) for amplitudes, or for decibels where some are negative, as `chip_input` does.
+
+    Areas that are as white as 8 bits allow are land or no data.
+    """
+    if np.nanmin(grey, initial=0) < 0:
+        return Sea(10 ** (grey / 10))
+    return Sea(np.where(masked_white(grey), np.nan, grey) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,3 +111,25 @@ def _turn_down(probability: NDArray[np.float32], candidate: Candidate) -> None:
     window = probability[:, candidate.rows, candidate.columns]
     window[LOOK_ALIKE][candidate.cells] += window[OIL][candidate.cells]
     window[OIL][candidate.cells] = 0
+
+
+def judge_scene(
+    probability_file: Path, sea: Sea, model: str, weights_sha256: str, oil_file: Path
+) -> tuple[int, int] | None:
+    """Judge the candidates of a scene, whose class probabilities are changed in their file.
+
+    Writes `oil_file`, (H, W) calibrated probability of oil of each candidate's cells, NaN elsewhere. Returns how many
+    candidates there were and how many were turned down; None, and no file, for a model without an object stage.
+    Raises `ModelError` for a damaged one.
+    """
+    loaded = load_judge(model_folder(model), weights_sha256)
+    if loaded is None:
+        return None
+    probability: NDArray[np.float32] = np.load(probability_file, mmap_mode="r+")
+    verdicts = judge_image(probability, sea, *loaded)
+    plane = create_mapped(oil_file, probability.shape[1:])
+    plane[:] = np.nan
+    for verdict in verdicts:
+        candidate = verdict.candidate
+        plane[candidate.rows, candidate.columns][candidate.cells] = verdict.oil_probability
+    return len(verdicts), sum(not verdict.accepted for verdict in verdicts)

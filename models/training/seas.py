@@ -26,6 +26,7 @@ from models.datasets.pairs import Pair
 from models.datasets.simulated import VALIDATION_SEED
 from models.datasets.sos import sos_clean
 from models.networks.architecture import Architecture
+from models.networks.efficientnet import EfficientNetLite0
 from models.networks.saross import SAROSSNet
 from models.simulator import simulate_chip
 from models.training.losses import cross_entropy, dice
@@ -240,6 +241,7 @@ def train_on_seas(
         load_lite0(network.encoder, imagenet)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
+    assert isinstance(network.encoder, EfficientNetLite0)
     network.encoder.freeze(options.frozen_stride)
     slow = {p for p in network.encoder.parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(
@@ -297,7 +299,7 @@ def _step(network: SAROSSNet, optimiser: torch.optim.Optimizer, batch: tuple[Ten
     logits, presence_map = network.with_presence(images.contiguous(memory_format=torch.channels_last))
     assert presence_map is not None, "the architecture has a presence"
     loss = sea_loss(logits, presence_map, labels, presence)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
