@@ -92,10 +92,12 @@ def _level_and_spread(values: Floats) -> tuple[float, float]:
 
 
 def _edge_step(values: Floats, outline: Mask) -> float:
-    """Mean rise of the image over two cells across the outline."""
+    """Mean rise of the image over two cells across the outline, 0 where nothing is known."""
+    if not outline.any() or not np.isfinite(values).any():
+        return 0.0
     down, across = np.gradient(np.nan_to_num(values, nan=float(np.nanmedian(values))))
     rise = np.hypot(down, across)
-    return float(rise[outline].mean()) if outline.any() else 0.0
+    return float(rise[outline].mean())
 
 
 def _beside(mask: Mask) -> Mask:

@@ -22,6 +22,7 @@ from models.objects.surroundings import Surroundings
 
 Floats = NDArray[np.floating]
 SURROUNDINGS_PENALTY, JUDGE_PENALTY = 300.0, 1.0  # on the squared weights of standardised features, over two
+_TURNS = 4  # of guessing which candidates of a chip with oil are the oil
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,26 @@ def out_of_region(x: Floats, y: NDArray[np.bool_], regions: Sequence[str], penal
         here = names == region
         logits[here] = fit_logistic(x[~here], y[~here], penalty).logit(x[here])
     return logits
+
+
+def likely_oil(
+    x: Floats, sure: NDArray[np.bool_], of_oil_chip: NDArray[np.bool_], chip: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Guess which candidates of chips with oil are the oil (multiple-instance learning by turns).
+
+    x (n, features); `sure` (n,): known to be oil; `of_oil_chip` (n,): on a chip with oil somewhere, of which only that
+    is known; `chip` (n,): its number. To begin with all of these are, then those that a regression so fitted finds
+    likelier than not; of each such chip the likeliest always.
+    """
+    oil = sure | of_oil_chip
+    for _ in range(_TURNS):
+        logit = fit_logistic(x, oil, JUDGE_PENALTY).logit(x)
+        best = np.zeros(len(x), np.bool_)
+        for number in np.unique(chip[of_oil_chip]):
+            members = np.flatnonzero(chip == number)
+            best[members[np.argmax(logit[members])]] = True
+        oil = sure | (of_oil_chip & ((logit > 0) | best))
+    return oil
 
 
 def fitted_surroundings(encoder: dict[str, Tensor], fitted: Logistic) -> Surroundings:

