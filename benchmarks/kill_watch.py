@@ -21,8 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from ingest.download import FetchOptions
-from ingest.ledger import Ledger
-from ingest.ledger import RetryPolicy as LedgerPolicy
+from ingest.ledger.ledger import Ledger
 from ingest.retries import RetryPolicy
 from ingest.sources.source import Query
 from ingest.store import SceneFolder
@@ -41,7 +40,7 @@ OPTIONS = WatchOptions(
     lease_s=LEASE_S, batch=50,
     fetch=FetchOptions(margin=0, retries=RetryPolicy(attempts=6, first_wait=0.05, longest_wait=0.2)),
 )  # fmt: skip
-POLICY = LedgerPolicy(attempts=20, first_s=0.1, longest_s=1.0)
+RETRIES = RetryPolicy(attempts=20, first_wait=0.1, longest_wait=1.0)
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
 def watch(address: str, folder: Path) -> None:
     """The watcher that is killed: rounds without end, until all scenes of the catalogue are fetched."""
     source = HttpScenes(address)
-    with Ledger.open(str(folder / "ledger.sqlite"), policy=POLICY) as ledger:
+    with Ledger.open(str(folder / "ledger.sqlite"), retries=RETRIES) as ledger:
         print("ready", flush=True)
         while True:
             watch_once([Watch("kill", source, Query())], ledger, folder / "scenes", OPTIONS)

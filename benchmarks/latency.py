@@ -187,13 +187,13 @@ def expect(worker: subprocess.Popen[str], word: str) -> None:
 def by_deployment(site: Path) -> Iterator[Callable[[], object]]:
     """`slickwatch up` with the two deployments; the schedule never comes, each round is asked for."""
     from flows.operations import start_stop
-    from flows.operations.plan import plan
+    from flows.operations.plan import make_plan
     from flows.settings import Settings
 
     content = yaml.safe_load((Path(__file__).parents[1] / "prefect.yaml").read_text())
     content["deployments"] = [one for one in content["deployments"] if one["name"] in ("monitor", "process-scene")]
     (site / "deployments.yaml").write_text(yaml.safe_dump(content))
-    planned = plan(Settings.read(site / "slickwatch.toml"), site / "deployments.yaml")
+    planned = make_plan(Settings.read(site / "slickwatch.toml"), site / "deployments.yaml")
     start_stop.up(planned, lambda line: print(f"  {line}", file=sys.stderr))
     try:
         with Api(planned.api_url) as api:

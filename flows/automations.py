@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from ingest.errors import UsageError
 from ingest.files import write_json
-from outputs.alerting.wording import SCHEMA
+from outputs.alerting.render import SCHEMA
 
 BLOCK = "slickwatch-alerts"
 _RUN: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}

@@ -182,19 +182,19 @@ def calibrate(
     from ingest.progress import step
     from ingest.safe.product import SafeProduct
     from outputs.rasters import write_sigma_nought
-    from preprocess.geolocate import Geolocation
-    from preprocess.pipeline import looks_for, sigma_nought
+    from preprocess.grid import image_grid
+    from preprocess.pipeline import sigma_nought
 
     product = SafeProduct.open(safe)
-    annotation = product.image(polarisation).annotation
-    looks = (1, 1) if spacing is None else looks_for(annotation, spacing)
-    image = sigma_nought(product, polarisation, denoise, looks)
+    grid = image_grid(product.image(polarisation).annotation, spacing)
+    image = sigma_nought(product, polarisation, denoise, grid.looks)
     if rows is not None:
-        image = image[_rows(rows, image.sizes["line"])]
+        part = _rows(rows, image.sizes["line"])
+        image, grid = image[part], grid[part]
     for flag in image.attrs.get("flags", ()):
         typer.echo(f"{safe}: {flag}", err=True)
     with step("calibrate"):
-        write_sigma_nought(image, out, Geolocation(annotation.geolocation_grid), looks)
+        write_sigma_nought(image, out, grid)
     typer.echo(out)
 
 

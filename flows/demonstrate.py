@@ -56,4 +56,4 @@ def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = N
     detection = detect_slicks(product.safe, out, DetectionOptions(model))
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(model).preprocess)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
-    return detection, score_slicks(slicks, product.truth, scene.geolocation, scene.looks)
+    return detection, score_slicks(slicks, product.truth, scene.grid)

@@ -22,7 +22,6 @@ from flows import tasks
 from flows.detection import DetectionOptions
 from flows.tasks import Job
 from ingest.files import remove_abandoned, storage_errors
-from ingest.safe.product import SafeProduct
 from models.checkpoint import read_checkpoint, require_five_classes
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 
@@ -53,34 +52,34 @@ def detect_slicks(
     started, watch = datetime.now(UTC), _StopWatch()
     options = options or DetectionOptions()
     with _scratch(out) as scratch:
-        product = SafeProduct.open(safe_path)
-        job = Job(product.path.absolute(), options, scratch)
         checkpoint = read_checkpoint(options.model)
         require_five_classes(checkpoint)
+        scene = tasks.open_scene(safe_path, options)
+        job = Job(scene, options, scratch)
         recorded = options.record(checkpoint)
         run_id, configuration = str(uuid.uuid4()), config_hash(recorded)
-        flags = watch("calibrate", lambda: tasks.calibrate(job))
+        watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
         watch("predict", lambda: tasks.predict(job))
-        flags += watch("judge", lambda: tasks.judge(job))
+        turned_down = watch("judge", lambda: tasks.judge(job))
         slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
         record = RunRecord(
             run_id=run_id,
-            scene_id=product.scene.id,
+            scene_id=scene.scene.id,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,
             options=recorded,
             thresholds={name: getattr(options.slicks, name) for name in ("grow", "outline", "keep", "minimum_area_m2")},
             config_hash=configuration,
-            inputs=(input_file(job.safe_path),),
+            inputs=(input_file(safe_path.absolute()),),
             started_at=started,
             ended_at=datetime.now(UTC),
             durations_s=watch.seconds,
             slick_count=len(slicks),
-            flags=flags,
+            flags=(*scene.flags, *turned_down),
             peak_memory_bytes=peak_memory_bytes(),
         )
-        folder = out / product.scene.id
+        folder = out / scene.scene.id
         tasks.publish(job, slicks, record, folder)
     if report:
         # As a state, so that a failure here does not fail a scene that is published.

@@ -8,8 +8,8 @@ from typing import Any
 
 from ingest.errors import UnreadableInput
 from models.checkpoint import Checkpoint, default_model_id
+from outputs.options import SlickOptions
 from outputs.record import input_file
-from outputs.slicks import SlickOptions
 from preprocess.tiles import Tiling
 
 

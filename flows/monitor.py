@@ -26,22 +26,17 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from flows.alerts import (
-    open_alerter,
-    tell_of_parked,
-    tell_of_silence,
-    told_of_failures,
-)
+from flows.alerts import last_run_file, open_alerter
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
 from flows.settings import Settings
 from flows.sources import Watching, opened
 from flows.tasks import artifact_key
 from ingest.errors import SlickwatchError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
-from ingest.watch import Round, may_go
-from outputs.alerting import Alerter
+from ingest.watch import Round, release_file
+from outputs.alerting.alerter import Alerter
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = f"{FLOW}/{FLOW}"
@@ -88,7 +83,7 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     settings = Settings.read(None if config is None else Path(config))
     with open_alerter(settings) as alerter:
         try:
-            with told_of_failures(alerter, "monitor"):
+            with alerter.reporting_failure("monitor"):
                 return _round(watch, config, settings, alerter)
         finally:
             alerter.deliver()
@@ -109,7 +104,7 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
             _process_here(waiting, config, settings.monitor.parallel, processed, failed)
         removed = _prune(settings, watching.ledger)
         newest = _newest(watching)
-    tell_of_silence(alerter, settings, newest)
+    alerter.record_run(newest, last_run_file(settings))
     monitored = Monitored(found, submitted, tuple(processed), failed, removed)
     report_round(monitored, watch, return_state=True)  # a failure here does not fail a round that is done
     return monitored
@@ -125,11 +120,11 @@ def report_round(monitored: Monitored, watch: str | None) -> None:
 def _tell(found: Round, ledger: Ledger, alerter: Alerter) -> None:
     """What went wrong while looking and fetching, and all scenes that were given up, in whichever process."""
     for source, reason in found.down.items():
-        alerter.failed(f"source {source}", reason)
+        alerter.report_failure(f"source {source}", reason)
     if found.stopped is not None:
-        alerter.failed("fetching", found.stopped)
+        alerter.report_failure("fetching", found.stopped)
     for record in ledger.list(["failed", "quarantined"], since=datetime.now(UTC) - TOLD_WITHIN):
-        tell_of_parked(alerter, record)
+        alerter.report_scene(record)
 
 
 def is_deployed() -> bool:
@@ -198,7 +193,7 @@ def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     if settings.scenes.budget_gb is None:
         return ()
     budget = int(settings.scenes.budget_gb * 1e9)
-    return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(may_go, ledger)))
+    return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(release_file, ledger)))
 
 
 def _newest(watching: Watching) -> dict[str, datetime | None]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows import tasks
-from flows.alerts import tell_of_parked, tell_of_slicks, told_of_failures
+from flows.alerts import WATCH, alerted_areas
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
 from flows.registering import CHAMPION, code_version, resolve_model
@@ -34,12 +34,14 @@ from ingest.errors import (
     UsageError,
 )
 from ingest.files import storage_errors
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import awaited, never
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
 from models.registry.registry import Registry
-from outputs.alerting import Alerter
+from outputs.alerting.alerter import Alerter
 from outputs.catalogue import Catalogue
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processe
     Raises what the scene failed for, once the ledger has it: a known failure as `SlickwatchError`, `TimeoutError`
     after `monitor.scene_timeout_minutes`. Raises `ModelError` for want of a model, `UsageError` for an unknown scene.
     """
-    with told_of_failures(alerter, FLOW):
+    with alerter.reporting_failure(FLOW):
         model = pinned_model(settings, alerter)
         ledger = Ledger.open(settings.ledger_url())
     with ledger:
@@ -84,7 +86,7 @@ def pinned_model(settings: Settings, alerter: Alerter) -> Path:
         return resolve_model(wanted, settings.models.registry)
     champion = Registry(settings.models.registry).champion()
     for problem in champion.refused:
-        alerter.failed(f"{CHAMPION}, using {champion.id} instead", problem, of="model")
+        alerter.report_failure(f"{CHAMPION}, using {champion.id} instead", problem, kind="model")
     return champion.folder
 
 
@@ -98,7 +100,7 @@ def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, mod
     """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
     longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
     try:
-        with kept(ledger, claim, longest):
+        with keep_lease(ledger, claim, longest):
             return _Work(claim, ledger, settings, alerter, model).run()
     except LeaseLost as lost:
         return Processed(claim.scene.id, "skipped", why=lost.problem)
@@ -150,20 +152,20 @@ def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings
     """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
     minutes = settings.monitor.scene_timeout_minutes
     if not isinstance(error, Exception):  # asked to stop
-        ledger.give_up(claim)
+        ledger.release(claim)
     elif isinstance(error, BrokenProduct):
-        tell_of_parked(alerter, ledger.quarantined(claim, str(error), claim.path))
+        alerter.report_scene(ledger.quarantined(claim, str(error), claim.path))
     elif isinstance(error, StorageError | ModelError | UnreadableInput):
         # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
-        ledger.give_up(claim)
-        alerter.failed(FLOW, str(error), of="flow")
+        ledger.release(claim)
+        alerter.report_failure(FLOW, str(error), kind="flow")
     elif isinstance(error, TimeoutError):
-        tell_of_parked(alerter, ledger.failed(claim, f"not done after {minutes:g} minutes"))
+        alerter.report_scene(ledger.failed(claim, f"not done after {minutes:g} minutes"))
     elif isinstance(error, SlickwatchError):
-        tell_of_parked(alerter, ledger.failed(claim, str(error)))
+        alerter.report_scene(ledger.failed(claim, str(error)))
     else:
         _LOG.exception("%s: unexpected failure", claim.scene.id)
-        tell_of_parked(alerter, ledger.failed(claim, f"unexpected {type(error).__name__}: {error}"))
+        alerter.report_scene(ledger.failed(claim, f"unexpected {type(error).__name__}: {error}"))
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class _Work:
         scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
         scenes = SceneFolder(self.settings.scenes.folder)
         if path == scenes.archive(scene_id).absolute():
-            with scenes.reading(scene_id):
+            with scenes.use(scene_id):
                 yield path
             return
         if not path.exists():
@@ -244,4 +246,5 @@ class _Work:
             return 0
         known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
         former = known[known["superseded_by"] == published.run_id]
-        return tell_of_slicks(self.alerter, self.settings, result.slicks, former, scene.id, record.model_id)
+        areas = alerted_areas(self.settings)
+        return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))

@@ -57,7 +57,7 @@ def resolve_model(model: str | None, registry: Path) -> Path:
 
 def list_models(registry: Path) -> tuple[list[Listed], ChampionModel]:
     """The shipped models, then the versions of the registry, the oldest first; and the champion, found out quietly."""
-    there, chosen = Registry(registry), Registry(registry).standing()
+    there, chosen = Registry(registry), Registry(registry).champion(warn=False)
     listed = [Listed(id, "shipped", chosen.version is None and id == chosen.id) for id in shipped_models()]
     versions = there.versions()
     for version in versions:
@@ -78,7 +78,7 @@ def describe_model(model: str | None, registry: Path) -> dict[str, Any]:
     described = dataclasses.asdict(load_model(str(folder))[1])
     there = Registry(registry)
     if folder.parent.parent == there.folder:
-        version, chosen = there.version(folder.name), there.standing()
+        version, chosen = there.version(folder.name), there.champion(warn=False)
         described["registry"] = {
             **_plain(version),
             "is_champion": chosen.version == version,
@@ -105,7 +105,7 @@ def verify_models(model: str | None, registry: Path, report: Callable[[str, str]
 
     Returns what is wrong, with the journal of promotions too, one line each.
     """
-    there, chosen = Registry(registry), Registry(registry).standing()
+    there, chosen = Registry(registry), Registry(registry).champion(warn=False)
     checks: list[tuple[str, Callable[[], Checkpoint]]] = []
     if model is None:
         checks.extend((id, partial(check_model, str(SHIPPED / id))) for id in shipped_models())
@@ -125,7 +125,7 @@ def verify_models(model: str | None, registry: Path, report: Callable[[str, str]
 def promote_model(model: str, registry: Path, reason: str, by: str | None = None) -> Promotion:
     """Make a version the champion; a shipped model or a folder is added first. Raises as `Registry.promote`, `add`."""
     if not reason.strip():
-        raise UsageError("--reason", "is empty", "say why, for those who read the journal")
+        raise UsageError("--reason", "is empty", "give one for the journal")
     there = Registry(registry)
     if model not in there.ids():
         folder = _outside(model, registry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.settings.sections import Detection
-from outputs.slicks import SlickOptions
+from outputs.options import SlickOptions
 
 
 def slick_options(

@@ -1,4 +1,4 @@
-"""The flows `retrain-dakd` and `evaluate-champion`: the steps of flows/retraining as Prefect tasks, with artifacts."""
+"""The flows `retrain-dakd` and `evaluate-champion`: the steps of a retraining as Prefect tasks, with artifacts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.retraining.card import COMPARISON, SHEET
+from flows.registering import code_version
 from flows.retraining.pipeline import Outcome, retrain
-from flows.retraining.plan import planned
-from flows.retraining.standing import TEXT, Standing, champion_standing
+from flows.retraining.plan import make_plan
 from flows.settings import Settings
 from flows.tasks import artifact_key
+from models.retraining.card import COMPARISON, SHEET
+from models.retraining.champion import TEXT, ChampionReport, report_champion
 
 
 @flow(name="retrain-dakd", log_prints=True)
@@ -34,50 +35,52 @@ def retrain_dakd(
 ) -> Outcome:
     """Train a challenger on all data at hand and promote it if it is better; docs/operator/retraining.md.
 
-    What is given goes before `[retraining.budget]` of the settings in `config`. Run again after a failure, it goes on
-    where it stopped.
+    Options given here override `[retraining.budget]` of the settings in `config`. Run again after a failure, it
+    resumes.
     """
-    plan = planned(Settings.read(config), hours, max_steps, memory_gb)
+    plan = make_plan(Settings.read(config), hours, max_steps, memory_gb)
     outcome = retrain(plan, _as_task, flow_run.get_id())
-    # As a state, so that a failure here does not fail a retraining that is done.
-    _as_task("report", report_comparison)(outcome, return_state=True)
+    # As a state, so that a failed report does not fail a finished retraining.
+    _as_task("report", publish_comparison)(outcome, return_state=True)
     return outcome
 
 
 @flow(name="evaluate-champion", log_prints=True)
-def evaluate_champion(config: Path | None = None) -> Standing:
-    """Evaluate the champion on held-out data; fails where it has dropped beyond the margins since its promotion."""
-    plan = planned(Settings.read(config))
-    standing: Standing = _as_task("evaluate", champion_standing)(plan)
-    _as_task("report", report_standing)(standing, return_state=True)
-    standing.require()
-    return standing
+def evaluate_champion(config: Path | None = None) -> ChampionReport:
+    """Evaluate the champion on held-out data; fails where a score has dropped beyond its margin since its promotion."""
+    plan = make_plan(Settings.read(config))
+    report: ChampionReport = _as_task("evaluate", report_champion)(
+        plan.folder, plan.registry, plan.heldout, plan.margins, code_version()
+    )
+    _as_task("report", publish_champion_report)(report, return_state=True)
+    report.require()
+    return report
 
 
-def report_comparison(outcome: Outcome) -> None:
-    """Leave the comparison and the contact sheet as artifacts."""
+def publish_comparison(outcome: Outcome) -> None:
+    """Store the comparison and the contact sheet as artifacts."""
     key = artifact_key(outcome.challenger)
     text = (outcome.folder / COMPARISON).read_text(encoding="utf-8")
-    create_markdown_artifact(text, key=f"comparison-{key}", description="Challenger against champion")
+    create_markdown_artifact(text, key=f"comparison-{key}", description="Challenger and champion")
     if (outcome.folder / SHEET).is_file():
         picture = _small_picture(outcome.folder / SHEET)
         create_image_artifact(picture, key=f"synthetic-{key}", description="Real and synthetic pairs")
 
 
-def report_standing(standing: Standing) -> None:
-    """Leave how the champion does as an artifact."""
-    text = (standing.folder / TEXT).read_text(encoding="utf-8")
-    key = f"champion-{artifact_key(standing.champion)}"
+def publish_champion_report(report: ChampionReport) -> None:
+    """Store the report on the champion as an artifact."""
+    text = (report.folder / TEXT).read_text(encoding="utf-8")
+    key = f"champion-{artifact_key(report.champion)}"
     create_markdown_artifact(text, key=key, description="The champion on held-out data")
 
 
 def _as_task(name: str, function: Callable[..., Any]) -> Any:
-    """A step as a Prefect task; what is done already, the step itself knows better than Prefect's cache."""
+    """Make a step a Prefect task; steps cache their results themselves."""
     return task(name=name, cache_policy=NO_CACHE)(function)
 
 
 def _small_picture(path: Path) -> str:
-    """A picture as the address that holds it."""
+    """Return a picture as a data URL."""
     with Image.open(path) as picture:
         picture.thumbnail((1200, 1200))
         jpeg = io.BytesIO()

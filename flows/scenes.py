@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flows.settings.environment import LEDGER_VARIABLE
 from ingest.errors import SlickwatchError, UsageError
-from ingest.ledger import Ledger, SceneRecord
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import SceneRecord
 
-LEDGER_VARIABLE = "SLICKWATCH_LEDGER"
 DEFAULT_LEDGER = "ledger.sqlite"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 

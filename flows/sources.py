@@ -16,9 +16,9 @@ from flows.settings.sections import Watch as WatchEntry
 from ingest.areas import read_areas, together
 from ingest.download import Progress, fetch
 from ingest.errors import SourceError, UsageError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.scene import Scene, scene_from_name
-from ingest.sources import open_source
+from ingest.sources.kinds import open_source
 from ingest.sources.source import Query, SceneSource
 from ingest.watch import (
     Round,

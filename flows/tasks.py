@@ -1,6 +1,7 @@
-"""The steps from a product to published slicks, as Prefect tasks that pass paths to each other.
+"""The steps from a product to published slicks, as Prefect tasks.
 
-Each task opens its inputs by path, so that it can be retried or run in another process.
+They pass each other the opened scene, a record without open files, and the paths of intermediates, so that each can
+be retried or run in another process without the product's metadata being read again.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """One scene to analyse: its product, what is asked, and a folder for the intermediates."""
+    """One scene to analyse, what is asked, and a folder for the intermediates."""
 
-    safe_path: Path
+    scene: CalibratedScene  # as `open_scene` returns it: sigma nought not yet computed
     options: DetectionOptions
     scratch: Path
 
@@ -76,41 +77,36 @@ class Job:
         """Of each candidate of the object stage, on its cells; missing where the model has none."""
         return self.scratch / "oil_probability.npy"
 
+    def stored_scene(self) -> CalibratedScene:
+        """The scene with the sigma nought that `calibrate` stored."""
+        data = da.from_array(open_mapped(self.sigma_nought), chunks=self.scene.sigma_nought.chunks)
+        return replace(self.scene, sigma_nought=self.scene.sigma_nought.copy(data=data))
+
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
     """A known failure will fail again; anything else, such as a network drive that hung, may not."""
     return not isinstance(state.result(raise_on_failure=False), SlickwatchError)
 
 
-def lazy_scene(job: Job) -> CalibratedScene:
-    """Open a job's product as its model wants it; nothing is computed yet."""
-    preprocess = read_checkpoint(job.options.model).preprocess
-    return calibrated_scene(SafeProduct.open(job.safe_path), preprocess, job.options.polarisation)
-
-
-def stored_scene(job: Job) -> CalibratedScene:
-    """Open a job's product with the sigma nought that `calibrate` stored."""
-    scene = lazy_scene(job)
-    data = da.from_array(open_mapped(job.sigma_nought), chunks=scene.sigma_nought.chunks)
-    return replace(scene, sigma_nought=scene.sigma_nought.copy(data=data))
+@task(name="open-scene", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def open_scene(safe_path: Path, options: DetectionOptions) -> CalibratedScene:
+    """Read a product's metadata and prepare its scene as the model wants it; sigma nought stays lazy."""
+    preprocess = read_checkpoint(options.model).preprocess
+    return calibrated_scene(SafeProduct.open(safe_path.absolute()), preprocess, options.polarisation)
 
 
 @task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def calibrate(job: Job) -> tuple[str, ...]:
-    """Compute the scene's sigma nought on the model's grid and store it; returns the flags raised on the way."""
-    scene = lazy_scene(job)
+def calibrate(job: Job) -> None:
+    """Compute the scene's sigma nought on the model's grid and store it."""
     with step("calibrate") as advance:
-        _store(scene.sigma_nought, job.sigma_nought, advance)
-    return scene.flags
+        _store(job.scene.sigma_nought, job.sigma_nought, advance)
 
 
 @task(name="mask-land", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def mask_land(job: Job) -> float:
     """Store which cells of the scene are land; returns their share."""
-    scene = stored_scene(job)
     with step("mask land"):
-        line, pixel = scene.sigma_nought["line"], scene.sigma_nought["pixel"]
-        land = land_mask(scene.geolocation, line, pixel, job.options.coastline)
+        land = land_mask(job.scene.grid, job.options.coastline)
         _save(land, job.land)
     return float(land.mean())
 
@@ -119,7 +115,7 @@ def mask_land(job: Job) -> float:
 def predict(job: Job) -> None:
     """Run the model over the scene and store the stitched class probabilities."""
     network, checkpoint = load_model(job.options.model)
-    scene = stored_scene(job)
+    scene = job.stored_scene()
     with step("predict") as advance:
         predict_classes(
             network,
@@ -153,7 +149,7 @@ def judge(job: Job) -> tuple[str, ...]:
 def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
     """Turn the stored probabilities into slicks with their attributes."""
     checkpoint = read_checkpoint(job.options.model)
-    scene = stored_scene(job)
+    scene = job.stored_scene()
     with step("find slicks"):
         return find_slicks(
             open_probability(job.class_probability, scene.sigma_nought),
@@ -171,7 +167,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
     """Write all layers of a scene aside and put them in place in one step, over those of a former run."""
-    scene = stored_scene(job)
+    scene = job.stored_scene()
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
     with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:

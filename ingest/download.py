@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.files import read_json, storage_errors, write_json
 from ingest.locks import Stopped, never, slot
 from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
 from ingest.scene import Scene
-from ingest.sources.source import ByteStream, SceneSource, TransientError
+from ingest.sources.source import ByteStream, SceneSource
 from ingest.store import SceneFolder
 from ingest.verify import BLOCK, Digest, flaw, hash_file, new_digest
 
@@ -79,20 +79,20 @@ def fetch(
     scenes.create()
     if scenes.is_recorded(scene):
         return scenes.archive(scene.id)
-    with _alone(scenes, scene, stop, wait):
-        if scenes.holds(scene):
+    with _exclusive(scenes, scene, stop, wait):
+        if scenes.has(scene):
             return scenes.archive(scene.id)
-        download = _Download(source, scene, scenes, options or FetchOptions(), progress or _unseen, stop)
-        return download.bring(sleep or sleep_until(stop))
+        download = _Download(source, scene, scenes, options or FetchOptions(), progress or _ignore, stop)
+        return download.run(sleep or sleep_until(stop))
 
 
 @contextmanager
-def _alone(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: bool) -> Iterator[None]:
+def _exclusive(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: bool) -> Iterator[None]:
     if wait:
-        with scenes.changing(scene.id, stop):
+        with scenes.lock(scene.id, stop):
             yield
         return
-    with scenes.changing_if_free(scene.id) as free:
+    with scenes.try_lock(scene.id) as free:
         if not free:
             raise BeingFetched(scene.id, "is being fetched by another process", "wait for it")
         yield
@@ -110,7 +110,7 @@ class _Part:
     digest: Digest | None = None
 
     @classmethod
-    def found(cls, scenes: SceneFolder, scene: Scene, source: str) -> _Part:
+    def resume(cls, scenes: SceneFolder, scene: Scene, source: str) -> _Part:
         """Take up what an earlier process left, if it is of this very version from this very source."""
         identity: dict[str, object] = {"id": scene.id, "checksum": scene.checksum, "promised_bytes": scene.size}
         part = cls(scenes, scene, identity | {"source": source, "key": scene.key}, digest=new_digest(scene))
@@ -152,7 +152,7 @@ class _Part:
         if size:
             hash_file(self.path, self.digest)
 
-    def join(self, stream: ByteStream) -> None:
+    def align(self, stream: ByteStream) -> None:
         """Make what is there meet what comes; `TransientError` where these are pieces of two archives."""
         changed = self.total is not None and stream.total is not None and stream.total != self.total
         if stream.offset > 0 and (changed or stream.offset > self.size):
@@ -174,23 +174,23 @@ class _Download:
     progress: Progress
     stop: threading.Event
 
-    def bring(self, sleep: Sleep) -> Path:
+    def run(self, sleep: Sleep) -> Path:
         """Gather, verify and admit; whatever is broken is gathered once more before it is given up."""
-        part = _Part.found(self.scenes, self.scene, self.source.name)
+        part = _Part.resume(self.scenes, self.scene, self.source.name)
         flaws: list[str] = []
         while True:
             is_resumed = part.size > 0
-            self._gather(part, sleep)
+            self._download(part, sleep)
             wrong = flaw(part.path, self.scene, part.digest)
             if wrong is None:
                 return self.scenes.admit(self.scene)
             # The first bytes may be of an older version or of a crash: only a download in one process counts.
             flaws += [] if is_resumed else [wrong]
             if len(flaws) >= self.options.downloads:
-                raise self._condemned(flaws)
+                raise self._broken(flaws)
             part.cut_to(0)
 
-    def _gather(self, part: _Part, sleep: Sleep) -> None:
+    def _download(self, part: _Part, sleep: Sleep) -> None:
         count = 0
         try:
             for attempt in retrying(self.options.retries, sleep):
@@ -210,7 +210,7 @@ class _Download:
             return
         self.scenes.require_space(self.scene.id, part.missing, self.options.margin)
         with self._connection(), self.source.open(self.scene, part.size) as stream:
-            part.join(stream)
+            part.align(stream)
             self.scenes.require_space(self.scene.id, part.missing, self.options.margin)
             self._append(part, stream)
         if part.missing:
@@ -231,10 +231,10 @@ class _Download:
         names = (f".{self.source.name}.{number}.lock" for number in range(self.options.connections))
         return slot([self.scenes.path / name for name in names], self.stop)
 
-    def _condemned(self, flaws: list[str]) -> BrokenScene:
+    def _broken(self, flaws: list[str]) -> BrokenScene:
         problem = f"arrives broken from {self.source.name}: {flaws[-1]}"
         reason = {"reason": problem, "downloads": flaws}
-        where = self.scenes.condemn(self.scene, reason)
+        where = self.scenes.reject(self.scene, reason)
         return BrokenScene(self.scene.id, problem, f"see {where}, and fetch it again once the provider has mended it")
 
 
@@ -262,7 +262,7 @@ def _blocks(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
     """
     pieces: list[bytes] = []
     try:
-        for piece in _alive(stream, options):
+        for piece in _with_stall_check(stream, options):
             pieces.append(piece)
             if sum(map(len, pieces)) >= BLOCK:
                 yield b"".join(pieces)
@@ -273,7 +273,7 @@ def _blocks(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
     yield b"".join(pieces)
 
 
-def _alive(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
+def _with_stall_check(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
     """The stream's pieces; a source's own time-out sees silence, this sees a trickle."""
     since, came = time.monotonic(), 0
     for piece in stream:
@@ -286,5 +286,5 @@ def _alive(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
         yield piece
 
 
-def _unseen(done: int, total: int) -> None:
+def _ignore(done: int, total: int) -> None:
     """Progress that nobody watches."""

@@ -50,3 +50,11 @@ class ModelError(SlickwatchError):
     """A checkpoint that is missing, damaged or of an unknown architecture."""
 
     exit_code = 6
+
+
+class TransientError(Exception):
+    """A failure that a retry may cure: HTTP 429 or 5xx, a time-out, a lost connection. `retry_after` is in seconds."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after

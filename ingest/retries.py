@@ -1,33 +1,38 @@
-"""When a failure that may pass is tried again: exponential back-off with full jitter, and an end to it."""
+"""Retries of transient failures: exponential back-off, and when to give up."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import tenacity
 
-from ingest.sources.source import TransientError
+from ingest.errors import TransientError
 
 Sleep = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long; waits are drawn from 0 to `first_wait` x 2^n seconds, at most `longest_wait`."""
+    """How often to try, and how many seconds to wait in between: `first_wait`, doubled after each failure."""
 
     attempts: int = 8
     seconds: float = 2 * 3600.0  # from the first attempt to the start of the last
     first_wait: float = 1.0
     longest_wait: float = 120.0
 
+    def wait(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures, 1 or more."""
+        return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 1, 60))
+
 
 def retrying(policy: RetryPolicy, sleep: Sleep) -> tenacity.Retrying:
-    """Attempts that are repeated for `TransientError` alone, and raise the last one in the end.
+    """Iterate over attempts until one does not raise `TransientError`; after the last, its error is raised.
 
-    A server's Retry-After is the least that is waited; where it would lead beyond `seconds`, there is no further
-    attempt (AWS Architecture Blog, "Exponential Backoff And Jitter", full jitter).
+    Each wait is drawn from 0 to `policy.wait` (full jitter; AWS Architecture Blog, "Exponential Backoff And Jitter"),
+    plus the server's Retry-After. There is no attempt that would begin after `policy.seconds`.
     """
     return tenacity.Retrying(
         sleep=sleep,
@@ -39,16 +44,16 @@ def retrying(policy: RetryPolicy, sleep: Sleep) -> tenacity.Retrying:
 
 
 def sleep_until(stop: threading.Event) -> Sleep:
-    """Sleep that an event ends early."""
+    """Return a sleep that an event ends early."""
     return tenacity.sleep_using_event(stop)
 
 
 class _Wait(tenacity.wait.wait_base):
     def __init__(self, policy: RetryPolicy) -> None:
-        self.back_off = tenacity.wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
+        self.policy = policy
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         failure = retry_state.outcome.exception() if retry_state.outcome else None
         asked = failure.retry_after if isinstance(failure, TransientError) else None
-        # The jitter is on top of it, or all who were refused together would come back together.
-        return self.back_off(retry_state) + max(0.0, asked or 0.0)
+        # The jitter comes on top, or all clients that were refused together would return together.
+        return random.uniform(0.0, self.policy.wait(retry_state.attempt_number)) + max(0.0, asked or 0.0)

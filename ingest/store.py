@@ -28,7 +28,7 @@ from ingest.verify import BLOCK, verified
 
 _ARCHIVE, _PART, _LOCK = ".SAFE.zip", ".part", ".lock"
 # The id names files: one from a catalogue must not lead anywhere else.
-_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
 _ACTIVE = 600.0  # seconds since its last byte for which a part's missing bytes count as taken
 
 
@@ -81,28 +81,28 @@ class SceneFolder:
 
     def quarantine(self, scene_id: str) -> Path:
         """Where the reason lies, should the scene stay broken."""
-        return self.path / "quarantine" / _harmless(scene_id)
+        return self.path / "quarantine" / _checked(scene_id)
 
     def create(self) -> None:
         """Make the folder; `StorageError` where that cannot be."""
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
-    def changing(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
+    def lock(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
         """Alone with one scene's files inside the block, once no other process is."""
-        return awaited(self._lock(scene_id), stop)
+        return awaited(self._lock_file(scene_id), stop)
 
-    def changing_if_free(self, scene_id: str) -> AbstractContextManager[bool]:
+    def try_lock(self, scene_id: str) -> AbstractContextManager[bool]:
         """Alone with one scene's files inside the block; the value is False where another is at them."""
-        return locked(self._lock(scene_id))
+        return locked(self._lock_file(scene_id))
 
     @contextmanager
-    def reading(self, scene_id: str, stop: threading.Event | None = None) -> Iterator[Path]:
+    def use(self, scene_id: str, stop: threading.Event | None = None) -> Iterator[Path]:
         """Keep a scene from eviction inside the block and note its use, once no other process is at it.
 
         Raises `SourceError` where it is not there.
         """
-        with awaited(self._lock(scene_id), stop or never(), shared=True):
+        with awaited(self._lock_file(scene_id), stop or never(), shared=True):
             if not self.archive(scene_id).is_file():
                 raise SourceError(scene_id, f"is not in {self.path}", "fetch it first")
             self.touch(scene_id)
@@ -113,7 +113,7 @@ class SceneFolder:
         path = self.record(scene_id)
         os.utime(path if path.is_file() else self.archive(scene_id))
 
-    def holds(self, scene: Scene) -> bool:
+    def has(self, scene: Scene) -> bool:
         """Whether the scene is there, whole, in this very version; hashes it where that was never written down."""
         archive = self.archive(scene.id)
         if not archive.is_file():
@@ -142,7 +142,7 @@ class SceneFolder:
             shutil.rmtree(self.quarantine(scene.id), ignore_errors=True)
         return archive
 
-    def condemn(self, scene: Scene, reason: Mapping[str, object]) -> Path:
+    def reject(self, scene: Scene, reason: Mapping[str, object]) -> Path:
         """Put the first megabyte of the part into quarantine with the reason, and remove the part."""
         folder, part = self.quarantine(scene.id), self.part(scene.id)
         facts = {"id": scene.id, "source": scene.source, "key": scene.key, "checksum": scene.checksum}
@@ -171,7 +171,9 @@ class SceneFolder:
 
         Nothing is remembered from one call to the next, so nothing is wrong after a crash.
         """
-        scenes, unfinished = self.stored(), dict(promised or {})
+        scenes = self.stored()
+        stored = {one.id for one in scenes}  # one that has just been admitted may still be promised
+        unfinished = {scene_id: size for scene_id, size in (promised or {}).items() if scene_id not in stored}
         for part in self.path.glob(f".*{_PART}"):
             scene_id = part.name[1 : -len(_PART)]
             unfinished[scene_id] = max(unfinished.get(scene_id, 0), _expected(part))
@@ -181,7 +183,7 @@ class SceneFolder:
 
     def require_space(self, scene_id: str, missing: int, margin: int) -> None:
         """Raise `StorageError` where a scene's missing bytes, those of others under way and the margin do not fit."""
-        promised = missing + margin + sum(_outstanding(part) for part in self._parts_of_others(scene_id))
+        promised = missing + margin + sum(_missing(part) for part in self._parts_of_others(scene_id))
         with storage_errors(self.path, "read"):
             free = shutil.disk_usage(self.path).free
         if promised > free:
@@ -221,7 +223,7 @@ class SceneFolder:
         stale = []
         for part in self.path.glob(f".*{_PART}"):
             scene_id = part.name[1 : -len(_PART)]
-            with self.changing_if_free(scene_id) as free:
+            with self.try_lock(scene_id) as free:
                 if free and part.is_file() and time.time() - part.stat().st_mtime > days * 86400:
                     self.discard(scene_id)
                     stale.append(scene_id)
@@ -229,7 +231,7 @@ class SceneFolder:
         return sorted(stale)
 
     def _remove(self, scene_id: str, release: Callable[[str], bool]) -> bool:
-        with self.changing_if_free(scene_id) as free:
+        with self.try_lock(scene_id) as free:
             if not free or not release(scene_id):
                 return False
             with storage_errors(self.path):
@@ -238,7 +240,7 @@ class SceneFolder:
             return True
 
     def _is_unlocked(self, scene_id: str) -> bool:
-        with self.changing_if_free(scene_id) as free:
+        with self.try_lock(scene_id) as free:
             return free
 
     def _sweep(self) -> None:
@@ -249,11 +251,11 @@ class SceneFolder:
         for path in self.path.glob(".*.json*"):
             name = path.name[1:].partition(".json")[0]
             scene_id = name.removesuffix(_PART)
-            told_of = self.archive(scene_id) if name == scene_id else self.part(scene_id)
-            if told_of.exists():
+            subject = self.archive(scene_id) if name == scene_id else self.part(scene_id)
+            if subject.exists():
                 continue
-            with self.changing_if_free(scene_id) as free:
-                if free and not told_of.exists():
+            with self.try_lock(scene_id) as free:
+                if free and not subject.exists():
                     path.unlink(missing_ok=True)
 
     def _stored(self, path: Path) -> Stored | None:
@@ -269,11 +271,11 @@ class SceneFolder:
     def _parts_of_others(self, scene_id: str) -> Iterator[Path]:
         return (part for part in self.path.glob(f".*{_PART}") if part != self.part(scene_id))
 
-    def _lock(self, scene_id: str) -> Path:
+    def _lock_file(self, scene_id: str) -> Path:
         return self._file(scene_id, ".", _LOCK)
 
     def _file(self, scene_id: str, before: str, after: str) -> Path:
-        return self.path / f"{before}{_harmless(scene_id)}{after}"
+        return self.path / f"{before}{_checked(scene_id)}{after}"
 
 
 def megabytes(size: int) -> str:
@@ -292,7 +294,7 @@ def _expected(part: Path) -> int:
     return max(_size(part), total if isinstance(total, int) else 0)
 
 
-def _outstanding(part: Path) -> int:
+def _missing(part: Path) -> int:
     """Bytes that a part still lacks, if anybody is fetching it."""
     try:
         idle = time.time() - part.stat().st_mtime
@@ -308,7 +310,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _harmless(scene_id: str) -> str:
-    if not _HARMLESS.fullmatch(scene_id) or ".." in scene_id:
+def _checked(scene_id: str) -> str:
+    if not _ID.fullmatch(scene_id) or ".." in scene_id:
         raise SourceError(repr(scene_id[:80]), "is no name of a scene", "check the source")
     return scene_id

@@ -24,14 +24,17 @@ from ingest.errors import (
     SlickwatchError,
     SourceError,
     StorageError,
+    TransientError,
     UnreadableInput,
     UsageError,
 )
-from ingest.ledger import Claim, LeaseLost, Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import Stopped, never
 from ingest.retries import retrying, sleep_until
 from ingest.scene import Scene
-from ingest.sources.source import Query, SceneSource, TransientError
+from ingest.sources.source import Query, SceneSource
 from ingest.store import SceneFolder, megabytes
 
 _LOG = logging.getLogger(__name__)
@@ -94,10 +97,10 @@ def watch_once(
     Raises `StorageError` or `SourceError` where the ledger itself, or the folder, cannot be used, and `UsageError` for
     two watches of one name or two sources of one name.
     """
-    _refuse_twins(watches)
+    _require_unique_names(watches)
     scenes = SceneFolder(Path(folder))
     scenes.create()
-    round = _Round(watches, ledger, scenes, options or WatchOptions(), stop or never(), progress or _unseen)
+    round = _Round(watches, ledger, scenes, options or WatchOptions(), stop or never(), progress or _ignore)
     return round.run()
 
 
@@ -165,7 +168,7 @@ class _Round:
         self.stopped: str | None = None
         self.promised: dict[str, int] = {}  # bytes by id of what is being fetched
         self.delivered: set[str] = set()  # names of sources
-        self.undecided: dict[str, list[tuple[Claim, SourceError]]] = defaultdict(list)
+        self.refusals: dict[str, list[tuple[Claim, SourceError]]] = defaultdict(list)
 
     def run(self) -> Round:
         began = time.monotonic()
@@ -175,7 +178,7 @@ class _Round:
         with ThreadPoolExecutor(self.options.threads, thread_name_prefix="fetch") as pool:
             for worker in [pool.submit(self._work) for _ in range(self.options.threads)]:
                 worker.result()
-        self._decide()
+        self._settle_refusals()
         if self.stop.is_set():
             self.stopped = "it was asked to stop"
         return Round(
@@ -212,83 +215,83 @@ class _Round:
             if not claims:
                 return
             with suppress(LeaseLost):  # another has it now, and its word counts
-                self._bring(claims[0])
+                self._fetch(claims[0])
 
-    def _bring(self, claim: Claim) -> None:
+    def _fetch(self, claim: Claim) -> None:
         scene = claim.scene
         try:
-            with kept(self.ledger, claim) as check, self._room(scene):
+            with keep_lease(self.ledger, claim) as check, self._reserved(scene):
                 path = fetch(
                     self.sources[scene.source], scene, self.scenes.path, self.options.fetch,
-                    progress=lambda done, total: self._show(check, scene.id, done, total), stop=self.stop,
+                    progress=lambda done, total: self._report(check, scene.id, done, total), stop=self.stop,
                 )  # fmt: skip
         except LeaseLost:
             raise
         except Stopped:
-            self.ledger.give_up(claim)
+            self.ledger.release(claim)
         except StorageError as error:
             # The disk's failure is not the scene's: it costs it no attempt.
             self.stopped = str(error)
-            self.ledger.give_up(claim)
+            self.ledger.release(claim)
         except BrokenScene as error:
             self.ledger.quarantined(claim, error.problem, str(self.scenes.quarantine(scene.id).absolute()))
             self._note(self.quarantined, scene.id, error.problem)
         except SourceError as error:
-            self._refused(claim, error)
+            self._record_refusal(claim, error)
         except Exception as error:
             # Its text may hold an address with a secret in it, so its kind must do.
             _LOG.error("%s: unexpected %s", scene.id, type(error).__name__)
             self._fail(claim, f"unexpected {type(error).__name__}")
         else:
-            self._delivered(claim, path)
+            self._record_fetched(claim, path)
 
-    def _show(self, check: Callable[[], None], scene_id: str, done: int, total: int) -> None:
+    def _report(self, check: Callable[[], None], scene_id: str, done: int, total: int) -> None:
         check()
         self.progress(scene_id, done, total)
 
-    def _delivered(self, claim: Claim, path: Path) -> None:
+    def _record_fetched(self, claim: Claim, path: Path) -> None:
         scene = claim.scene
         taken = self.ledger.fetched(claim, str(path.absolute()), _bytes(path), scene.checksum)
         with self.lock:
             self.delivered.add(scene.source)
             self.fetched += [scene.id] if taken else []
-            undecided = self.undecided.pop(scene.source, [])
-        for other, error in undecided:
+            refusals = self.refusals.pop(scene.source, [])
+        for other, error in refusals:
             self._fail(other, error.problem)
 
-    def _refused(self, claim: Claim, error: SourceError) -> None:
+    def _record_refusal(self, claim: Claim, error: SourceError) -> None:
         """Blame the scene where its source delivers others; until that is known, keep the claim."""
         source = claim.scene.source
         with self.lock:
             is_up = source in self.delivered
             if not is_up:
-                self.undecided[source].append((claim, error))
-            if len(self.undecided[source]) >= _REFUSALS:
+                self.refusals[source].append((claim, error))
+            if len(self.refusals[source]) >= _REFUSALS:
                 self.down.setdefault(source, str(error))
             is_down = source in self.down
         if is_up:
             self._fail(claim, error.problem)
         elif is_down:
-            self._excuse(source)
+            self._blame_source(source)
 
-    def _excuse(self, source: str) -> None:
+    def _blame_source(self, source: str) -> None:
         """A source that is down costs the scenes no attempt, or an outage of some hours would use them all up."""
         with self.lock:
-            undecided = self.undecided.pop(source, [])
-            if undecided:
-                self.down.setdefault(source, str(undecided[-1][1]))
-        for claim, _ in undecided:
+            refusals = self.refusals.pop(source, [])
+            if refusals:
+                self.down.setdefault(source, str(refusals[-1][1]))
+        for claim, _ in refusals:
             with suppress(LeaseLost):
-                self.ledger.give_up(claim)
+                self.ledger.release(claim)
 
-    def _decide(self) -> None:
+    def _settle_refusals(self) -> None:
         """Few failures and nothing delivered: a refusal is the scene's, the rest the source's."""
-        for source in list(self.undecided):
-            refused = [one for one in self.undecided[source] if not isinstance(one[1], Unreachable)]
+        for source in list(self.refusals):
+            refused = [one for one in self.refusals[source] if not isinstance(one[1], Unreachable)]
             for claim, error in refused:
-                self.undecided[source].remove((claim, error))
+                self.refusals[source].remove((claim, error))
                 self._fail(claim, error.problem)
-            self._excuse(source)
+            self._blame_source(source)
 
     def _fail(self, claim: Claim, reason: str) -> None:
         with suppress(LeaseLost):
@@ -301,12 +304,12 @@ class _Round:
             notes[scene_id] = reason
 
     @contextmanager
-    def _room(self, scene: Scene) -> Iterator[None]:
+    def _reserved(self, scene: Scene) -> Iterator[None]:
         """Make room for a scene in the budget and keep it free inside the block; raises `StorageError`."""
         with self.lock:
             self.promised[scene.id] = scene.size or 0
             try:
-                self._make_room(scene)
+                self._evict_for(scene)
             except BaseException:
                 del self.promised[scene.id]
                 raise
@@ -316,19 +319,19 @@ class _Round:
             with self.lock:
                 del self.promised[scene.id]
 
-    def _make_room(self, scene: Scene) -> None:
+    def _evict_for(self, scene: Scene) -> None:
         budget = self.options.budget
         lies_elsewhere = isinstance(self.sources[scene.source], LocalSource)
         if budget is None or lies_elsewhere or self.scenes.archive(scene.id).exists():
             return
-        self.evicted += self.scenes.evict(budget, lambda one: may_go(self.ledger, one), self.promised)
+        self.evicted += self.scenes.evict(budget, lambda one: release_file(self.ledger, one), self.promised)
         used = self.scenes.usage(self.promised).bytes
         if used > budget:
             problem = f"{scene.id} does not fit into the budget of {megabytes(budget)}, nothing more may go"
             raise StorageError(self.scenes.path, problem, "process what waits, or raise the budget")
 
 
-def may_go(ledger: Ledger, scene_id: str) -> bool:
+def release_file(ledger: Ledger, scene_id: str) -> bool:
     """Take a scene's file away from the ledger: True where it is done with it and nobody uses it.
 
     A file that the ledger does not know was put there by somebody and stays, and so does one that is not recorded yet.
@@ -336,8 +339,8 @@ def may_go(ledger: Ledger, scene_id: str) -> bool:
     return _is_done(ledger, scene_id) and ledger.evict(scene_id)
 
 
-def might_go(ledger: Ledger, scene_id: str) -> bool:
-    """What `may_go` would say, with nothing changed."""
+def is_releasable(ledger: Ledger, scene_id: str) -> bool:
+    """What `release_file` would say, with nothing changed."""
     return _is_done(ledger, scene_id) and not ledger.in_use(scene_id)
 
 
@@ -359,7 +362,7 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _refuse_twins(watches: Sequence[Watch]) -> None:
+def _require_unique_names(watches: Sequence[Watch]) -> None:
     names = [watch.name for watch in watches]
     sources: dict[str, SceneSource] = {}
     for watch in watches:
@@ -369,5 +372,5 @@ def _refuse_twins(watches: Sequence[Watch]) -> None:
             raise UsageError(watch.source.name, "two sources bear this name", "share one source among the watches")
 
 
-def _unseen(scene_id: str, done: int, total: int) -> None:
+def _ignore(scene_id: str, done: int, total: int) -> None:
     """Progress that nobody watches."""

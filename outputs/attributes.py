@@ -1,6 +1,6 @@
-"""What is said about a slick: the table of attributes, and how each that is measured is measured.
+"""The attributes of a slick, and the table that holds them.
 
-Units are SI, times UTC, probabilities 0..1. An attribute that is not known is null in every format.
+Units are SI, times UTC, probabilities 0..1. An unknown attribute is null in every format.
 """
 
 from __future__ import annotations
@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
-import pyproj
-import shapely
-from numpy.typing import NDArray
-from scipy import ndimage
 from shapely.geometry import MultiPolygon
 
 SCHEMA_VERSION = "1.0.0"
 
 Kind = Literal["text", "integer", "real", "flag", "time"]
-Floats = NDArray[np.floating]
-Mask = NDArray[np.bool_]
 
 _DTYPES: dict[Kind, str] = {
     "text": "object",
@@ -107,7 +100,7 @@ def attribute_table() -> str:
 def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[MultiPolygon]) -> gpd.GeoDataFrame:
     """Rows of attributes and their outlines as one GeoDataFrame in EPSG:4326.
 
-    Every column of `ATTRIBUTES` is there with its type, also when there is no row; what a row leaves out
+    Every column of `ATTRIBUTES` is there with its type, also when there is no row; what a row omits
     is null. Raises `KeyError` for an attribute that the table does not know.
     """
     unknown = {name for row in rows for name in row} - {a.name for a in ATTRIBUTES}
@@ -115,76 +108,3 @@ def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[Multi
         raise KeyError(f"not attributes of a slick: {sorted(unknown)}")
     columns = {a.name: pd.Series([row.get(a.name) for row in rows], dtype=_DTYPES[a.kind]) for a in ATTRIBUTES}
     return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(list(geometries), crs="EPSG:4326"), crs="EPSG:4326")
-
-
-def shape_attributes(outline: MultiPolygon, area: float, perimeter: float) -> dict[str, float]:
-    """Size and shape of a slick.
-
-    `outline` is in degrees, longitude first, and may be split at the antimeridian; `area` (m2) and
-    `perimeter` (m) are geodesic. Lengths and bearings are taken in an azimuthal equidistant plane around
-    the slick, whose scale is within 2e-4 at 200 km from the centre.
-    """
-    plane, longitude, latitude = _around(outline)
-    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(plane))[:4]
-    sides = np.diff(np.vstack([corners, corners[:1]]), axis=0)[:2]
-    lengths = np.hypot(sides[:, 0], sides[:, 1])
-    length, width = float(lengths.max()), float(lengths.min())
-    east, north = sides[int(np.argmax(lengths))]
-    return {
-        "area_m2": area,
-        "perimeter_m": perimeter,
-        "length_m": length,
-        "width_m": width,
-        "orientation_deg": float(np.degrees(np.arctan2(east, north)) % 180.0),
-        "centroid_lon": longitude,
-        "centroid_lat": latitude,
-        "polsby_popper": 4.0 * np.pi * area / perimeter**2,
-        "fill_factor": area / (length * width),
-        "aspect_ratio": length / width,
-    }
-
-
-def _around(outline: MultiPolygon) -> tuple[MultiPolygon, float, float]:
-    """The outline in metres east and north of its own centre of area, and the centre's lon/lat."""
-    first = shapely.get_coordinates(outline)[0]
-    for _ in range(2):  # The second pass puts the centre where true north is straight up.
-        project = pyproj.Proj(proj="aeqd", lon_0=first[0], lat_0=first[1], ellps="WGS84")
-        lonlat = shapely.get_coordinates(outline)
-        plane = shapely.set_coordinates(outline, np.column_stack(project(lonlat[:, 0], lonlat[:, 1])))
-        centre = plane.centroid
-        first = project(centre.x, centre.y, inverse=True)
-    return plane, float(first[0]), float(first[1])
-
-
-def confidence_attributes(probability: Floats, medium: float, high: float) -> dict[str, object]:
-    """Mean, median and highest of the class probabilities (n,) of a slick's cells, and the level in words."""
-    mean = float(np.mean(probability, dtype=np.float64))
-    return {
-        "confidence_mean": mean,
-        "confidence_median": float(np.median(probability)),
-        "confidence_max": float(np.max(probability)),
-        "confidence_level": "High" if mean >= high else "Medium" if mean >= medium else "Low",
-    }
-
-
-def mean_db(power: Floats) -> float | None:
-    """Mean of linear power in decibels; null for no cell, or where noise removal left no power."""
-    finite = power[np.isfinite(power)]
-    mean = float(np.mean(finite, dtype=np.float64)) if finite.size else 0.0
-    return 10.0 * float(np.log10(mean)) if mean > 0.0 else None
-
-
-def ring_around(slick: Mask, gap: int, width: int) -> Mask:
-    """The cells between `gap` and `gap + width` cells away from a slick, counted along rows and columns.
-
-    The gap keeps the blurred rim of the slick out of the sea it is compared with.
-    """
-    return _grown(slick, gap + width) & ~_grown(slick, gap)
-
-
-def _grown(cells: Mask, by: int) -> Mask:
-    """Cells within `by` of a True one: a square, hence separable and cheap on large windows."""
-    grown = cells.view(np.uint8)
-    for axis in (0, 1):
-        grown = ndimage.maximum_filter1d(grown, 2 * by + 1, axis=axis, mode="constant")
-    return grown.astype(bool)

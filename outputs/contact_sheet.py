@@ -26,7 +26,7 @@ _OIL_RAMP = LinearSegmentedColormap.from_list("oil", [CLASS_COLOURS["sea"], CLAS
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair of a sheet; `oil_probability` (H, W), 0..1, where the labels are soft."""
+    """A pair to show; `oil_probability` (H, W), 0..1, for soft labels."""
 
     name: str
     image: NDArray[np.uint8]  # (H, W)
@@ -37,10 +37,10 @@ class Sample:
 def write_contact_sheet(
     path: Path, sets: Mapping[str, Sequence[Sample]], class_names: Mapping[int, str], title: str
 ) -> None:
-    """Write a PNG with a row a sample and, for each set, the columns image, label and, where given, oil probability.
+    """Write a PNG with a row a sample and, for each set, columns of images, labels and, where given, oil probability.
 
-    sets: by their titles, each with one sample or more; class_names: label -> key of `outputs.report.CLASS_COLOURS`.
-    Grey is shown as it is, 0 black and 255 white. Raises `StorageError`.
+    sets: samples by title, at least one each; class_names: label -> key of `outputs.report.CLASS_COLOURS`. Images are
+    shown without a stretch, 0 black and 255 white. Raises `StorageError`.
     """
     columns = {name: _columns(samples) for name, samples in sets.items()}
     rows = max(len(samples) for samples in sets.values())
@@ -76,7 +76,7 @@ def _draw(
     class_names: Mapping[int, str],
     set_name: str | None,
 ) -> None:
-    """Draw one pair; the first row of a set is headed by the set's name and what its columns are."""
+    """Draw a pair; the first row of a set has the titles of the set and of its columns."""
     for panel, kind in zip(panels, kinds, strict=True):
         panel.set_axis_off()
         if kind == "image":

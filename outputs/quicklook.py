@@ -1,11 +1,10 @@
-"""The quick look: one picture that shows at a glance what was seen and what was found.
+"""The quick look: one picture of a scene's backscatter and the slicks found in it.
 
-It stays in the radar's own geometry, turned so that north is up.
+It stays in radar geometry, turned so that north is up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -13,63 +12,35 @@ import numpy as np
 import shapely
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from pyproj import Geod
 
 from ingest.files import whole_file
-from outputs.attributes import Mask
+from outputs.map_frame import (
+    DPI,
+    HALO,
+    LONGEST,
+    NARROWEST,
+    NO_DATA_COLOUR,
+    Frame,
+    canvas,
+    draw_north,
+    draw_scale_bar,
+    turn,
+)
+from outputs.probability import Mask, predicted_land
 from outputs.rasters import strip_heights
-from outputs.slicks import cell_corners, predicted_land
 from outputs.style import LOOKS, Look
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
-_WGS84 = Geod(ellps="WGS84")
-_DPI = 100
-_LONGEST = 14.0  # inches of the image; with title and legend the picture stays below 1600 pixels
-_HEADER, _FOOTER, _SIDE = 0.8, 0.5, 0.15  # inches around the image
-_NARROWEST = 8.5  # inches that title and legend need
 _STRETCH = (0.5, 99.5)  # percentiles of the sea's decibels
-_LAND, _NOTHING = "#8a7f66", "#dfe6ec"
-_SMALL = 14.0  # a slick of fewer pixels gets a ring around it, or nobody would see it
-_HALO = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where the picture lies in image coordinates, what a line and a pixel are on the ground, how it is turned."""
-
-    left: float
-    right: float
-    top: float
-    bottom: float
-    line_spacing: float  # m
-    pixel_spacing: float  # m
-    lines_upwards: bool
-    pixels_rightwards: bool
-    north: tuple[float, float]  # on the picture, rightwards and upwards, length 1
-
-    @property
-    def inches_per_metre(self) -> float:
-        """The scale of the picture."""
-        return _LONGEST / max(self.width, self.height)
-
-    @property
-    def width(self) -> float:
-        """Metres across."""
-        return (self.right - self.left) * self.pixel_spacing
-
-    @property
-    def height(self) -> float:
-        """Metres along."""
-        return (self.bottom - self.top) * self.line_spacing
+_LAND = "#8a7f66"
+_SMALL = 14.0  # pixels; a smaller slick is circled so that it is seen
 
 
 def write_quicklook(
@@ -82,25 +53,25 @@ def write_quicklook(
 ) -> None:
     """Draw sigma nought in dB with land shaded and slicks outlined, as a PNG of at most 1600 pixels.
 
-    Sigma nought is that of the first polarisation, averaged in linear power by strips of lines, less its
-    fall along range, and stretched over the sea's percentiles. `land` is True on land, (line, pixel), and
-    adds to what the model takes for land. Raises `StorageError`.
+    Sigma nought is that of the first polarisation, averaged in linear power strip by strip, flattened along range
+    and stretched between percentiles of the sea. `land` is True on land, (line, pixel), and is added to the land
+    that the model predicts. Raises `StorageError`.
     """
     sigma_nought = calibrated.sigma_nought[0]
-    step = -(-max(sigma_nought.shape) // round(_LONGEST * _DPI))
+    step = -(-max(sigma_nought.shape) // round(LONGEST * DPI))
     power = _reduced(sigma_nought, step)
     ground = _land(class_probability, land, step)
-    frame = _frame(sigma_nought, calibrated)
-    figure, axes = _canvas(frame)
-    _draw_backscatter(axes, power, ground, _extent(sigma_nought, calibrated.looks, step))
-    _draw_slicks(axes, slicks, calibrated.geolocation, frame)
-    _turn(axes, frame)
-    _draw_north(axes, frame)
+    frame = Frame.of(calibrated.grid)
+    figure, axes = canvas(frame)
+    _draw_backscatter(axes, power, ground, step)
+    _draw_slicks(axes, slicks, calibrated.grid, frame)
+    turn(axes, frame)
+    draw_north(axes, frame)
     _write_title(figure, calibrated, slicks)
     _write_legend(figure, axes, slicks, bool(ground.any()))
-    _draw_scale_bar(figure, axes, frame)
+    draw_scale_bar(figure, axes, frame)
     with whole_file(path) as hidden:
-        figure.savefig(hidden, dpi=_DPI, metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
+        figure.savefig(hidden, dpi=DPI, metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
 
 
 def _reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
@@ -121,7 +92,7 @@ def _reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
 
 
 def _land(probability: xr.DataArray, land: Mask | None, step: int) -> Mask:
-    """Squares of `step` cells that hold land of the mask or of the model."""
+    """Squares of `step` cells with land in them, by the mask or the model."""
     ground = predicted_land(probability)
     if land is not None:
         ground |= land
@@ -130,63 +101,14 @@ def _land(probability: xr.DataArray, land: Mask | None, step: int) -> Mask:
     return squares
 
 
-def _frame(grid: xr.DataArray, calibrated: CalibratedScene) -> _Frame:
-    left, right, bottom, top = _extent(grid, calibrated.looks, 1)
-    line, pixel = (top + bottom) / 2.0, (left + right) / 2.0
-    across = _metres(calibrated.geolocation, (line, left), (line, right))
-    along = _metres(calibrated.geolocation, (top, pixel), (bottom, pixel))
-    upwards = bool(along[1] > 0.0)
-    # Both axes turn together, or the picture would be a mirror image of the map.
-    rightwards = upwards if across[0] * along[1] > across[1] * along[0] else not upwards
-    north = np.array([across[1] / np.hypot(*across), along[1] / np.hypot(*along)])
-    north *= (1.0 if rightwards else -1.0, 1.0 if upwards else -1.0)
-    north /= np.hypot(*north)
-    return _Frame(
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
-        line_spacing=float(np.hypot(*along)) / (bottom - top),
-        pixel_spacing=float(np.hypot(*across)) / (right - left),
-        lines_upwards=upwards,
-        pixels_rightwards=rightwards,
-        north=(float(north[0]), float(north[1])),
-    )
-
-
-def _extent(grid: xr.DataArray, looks: tuple[int, int], step: int) -> tuple[float, float, float, float]:
-    """Left, right, bottom, top of a raster averaged by `step` cells, in pixels and lines."""
-    cells = cell_corners(grid, looks)
-    rows, columns = (-(-length // step) * step for length in grid.shape)
-    return cells.c, cells.c + columns * cells.a, cells.f + rows * cells.e, cells.f
-
-
-def _metres(geolocation: Geolocation, start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
-    """Metres east and north from one (line, pixel) to another."""
-    longitude, latitude = geolocation.lonlat([start[0], end[0]], [start[1], end[1]])
-    azimuth, _, distance = _WGS84.inv(longitude[0], latitude[0], longitude[1], latitude[1])
-    return float(distance * np.sin(np.radians(azimuth))), float(distance * np.cos(np.radians(azimuth)))
-
-
-def _canvas(frame: _Frame) -> tuple[Figure, Axes]:
-    """A figure with axes for the image, true to scale on the ground."""
-    width, height = frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre
-    page = max(width + 2 * _SIDE, _NARROWEST), height + _HEADER + _FOOTER
-    figure = Figure(figsize=page, facecolor="white")
-    FigureCanvasAgg(figure)
-    place = (0.5 - width / 2 / page[0], _FOOTER / page[1], width / page[0], height / page[1])
-    return figure, figure.add_axes(place, facecolor=_NOTHING, xticks=[], yticks=[])
-
-
-def _draw_backscatter(
-    axes: Axes, power: NDArray[np.float32], ground: Mask, extent: tuple[float, float, float, float]
-) -> None:
+def _draw_backscatter(axes: Axes, power: NDArray[np.float32], ground: Mask, step: int) -> None:
+    extent = (0.0, step * power.shape[1], step * power.shape[0], 0.0)  # columns and rows of the grid
     positive = np.where(power > 0.0, power, np.nan)
     decibels = 10.0 * np.log10(positive)
     decibels -= _range_trend(np.where(ground, np.nan, decibels))
     sea = decibels[~ground & np.isfinite(decibels)]
     low, high = np.percentile(sea, _STRETCH) if sea.size else (-10.0, 10.0)
-    decibels[np.isfinite(power) & ~np.isfinite(decibels)] = low  # noise removal left nothing: black, not missing
+    decibels[np.isfinite(power) & ~np.isfinite(decibels)] = low  # no power left after noise removal: black, not missing
     axes.imshow(decibels, cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="antialiased")
     shade = np.zeros((*ground.shape, 4))
     shade[ground] = to_rgba(_LAND, 0.7)
@@ -194,7 +116,7 @@ def _draw_backscatter(
 
 
 def _range_trend(sea: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The fall of the sea's decibels along range as a parabola through the columns' medians; it hides slicks."""
+    """The trend of the sea along range in dB, which hides slicks: a parabola through the medians of the columns."""
     column = np.linspace(-1.0, 1.0, sea.shape[1])
     known = np.isfinite(sea).sum(axis=0) >= max(1, sea.shape[0] // 20)
     if np.count_nonzero(known) < 10:
@@ -203,68 +125,21 @@ def _range_trend(sea: NDArray[np.floating]) -> NDArray[np.floating]:
     return trend
 
 
-def _turn(axes: Axes, frame: _Frame) -> None:
-    axes.set_xlim((frame.left, frame.right) if frame.pixels_rightwards else (frame.right, frame.left))
-    axes.set_ylim((frame.top, frame.bottom) if frame.lines_upwards else (frame.bottom, frame.top))
-
-
 def _look(slick_class: str, level: str) -> Look:
     return next(look for look in LOOKS if look.slick_class == slick_class and look.level in (None, level))
 
 
-def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, geolocation: Geolocation, frame: _Frame) -> None:
-    per_pixel = _DPI * frame.inches_per_metre * frame.pixel_spacing
-    per_line = _DPI * frame.inches_per_metre * frame.line_spacing
+def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame) -> None:
     for slick_class, level, outline in zip(slicks["class"], slicks.confidence_level, slicks.geometry, strict=True):
         colour = _look(slick_class, level).colour
-        rings = [_on_image(ring, geolocation) for ring in shapely.get_rings(shapely.get_parts(outline))]
-        axes.add_collection(LineCollection(rings, colors=colour, linewidths=1.3, path_effects=_HALO))
-        every = np.concatenate(rings)
-        size = np.ptp(every, axis=0) * (per_pixel, per_line)
+        on_grid = grid.from_lonlat(outline)
+        rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(on_grid))]
+        axes.add_collection(LineCollection(rings, colors=colour, linewidths=1.3, path_effects=HALO))
+        corners = np.concatenate(rings)
+        size = np.ptp(corners, axis=0) * frame.dots_per_cell
         if size.max() < _SMALL:
             for edge, width in (("white", 2.6), (colour, 1.3)):
-                axes.plot(*every.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
-
-
-def _on_image(ring: shapely.LinearRing, geolocation: Geolocation) -> NDArray[np.float64]:
-    """A ring in degrees as (n, 2) pixel and line."""
-    longitude, latitude = shapely.get_coordinates(ring).T
-    line, pixel = geolocation.line_pixel(longitude, latitude)
-    return np.column_stack([pixel, line])
-
-
-def _draw_north(axes: Axes, frame: _Frame) -> None:
-    """An arrow in the upper right corner."""
-    east, up = frame.north
-    inch = np.array([1.0, 1.0]) / (frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre)
-    middle, half = 1.0 - 0.42 * inch, 0.25 * inch * (east, up)
-    axes.annotate(
-        "N",
-        xy=tuple(middle + half),
-        xytext=tuple(middle - half),
-        xycoords="axes fraction",
-        textcoords="axes fraction",
-        ha="center",
-        va="center",
-        fontsize=11,
-        fontweight="bold",
-        path_effects=_HALO,
-        arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.6, "path_effects": _HALO},
-    )
-
-
-def _draw_scale_bar(figure: Figure, axes: Axes, frame: _Frame) -> None:
-    """A bar of 1, 2 or 5 times a power of ten metres under the image, on the left."""
-    place = axes.get_position()
-    longest = min(frame.width / 3.0, 1.8 / frame.inches_per_metre)
-    power = 10.0 ** np.floor(np.log10(longest))
-    length = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= longest)
-    start = min(place.x0, (figure.get_figwidth() - _NARROWEST) / 2 / figure.get_figwidth() + 0.015)
-    end = start + length * frame.inches_per_metre / figure.get_figwidth()
-    height = 0.27 / figure.get_figheight()
-    figure.add_artist(Line2D([start, end], [height, height], color="black", linewidth=3, solid_capstyle="butt"))
-    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    figure.text(end, height, f"  {text}", va="center", fontsize=9)
+                axes.plot(*corners.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
 
 
 def _write_title(figure: Figure, calibrated: CalibratedScene, slicks: gpd.GeoDataFrame) -> None:
@@ -296,12 +171,12 @@ def _write_legend(figure: Figure, axes: Axes, slicks: gpd.GeoDataFrame, ground: 
     ]
     if ground:
         handles.append(Patch(facecolor=_LAND, label="Land"))
-    handles.append(Patch(facecolor=_NOTHING, edgecolor="#9aa5ae", label="No data"))
+    handles.append(Patch(facecolor=NO_DATA_COLOUR, edgecolor="#9aa5ae", label="No data"))
     figure.legend(
         handles=handles,
         loc="center right",
         bbox_to_anchor=(
-            max(axes.get_position().x1, 0.5 + 0.485 * _NARROWEST / figure.get_figwidth()),
+            max(axes.get_position().x1, 0.5 + 0.485 * NARROWEST / figure.get_figwidth()),
             0.27 / figure.get_figheight(),
         ),
         ncol=len(handles),

@@ -24,9 +24,9 @@ from rasterio.windows import Window
 
 from ingest.errors import StorageError
 from ingest.files import require_space, whole_file, write_bytes
-from outputs.slicks import cell_corners, class_names, class_plane
+from outputs.probability import class_names, class_plane
 from outputs.style import probability_qml
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
 STEPS = 250  # the byte 250 is probability 1, so a step is 0.004
@@ -48,7 +48,7 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
     with whole_file(path) as hidden, _gdal(path):
         plain = hidden.with_suffix(".plain.tif")
         try:
-            with _new(plain, class_probability[0], calibrated.geolocation, calibrated.looks, "uint8", len(names)) as to:
+            with _new(plain, calibrated.grid, "uint8", len(names)) as to:
                 to.scales, to.offsets = (1.0 / STEPS,) * len(names), (0.0,) * len(names)
                 to.descriptions = tuple(names)
                 to.update_tags(**_scene_tags(calibrated), CLASSES=" ".join(names), QUANTITY="class probability")
@@ -78,19 +78,16 @@ _COG: dict[str, Any] = {
 }
 
 
-def write_sigma_nought(
-    sigma_nought: xr.DataArray, path: Path, geolocation: Geolocation, looks: tuple[int, int] = (1, 1)
-) -> None:
+def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> None:
     """Write linear sigma nought (line, pixel) as an uncompressed float32 GeoTIFF, NaN being no data.
 
     Lazy data are computed in strips of lines, the next strip while one is written, so that a whole image at
-    full resolution passes through little memory. `looks` (azimuth, range) are those of its cells. The tag FLAGS
-    has what calibration found out of the ordinary.
+    full resolution passes through little memory. The tag FLAGS has what calibration found out of the ordinary.
     Compression would cost more time than the calibration. Raises `StorageError`.
     """
     require_space(path, 4 * sigma_nought.size)
     with whole_file(path) as hidden, _gdal(path):
-        with _new(hidden, sigma_nought, geolocation, looks, "float32", 1) as to:
+        with _new(hidden, grid, "float32", 1) as to:
             to.units = ("m2 m-2",)
             to.descriptions = (_description(sigma_nought),)
             if flags := sigma_nought.attrs.get("flags"):
@@ -108,9 +105,7 @@ def probability_to_byte(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.where(np.isnan(steps), NO_PROBABILITY, steps).astype(np.uint8)
 
 
-def control_points(
-    grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int]
-) -> tuple[list[GroundControlPoint], str]:
+def control_points(grid: Grid) -> tuple[list[GroundControlPoint], str]:
     """A regular net of ground control points up to a raster's outer edges, at sea level, and their EPSG code.
 
     Rows and columns count from the corner of the first cell, as GDAL does. Readers lay a polynomial of second order
@@ -120,9 +115,7 @@ def control_points(
     """
     height, width = grid.shape
     row, column = np.meshgrid(np.linspace(0, height, _GRID), np.linspace(0, width, _GRID), indexing="ij")
-    cells = cell_corners(grid, looks)
-    pixel, line = cells.c + cells.a * column, cells.f + cells.e * row
-    longitude, latitude = geolocation.lonlat(line, pixel)
+    longitude, latitude = grid.lonlat(row, column)
     middle = longitude[_GRID // 2, _GRID // 2], latitude[_GRID // 2, _GRID // 2]
     projection = map_projection(float(middle[0]), float(middle[1]))
     if np.ptp(longitude) > 180.0 and projection not in _POLAR:
@@ -144,21 +137,21 @@ def map_projection(longitude: float, latitude: float) -> str:
     return f"EPSG:{(32600 if latitude >= 0.0 else 32700) + zone}"
 
 
-def strip_heights(grid: xr.DataArray) -> list[int]:
+def strip_heights(raster: xr.DataArray) -> list[int]:
     """Heights of the strips of lines to read a raster by: its own chunks, or a row of blocks."""
-    if grid.chunks is not None:
-        return list(grid.chunks[-2])
-    height = grid.shape[-2]
+    if raster.chunks is not None:
+        return list(raster.chunks[-2])
+    height = raster.shape[-2]
     return [min(_BLOCK, height - first) for first in range(0, height, _BLOCK)]
 
 
-def _strips(grid: xr.DataArray) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def _strips(raster: xr.DataArray) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """First line and values of each strip, one computed ahead."""
-    heights = strip_heights(grid)
+    heights = strip_heights(raster)
     firsts = np.cumsum([0, *heights[:-1]])
 
     def values(i: int) -> NDArray[np.float32]:
-        return np.asarray(grid[firsts[i] : firsts[i] + heights[i]].data, dtype=np.float32)
+        return np.asarray(raster[firsts[i] : firsts[i] + heights[i]].data, dtype=np.float32)
 
     with ThreadPoolExecutor(max_workers=1) as ahead:
         coming = ahead.submit(values, 0)
@@ -175,11 +168,9 @@ def _write_bytes(plane: NDArray[np.floating], to: Any, band: int) -> None:
         to.write(block, band, window=Window(0, first, block.shape[1], block.shape[0]))
 
 
-def _new(
-    path: Path, grid: xr.DataArray, geolocation: Geolocation, looks: tuple[int, int], dtype: str, bands: int
-) -> Any:
+def _new(path: Path, grid: Grid, dtype: str, bands: int) -> Any:
     height, width = grid.shape
-    points, projection = control_points(grid, geolocation, looks)
+    points, projection = control_points(grid)
     return rasterio.open(
         path,
         "w",

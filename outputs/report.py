@@ -20,7 +20,7 @@ from ingest.errors import UsageError
 from ingest.files import whole_file
 from outputs.style import LOOKS
 
-_SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: its high confidence, listed first
+_SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: high confidence, listed first
 CLASS_COLOURS: dict[str, str] = {
     "sea": "#08306b",
     "oil": _SLICKS["oil"],
@@ -42,7 +42,7 @@ _PANEL = 3.2  # inches of a panel's longer side
 
 
 def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
-    """Return the record of an evaluation as Markdown; pictures are names of files beside it."""
+    """Return the record of an evaluation as Markdown; pictures: names of files beside it."""
     dataset, options, models = record["dataset"], record["options"], record["models"]
     parts = [
         f"# Evaluation on {dataset['name']}",
@@ -137,7 +137,7 @@ def write_picture(
 
 
 def coloured(labels: NDArray[np.integer], names: Mapping[int, str]) -> NDArray[np.uint8]:
-    """Paint labels (H, W) in the colours of their classes, (H, W, 3)."""
+    """Return labels (H, W) in the colours of their classes, (H, W, 3)."""
     picture = np.zeros((*labels.shape, 3), np.uint8)
     for label, name in names.items():
         picture[labels == label] = np.round(255 * np.array(to_rgb(CLASS_COLOURS[name])))
@@ -178,7 +178,7 @@ def _with_interval(model: Mapping[str, Any], score: str) -> str:
 
 
 def _groups(n: int) -> str:
-    return f"the {n} groups of images that show one place"
+    return f"the {n} groups of images of one place"
 
 
 def _brackets(ends: Sequence[float | None]) -> str:
@@ -187,7 +187,7 @@ def _brackets(ends: Sequence[float | None]) -> str:
 
 
 def _objects(name: str, model: Mapping[str, Any]) -> str:
-    header = ["area, pixels", "area, km2", "true", "found", "matched", "predicted", "on oil", "recall", "precision"]
+    header = ["area, pixels", "area, km2", "true", "found", "matched", "predicted", "hits", "recall", "precision"]
     rows = [
         [
             _range(row["pixels"], "g"), _range(row["km2"], ".3g"),

@@ -22,7 +22,7 @@ from ingest.files import write_bytes
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
 from outputs.vectors import bounding_box
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
 PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
@@ -70,7 +70,7 @@ def scene_item(
     Raises `KeyError` for a file that is not one of a scene's results.
     """
     scene = calibrated.scene
-    footprint = _footprint(calibrated.geolocation)
+    footprint = _footprint(calibrated.grid)
     item = pystac.Item(
         id=scene.id,
         geometry=shapely.geometry.mapping(footprint),
@@ -87,7 +87,7 @@ def scene_item(
         asset = pystac.Asset(f"./{name}", kind.title, media_type=kind.media_type, roles=list(kind.roles))
         item.add_asset(kind.key, asset)
     if "class_probability" in item.assets:
-        _describe_raster(item, calibrated.sigma_nought.shape[-2:], class_names)
+        _describe_raster(item, calibrated.grid.shape, class_names)
     return item
 
 
@@ -97,9 +97,8 @@ def write_item(item: pystac.Item, path: Path) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def _footprint(geolocation: Geolocation) -> BaseGeometry:
-    grid = geolocation.grid
-    outline = geolocation.footprint(int(grid.line[-1]) + 1, int(grid.pixel[-1]) + 1)
+def _footprint(grid: Grid) -> BaseGeometry:
+    outline = grid.geolocation.footprint(*grid.image_shape)
     simple = shapely.orient_polygons(shapely.simplify(outline, _OUTLINE_TOLERANCE))
     return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), _DECIMALS))
 
@@ -136,18 +135,16 @@ def _describe_radar(item: pystac.Item, calibrated: CalibratedScene) -> None:
         center_frequency=_CENTRE_FREQUENCY,
     )
     SatExtension.ext(item, add_if_missing=True).apply(
-        orbit_state=_orbit_state(calibrated.geolocation),
+        orbit_state=_orbit_state(calibrated.grid),
         relative_orbit=scene.relative_orbit,
         absolute_orbit=scene.absolute_orbit,
     )
 
 
-def _orbit_state(geolocation: Geolocation) -> OrbitState:
+def _orbit_state(grid: Grid) -> OrbitState:
     """Ascending where later lines lie further north."""
-    grid = geolocation.grid
-    middle = float(grid.pixel[[0, -1]].mean())
-    _, latitude = geolocation.lonlat(grid.line[[0, -1]].astype(np.float64), [middle, middle])
-    return OrbitState.ASCENDING if latitude[1] > latitude[0] else OrbitState.DESCENDING
+    _, (first, last) = grid.lonlat([0, grid.shape[0]], grid.shape[1] / 2)
+    return OrbitState.ASCENDING if last > first else OrbitState.DESCENDING
 
 
 def _describe_raster(item: pystac.Item, shape: tuple[int, ...], class_names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from rasterio.errors import RasterioError
 
 from ingest.errors import UnreadableInput
 from ingest.safe.product import SafeProduct
+from preprocess.grid import cell_centres
 
 # GDAL's block cache takes 5 % of the memory by default, and a band is never read twice.
 _GDAL = {"GDAL_CACHEMAX": 64 * 1024 * 1024, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
@@ -191,7 +192,7 @@ class _Bands:
 def lines_and_pixels(values: da.Array, name: str, looks: tuple[int, int] = (1, 1)) -> xr.DataArray:
     """Name an image's axes: the centres of its cells in zero-based full-resolution coordinates."""
     coords = {
-        dim: (dim, np.arange(size) * float(look) + (look - 1) / 2.0)
+        dim: (dim, cell_centres(size, look))
         for dim, size, look in zip(("line", "pixel"), values.shape, looks, strict=True)
     }
     return xr.DataArray(values, dims=("line", "pixel"), coords=coords, name=name)

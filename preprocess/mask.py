@@ -9,14 +9,13 @@ given instead. Figures are in docs/decisions/0010-land-mask.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyogrio
 import shapely
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
 from rasterio.features import rasterize
@@ -25,71 +24,27 @@ from shapely.geometry.base import BaseGeometry
 from ingest.cache import user_cache
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from ingest.files import whole_file
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 
 # Chords of this length stay within a metre of what a straight coast becomes in the image.
 _LONGEST_EDGE = 0.05  # degrees
 
 
-def land_mask(
-    geolocation: Geolocation, line: ArrayLike, pixel: ArrayLike, coastline: Path | None = None
-) -> NDArray[np.bool_]:
-    """Land (True) and sea (False) on a raster, shaped (len(line), len(pixel)).
+def land_mask(grid: Grid, coastline: Path | None = None) -> NDArray[np.bool_]:
+    """Land (True) and sea (False) on a grid, (rows, columns).
 
-    `line` and `pixel` are the evenly spaced full-resolution coordinates of the raster's cell centres. A
-    cell that land touches is land, so that no rock and no seam between polygons is lost. `coastline`
-    names a file of land polygons in WGS 84 that GDAL reads; without it the packaged ones are used.
-    Raises `UsageError` and `UnreadableInput` on an unfit file, `StorageError` where the cache fails.
+    A cell that land touches is land, so that no rock and no seam between polygons is lost. `coastline` is a file of
+    land polygons in WGS 84 that GDAL reads; without it the packaged polygons are used. Raises `UsageError` and
+    `UnreadableInput` for an unsuitable file, `StorageError` where the cache cannot be written.
     """
-    rows, columns = np.asarray(line, np.float64), np.asarray(pixel, np.float64)
-    cells = _Cells.of(rows, columns)
-    border = shapely.box(-1.0, -1.0, len(columns) + 1.0, len(rows) + 1.0)
-    scene = geolocation.to_lonlat(shapely.transform(border, cells.to_image))
-    land = _land_within(scene, _packaged_coastline() if coastline is None else coastline)
-    mask = np.zeros((len(rows), len(columns)), np.uint8)
+    rows, columns = grid.shape
+    surroundings = grid.to_lonlat(shapely.box(-1.0, -1.0, columns + 1.0, rows + 1.0))
+    land = _land_within(surroundings, _packaged_coastline() if coastline is None else coastline)
+    mask = np.zeros(grid.shape, np.uint8)
     if land:
-        rasterize([_in_cells(polygon, geolocation, cells) for polygon in land], out=mask, all_touched=True)
+        dense = [shapely.segmentize(polygon, _LONGEST_EDGE) for polygon in land]
+        rasterize([grid.from_lonlat(polygon) for polygon in dense], out=mask, all_touched=True)
     return mask.astype(bool)
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """A raster's (column, row), corners at integers, against the image's (pixel, line)."""
-
-    origin: NDArray[np.float64]
-    spacing: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, line: NDArray[np.float64], pixel: NDArray[np.float64]) -> _Cells:
-        spacing = np.array([_spacing(pixel), _spacing(line)])
-        return cls(np.array([pixel[0], line[0]]) - 0.5 * spacing, spacing)
-
-    def to_image(self, column_row: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.origin + column_row * self.spacing
-
-    def from_image(self, pixel_line: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (pixel_line - self.origin) / self.spacing
-
-
-def _spacing(centres: NDArray[np.float64]) -> float:
-    if len(centres) == 1:
-        return 1.0
-    spacing = float(centres[-1] - centres[0]) / (len(centres) - 1)
-    if spacing <= 0.0 or not np.allclose(np.diff(centres), spacing):
-        raise ValueError("line and pixel must be evenly spaced and ascending")
-    return spacing
-
-
-def _in_cells(land: BaseGeometry, geolocation: Geolocation, cells: _Cells) -> BaseGeometry:
-    """A polygon in lon/lat as one in a raster's (column, row)."""
-
-    def convert(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        line, pixel = geolocation.line_pixel(*lonlat.T)
-        if not np.isfinite(line).all():
-            raise ValueError("the raster reaches beyond the geolocation grid")
-        return cells.from_image(np.stack([pixel, line], axis=-1))
-
-    return shapely.transform(shapely.segmentize(land, _LONGEST_EDGE), convert)
 
 
 def _land_within(scene: shapely.MultiPolygon, coastline: Path) -> list[BaseGeometry]:

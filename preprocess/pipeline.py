@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from ingest.errors import UnreadableInput, UsageError
-from ingest.safe.metadata import Annotation
 from ingest.safe.product import SafeProduct
 from ingest.scene import Scene
 from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
-from preprocess.geolocate import Geolocation
 from preprocess.grd import Measurement, lazy_bands, lines_and_pixels, open_measurement
+from preprocess.grid import Grid, image_grid
 from preprocess.noise import NoiseTable, noise_flags, noise_table
-from preprocess.options import PreprocessOptions, normalised_db
-
-__all__ = [
-    "CalibratedScene",
-    "PreprocessOptions",
-    "calibrated_scene",
-    "looks_for",
-    "multilook",
-    "normalised_db",
-    "sigma_nought",
-]
+from preprocess.options import PreprocessOptions
 
 # Lines computed at a time: their float32 temporaries stay in a core's cache.
 _LINES_AT_A_TIME = 16
@@ -36,12 +24,11 @@ _SAME_ROLE = {"VV": "HH", "HH": "VV", "VH": "HV", "HV": "VH"}
 
 @dataclass(frozen=True)
 class CalibratedScene:
-    """A scene as the models take it: linear sigma nought on the model's grid, and where that grid lies."""
+    """A scene as the models take it: linear sigma nought on the model's grid."""
 
     scene: Scene
     sigma_nought: xr.DataArray  # (polarisation, line, pixel), lazy float32, m2 m-2, NaN = no data
-    geolocation: Geolocation
-    looks: tuple[int, int]  # lines, pixels averaged into one cell
+    grid: Grid
     flags: tuple[str, ...]  # what a reader of the results should know
 
 
@@ -55,27 +42,14 @@ def calibrated_scene(
     `UnreadableInput` where the product's data are not what its annotation says.
     """
     chosen, flags = _choose(product, options, polarisation)
-    looks = looks_for(product.image(chosen[0]).annotation, options.pixel_spacing)
-    images = [sigma_nought(product, one, options.denoise, looks) for one in chosen]
+    grid = image_grid(product.image(chosen[0]).annotation, options.pixel_spacing)
+    images = [sigma_nought(product, one, options.denoise, grid.looks) for one in chosen]
     if len({image.shape for image in images}) > 1:
         raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
     stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
     flags += tuple(f"{one}: {flag}" for one, image in zip(chosen, images, strict=True) for flag in image.attrs["flags"])
     stacked = stacked.rename("sigma_nought").assign_attrs({**images[0].attrs, "flags": flags})
-    geolocation = Geolocation(product.image(chosen[0]).annotation.geolocation_grid)
-    return CalibratedScene(product.scene, stacked, geolocation, looks, flags)
-
-
-def looks_for(annotation: Annotation, pixel_spacing: float) -> tuple[int, int]:
-    """Lines and pixels to average so that cells are about `pixel_spacing` metres wide; at least one, at most all.
-
-    Raises `UsageError` for a spacing that is no length.
-    """
-    if not 0.0 < pixel_spacing < math.inf:
-        raise UsageError("pixel spacing", f"{pixel_spacing} is not a length in metres", "give one such as 40")
-    azimuth = round(pixel_spacing / annotation.azimuth_pixel_spacing)
-    across = round(pixel_spacing / annotation.range_pixel_spacing)
-    return min(max(1, azimuth), annotation.number_of_lines), min(max(1, across), annotation.number_of_samples)
+    return CalibratedScene(product.scene, stacked, grid, flags)
 
 
 def sigma_nought(

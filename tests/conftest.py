@@ -3,10 +3,18 @@
 import os
 from contextlib import suppress
 
-# Threads of torch and of other libraries beside it only wait for each other on small machines.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads of several libraries only wait for each other on a small machine, and those that wait must not spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Spread modules over the workers, and keep what needs the Prefect server on one: it is started once."""
+    for item in items:
+        needs_server = "prefect_server" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("prefect" if needs_server else item.path.as_posix()))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.tasks import PUBLISHED
 from outputs.attributes import attribute_table
-from outputs.slicks import SlickOptions
+from outputs.options import SlickOptions
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import threading
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +12,6 @@ from flows.commands.options import Json, Verbose
 
 if TYPE_CHECKING:
     from flows.operations.plan import Plan
-    from flows.operations.status import Status
 
 operate_app = typer.Typer()
 Config = Annotated[
@@ -71,49 +67,20 @@ def status(config: Config = None, json_: Json = False, verbose: Verbose = False)
 
     Example: slickwatch status --json
     """
-    from flows.operations import status as looking
-    from flows.operations.start_stop import as_up
+    from flows.operations.plan import with_running_deployments
+    from flows.operations.status.collect import collect_status
+    from flows.operations.status.problems import judge
+    from flows.operations.status.text import status_json, status_lines
 
-    found = looking.status(as_up(_plan(config, None)))
-    if json_:
-        content = dataclasses.asdict(found) | {"well": not found.problems}
-        typer.echo(json.dumps(content, default=lambda time: time.isoformat(), indent=1))
-    else:
-        typer.echo("\n".join(_lines(found)))
+    plan = with_running_deployments(_plan(config, None))
+    found = judge(plan, collect_status(plan))
+    typer.echo(status_json(found) if json_ else "\n".join(status_lines(found)))
     if found.problems:
         raise typer.Exit(1)
 
 
 def _plan(config: Path | None, deployments: Path | None) -> Plan:
-    from flows.operations import plan
+    from flows.operations.plan import make_plan
     from flows.settings import Settings
 
-    return plan.plan(Settings.read(config), deployments)
-
-
-def _lines(found: Status) -> list[str]:
-    answers = "answers" if found.server_answers else "does not answer"
-    lines = [f"server      {found.url.removesuffix('/api')} {answers}, {_process(found.server)}"]
-    online = "online" if found.worker_online else "offline"
-    lines += [f"worker      {online}, heartbeat {_at(found.worker_heartbeat)}, {_process(found.worker)}"]
-    for one in found.deployments:
-        next_run = "paused" if one.paused else f"next {_at(one.next_run)}"
-        lines.append(f"deployment  {one.name:<20} {next_run:<28} {'; '.join(one.schedules)}")
-    for limit in found.limits:
-        active = "" if limit.active is None else f", {limit.active} taken"
-        lines.append(f"limit       {limit.of:<20} {'none' if limit.limit is None else limit.limit}{active}")
-    for run in found.runs:
-        lines.append(
-            f"run         {run.deployment:<20} {run.state:<12} {_at(run.started)} {run.seconds:8.1f} s  {run.name}"
-        )
-    lines.append(f"monitored   {_at(found.monitored)}")
-    return lines + ([f"problem     {problem}" for problem in found.problems] or ["all is well"])
-
-
-def _process(process: object) -> str:
-    pid, restarts = getattr(process, "pid", None), getattr(process, "restarts", 0)
-    return f"process {pid}" + (f", restarted {restarts} times" if restarts else "") if pid else "no process of ours"
-
-
-def _at(time: datetime | None) -> str:
-    return "never" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    return make_plan(Settings.read(config), deployments)

@@ -1,1 +1,1 @@
-"""Prefect's server, a worker and the schedules on one machine: what `slickwatch up`, `down` and `status` do."""
+"""Prefect server, worker and schedules on one machine: `slickwatch up`, `down` and `status`."""

@@ -1,4 +1,4 @@
-"""The supervisor as a process: `python -m flows.operations PLAN`, where PLAN is what `slickwatch up` has written."""
+"""The supervisor process: `python -m flows.operations PLAN`, with the plan file written by `slickwatch up`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 import threading
 from pathlib import Path
 
-from flows.operations.start_stop import read_plan
+from flows.operations.plan import read_plan
 from flows.operations.supervisor import supervise
 from ingest.errors import SlickwatchError
 from ingest.watch import stopping_on_signals
 
 
 def main() -> None:
-    """Supervise until a signal."""
+    """Supervise until SIGTERM or SIGINT."""
     try:
         with stopping_on_signals(threading.Event()) as stop:
             supervise(read_plan(Path(sys.argv[1])), stop)

@@ -1,4 +1,4 @@
-"""Flow runs whose process ended without a word: Prefect would show them as running for ever."""
+"""Flow runs whose process exited without reporting: Prefect would show them as running forever."""
 
 from __future__ import annotations
 
@@ -8,67 +8,71 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from flows.operations.home import Home, is_held
+from flows.operations.home import Home
 from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
+from flows.operations.process_locks import is_held
 
-STOPPED = "stopped"  # in the file of a run that `slickwatch down` has ended
+STOPPED = "stopped"  # written to the file of a run that `slickwatch down` terminated
 ATTEMPTS = 3
-PENDING_LASTS = timedelta(minutes=5)  # after which a run that a worker has taken and not begun was taken by a dead one
+PENDING_LIMIT = timedelta(minutes=5)  # a run pending for longer was taken by a worker that died
 
 
-class Mending:
-    """Schedules again what was cut off: by `kill -9`, by a machine that went down, by `slickwatch down`."""
+class CrashedRuns:
+    """Reschedules runs that were interrupted by `kill -9`, by a machine going down or by `slickwatch down`."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._home = plan, Home(plan.home)
         self._dead_before: set[Path] = set()
 
-    def look(self, api: Api) -> int:
-        """Look once; returns how many were scheduled again. Two looks, for a live worker tells of its dead itself."""
-        dead = {file for file in self._home.runs.iterdir() if not is_held(file)}
-        again = sum(self._mended(api, file) for file in dead & self._dead_before)
-        self._dead_before = dead
-        return again + sum(self._schedule(api, run) for run in self._stuck(api))
+    def reschedule(self, api: Api) -> int:
+        """Check all runs once; returns the number of rescheduled ones.
 
-    def _mended(self, api: Api, file: Path) -> bool:
+        A run must be dead in two checks: a live worker reports its dead runs itself, a little later.
+        """
+        dead = {file for file in self._home.runs.iterdir() if not is_held(file)}
+        rescheduled = sum(self._reschedule_dead(api, file) for file in dead & self._dead_before)
+        self._dead_before = dead
+        return rescheduled + sum(self._reschedule_run(api, run) for run in self._pending_too_long(api))
+
+    def _reschedule_dead(self, api: Api, file: Path) -> bool:
         run = api.get(f"/flow_runs/{UUID(file.name)}")
-        again = False
+        rescheduled = False
         if run is not None and run["state"] is not None:
             kind = run["state"]["type"]
             if kind == "CANCELLING":
-                _set(api, run, "CANCELLED", "Its process had ended already.")
+                _set_state(api, run, "CANCELLED", "The process had already exited.")
             if kind in {"RUNNING", "PENDING"} or (kind == "CRASHED" and STOPPED in file.read_text()):
-                again = self._schedule(api, run)
+                rescheduled = self._reschedule_run(api, run)
         with suppress(FileNotFoundError):
             file.unlink()
-        return again
+        return rescheduled
 
-    def _stuck(self, api: Api) -> list[dict[str, Any]]:
-        """Runs that a worker took and died before it had begun them: they have no file."""
+    def _pending_too_long(self, api: Api) -> list[dict[str, Any]]:
+        """Runs without a file: taken by a worker that died before it started their process."""
         pending: list[dict[str, Any]] = api.post(
             "/flow_runs/filter",
             work_pools={"name": {"any_": [self._plan.work_pool]}},
             flow_runs={"state": {"type": {"any_": ["PENDING"]}}},
         )
-        before = datetime.now(UTC) - PENDING_LASTS
+        before = datetime.now(UTC) - PENDING_LIMIT
         return [
             run
             for run in pending
             if datetime.fromisoformat(run["state"]["timestamp"]) < before and not (self._home.runs / run["id"]).exists()
         ]
 
-    def _schedule(self, api: Api, run: dict[str, Any]) -> bool:
-        """Through a crash, which gives the run's slots back and is what alerts are for."""
+    def _reschedule_run(self, api: Api, run: dict[str, Any]) -> bool:
+        """Set the run to crashed, which releases its slots and triggers alerts, then schedule it again."""
         if run["state"]["type"] != "CRASHED":
-            _set(api, run, "CRASHED", "Its process ended without a word.")
+            _set_state(api, run, "CRASHED", "The process exited without reporting a result.")
         if run["run_count"] >= ATTEMPTS or run["deployment_id"] is None:
             return False
-        _set(api, run, "SCHEDULED", "Its process ended; it begins again.", force=True)
+        _set_state(api, run, "SCHEDULED", "The process exited; the run starts again.", force=True)
         return True
 
 
-def _set(api: Api, run: dict[str, Any], kind: str, message: str, force: bool = False) -> None:
+def _set_state(api: Api, run: dict[str, Any], kind: str, message: str, force: bool = False) -> None:
     now = datetime.now(UTC).isoformat()
     names = {"SCHEDULED": "AwaitingRetry"}
     details = {"scheduled_time": now} if kind == "SCHEDULED" else {}

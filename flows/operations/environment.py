@@ -1,4 +1,4 @@
-"""What server, worker and flow runs find in their environment: loopback, no telemetry, one home."""
+"""Environment variables of server, worker and flow runs: loopback only, no telemetry, one home folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from flows.operations.home import Home
 from flows.operations.plan import Plan
 
 
-def environment(plan: Plan) -> dict[str, str]:
-    """The environment of all that `slickwatch up` starts: that of the caller, below what must be so."""
+def service_environment(plan: Plan) -> dict[str, str]:
+    """The environment of every service: the caller's, with the variables that must have a certain value."""
     home = plan.home
     bin_folder = os.path.dirname(sys.executable)
     database = plan.database or f"sqlite+aiosqlite:///{home / 'prefect.db'}"
@@ -22,13 +22,13 @@ def environment(plan: Plan) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": plan.host,
         "PREFECT_SERVER_API_PORT": str(plan.port),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
-        # Prefect copies its pages there; else into the installed package, which may be another's.
+        # Prefect copies its web pages here; by default into the installed package, which may be read-only.
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
-        # In memory, a slot that was taken when the server died would be taken for ever.
+        # The default keeps slots in memory: one taken when the server dies would never be released.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "SLICKWATCH_HOME": str(home),
         "SLICKWATCH_RUN_LOG": str(Home(home).log("runs")),
@@ -36,7 +36,7 @@ def environment(plan: Plan) -> dict[str, str]:
 
 
 _DEFAULTS = {
-    # Waits of 2, 4, 8 ... s: a server that is started anew may need a minute on a busy machine.
+    # Waits of 2, 4, 8 ... s: restarting the server may take a minute on a busy machine.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",

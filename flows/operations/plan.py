@@ -1,15 +1,19 @@
-"""What runs on this machine: the settings, as far as server, worker and schedules are concerned."""
+"""The part of the settings that server, worker and schedules depend on."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
+from flows.operations.home import Home
 from ingest.errors import UsageError
+from ingest.files import write_json
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -19,10 +23,10 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Plan:
-    """Places are absolute; a cron is five fields in `timezone`; `areas` are the (name, cron) of watched areas."""
+    """Paths are absolute; crons have five fields, in `timezone`; `areas` holds (name, cron) of each `[[watch]]`."""
 
     home: Path
-    folder: Path  # that flow runs work in
+    folder: Path  # working folder of flow runs
     config: Path | None
     deployments: Path  # a file like prefect.yaml
     host: str
@@ -35,38 +39,39 @@ class Plan:
     monitor_cron: str
     retraining_cron: str
     parallel: int
-    idle_hours: float  # without a finished monitoring, which is silence; 0: never
-    server: str | None = None  # the address of one that something else runs
+    idle_hours: float  # without a finished monitoring run before it is reported; 0: never
+    server: str | None = None  # URL of a server managed elsewhere
 
     @property
     def address(self) -> str:
-        """Host and port as a URL has them."""
+        """`host:port`, an IPv6 host in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def api_url(self) -> str:
-        """The address of Prefect's API."""
+        """URL of Prefect's API."""
         return self.server or f"http://{self.address}/api"
 
     @property
     def worker_name(self) -> str:
-        """The same after each start, so that the server does not collect names of former workers."""
+        """The same at each start, so that old workers do not pile up on the server."""
         return f"{self.work_pool}-{platform.node() or 'here'}"
 
     @property
-    def deployed_as(self) -> str:
-        """A fingerprint of all that a deployment depends on."""
+    def fingerprint(self) -> str:
+        """SHA-256 of everything the deployments depend on."""
         content = self.deployments.read_bytes()
         return hashlib.sha256(content + repr(sorted(asdict(self).items())).encode()).hexdigest()
 
 
-def plan(settings: Settings, deployments: Path | None = None) -> Plan:
-    """Make the plan out of settings; raises `UsageError` for a host beyond loopback."""
+def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
+    """Make the plan from the settings; raises `UsageError` for a host other than loopback."""
     prefect, monitor, config = settings.prefect, settings.monitor, settings.file
     if not _is_loopback(prefect.host):
-        remedy = "set 127.0.0.1; for other machines put a proxy with a password before it, docs/operator/operations.md"
-        raise UsageError(config or "prefect.host", f"host {prefect.host} is seen by others, and asks nobody", remedy)
+        problem = f"host {prefect.host} is reachable from other machines without a password"
+        remedy = "set 127.0.0.1; for remote access use a reverse proxy with a password, docs/operator/operations.md"
+        raise UsageError(config or "prefect.host", problem, remedy)
     return Plan(
         home=prefect.home.absolute(),
         folder=config.absolute().parent if config else Path.cwd(),
@@ -86,6 +91,30 @@ def plan(settings: Settings, deployments: Path | None = None) -> Plan:
     )
 
 
+def write_plan(plan: Plan) -> Path:
+    """Save the plan for the supervisor; passwords are in the environment only."""
+    file = Home(plan.home).plan_file
+    write_json(file, _PLAN.dump_python(plan, mode="json"))
+    return file
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan saved by `write_plan`; raises `UsageError` if there is none."""
+    try:
+        return _PLAN.validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(file, f"not a valid plan ({error})", "run slickwatch up") from error
+
+
+def with_running_deployments(plan: Plan) -> Plan:
+    """The plan with the deployments file that the running services were started with, if there are any."""
+    file = Home(plan.home).plan_file
+    return replace(plan, deployments=read_plan(file).deployments) if file.is_file() else plan
+
+
+_PLAN = TypeAdapter(Plan)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -94,9 +123,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _deployments_file() -> Path:
-    """That of the checkout, else the copy that a built package carries."""
+    """prefect.yaml of the checkout, else the copy in the installed package."""
     candidates = (_ROOT / "prefect.yaml", Path(__file__).with_name("prefect.yaml"))
     for path in candidates:
         if path.is_file():
             return path
-    raise UsageError(candidates[0], "no such file", "run in a checkout of Slickwatch, or give --deployments FILE")
+    raise UsageError(candidates[0], "no such file", "run from a Slickwatch checkout, or give --deployments FILE")

@@ -1,4 +1,4 @@
-"""Processes that are kept alive, and ended with all that they have started."""
+"""Service processes: started, restarted when they die, and terminated with their children."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.operations.home import Home, holder, is_held, take, write_holder
+from flows.operations.home import Home
+from flows.operations.process_locks import acquire, holder, is_held, write_holder
 
-STEADY = 300.0  # s after which a process counts as started well
-LONGEST_WAIT = 60.0  # s before one that keeps dying is started again
+STABLE_S = 300.0  # a process that lived this long resets the restart delay
+MAX_DELAY_S = 60.0  # longest restart delay
 
 
 @dataclass
 class Service:
-    """A process in a session of its own. Its lock passes to it, and so tells of its life whatever becomes of us."""
+    """A process in its own session. It inherits its lock, which is thus held as long as it lives."""
 
     name: str
     command: list[str]
@@ -29,22 +30,22 @@ class Service:
     restarts: int = -1
     process: subprocess.Popen[bytes] | None = None
     _deaths: int = 0
-    _began: float = 0.0
+    _started: float = 0.0
     _not_before: float = field(default=0.0)
 
     @property
     def pid(self) -> int | None:
-        """The number of the process while it lives."""
+        """The process id; None if it is not running."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
-    def tend(self) -> bool:
-        """Start the process if it is not there and due; says whether it was started just now."""
+    def ensure_running(self) -> bool:
+        """Start the process if it is not running and its restart delay has passed; returns whether it was started."""
         if self.pid is not None:
             return False
         now = time.monotonic()
         if self.process is not None:
-            self._deaths = 0 if now - self._began > STEADY else self._deaths + 1
-            self._not_before = now + min(2.0 ** (self._deaths - 1), LONGEST_WAIT)
+            self._deaths = 0 if now - self._started > STABLE_S else self._deaths + 1
+            self._not_before = now + min(2.0 ** (self._deaths - 1), MAX_DELAY_S)
             self.process = None
         if now < self._not_before:
             return False
@@ -52,9 +53,9 @@ class Service:
         return True
 
     def _start(self) -> None:
-        lock = take(self.home.lock(self.name))
+        lock = acquire(self.home.lock(self.name))
         if lock is None:
-            end([self.home.lock(self.name)], grace=5)
+            terminate([self.home.lock(self.name)], grace=5)
             return
         with self.home.log(self.name).open("ab") as log:
             self.process = subprocess.Popen(
@@ -64,16 +65,16 @@ class Service:
         write_holder(lock, self.process.pid)
         os.close(lock)
         self.restarts += 1
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
-    def reap(self) -> None:
-        """Take note of the end of a process that was ended through its lock."""
+    def wait(self) -> None:
+        """Wait for the process, which was terminated through its lock."""
         if self.process is not None:
             self.process.wait()
 
 
-def end(locks: Iterable[Path], grace: float) -> None:
-    """End the processes that hold these locks: asked first, after `grace` seconds killed with all in their session."""
+def terminate(locks: Iterable[Path], grace: float) -> None:
+    """Terminate the processes that hold these locks: SIGTERM, after `grace` seconds SIGKILL to their sessions."""
     held = [lock for lock in locks if is_held(lock)]
     _signal(held, signal.SIGTERM, whole_session=False)
     deadline = time.monotonic() + grace
@@ -89,7 +90,7 @@ def end(locks: Iterable[Path], grace: float) -> None:
 def _signal(locks: list[Path], number: signal.Signals, whole_session: bool) -> None:
     for lock in locks:
         process = holder(lock)
-        # One that has just been made may not lead a session yet; its group is then another's.
+        # A process that has just started may not lead a session yet: its group would be its parent's.
         if process is not None:
             with suppress(ProcessLookupError):
                 if whole_session and os.getpgid(process) == process:

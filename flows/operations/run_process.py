@@ -1,6 +1,6 @@
-"""The process of one flow run: on record while it lives, with an output that outlives the worker.
+"""The process of one flow run: it holds a lock while it lives, and its output does not depend on the worker.
 
-Only the standard library: this stands before each run.
+Only the standard library: this runs before each flow run.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ import os
 import sys
 from pathlib import Path
 
-from flows.operations.home import Home, take
+from flows.operations.home import Home
+from flows.operations.process_locks import acquire
 
 
 def main() -> None:
-    """Become Prefect's engine. A worker that dies takes neither the run's process nor its output with it."""
+    """Become Prefect's engine, in its own session so that a worker that dies does not take the run with it."""
     home = Home(Path(os.environ["SLICKWATCH_HOME"]))
     run = os.environ["PREFECT__FLOW_RUN_ID"]
     if os.getpid() != os.getpgrp():
-        os.setsid()  # so that all its processes can be ended with it, and nobody else's
-    lock = take(home.runs / run)
+        os.setsid()  # so that the run can be killed with all its children, and nothing else
+    lock = acquire(home.runs / run)
     if lock is None:
-        sys.exit(f"flow run {run} has a process already")
+        sys.exit(f"flow run {run} is already running in another process")
     os.set_inheritable(lock, True)
     log = os.open(home.log("runs"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for output in (1, 2):

@@ -1,4 +1,4 @@
-"""The process that keeps server and worker alive; `slickwatch up` starts it."""
+"""The process that keeps server and worker running; started by `slickwatch up`."""
 
 from __future__ import annotations
 
@@ -9,53 +9,55 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from flows.operations.crashed_runs import STOPPED, Mending
-from flows.operations.deploy import begin_deploying, ensure_limits, finish_deploying
-from flows.operations.environment import environment
-from flows.operations.home import Home, is_held, take
+from flows.operations.crashed_runs import STOPPED, CrashedRuns
+from flows.operations.deployments import finish_deploy, start_deploy
+from flows.operations.environment import service_environment
+from flows.operations.home import Home
 from flows.operations.plan import Plan
-from flows.operations.prefect_api import Api, Refused
-from flows.operations.processes import Service, end
+from flows.operations.prefect_api import Api, RequestRefused
+from flows.operations.process_locks import acquire, is_held
+from flows.operations.processes import Service, terminate
+from flows.operations.work_pool import ensure_work_pool
 from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
 
-TICK = 1.0  # s from one look at the processes to the next
-LOOK = 20.0  # s from one look at server, runs and logs to the next
-SILENT = 600.0  # s after which a server that lives but does not answer is started anew
-GRACE = 30.0  # s that runs, worker and server have to end by themselves
+PROCESS_CHECK_S = 1.0  # interval of checks of the processes
+SERVER_CHECK_S = 20.0  # interval of checks of server, runs and logs
+UNRESPONSIVE_S = 600.0  # a server that runs but does not answer for this long is restarted
+GRACE_S = 30.0  # for runs, worker and server to exit after SIGTERM
 
 
 def supervise(plan: Plan, stop: threading.Event) -> None:
-    """Run server, worker and schedules until the event; raises `UsageError` where that is done already."""
+    """Run server, worker and schedules until the event is set; raises `UsageError` if a supervisor is running."""
     home = Home(plan.home)
-    home.make()
-    lock = take(home.lock("supervisor"))
+    home.create()
+    lock = acquire(home.lock("supervisor"))
     if lock is None:
-        raise UsageError(plan.home, "server and worker are up already", "see slickwatch status")
+        raise UsageError(plan.home, "server and worker are already running", "see slickwatch status")
     try:
-        end_leftovers(home)
+        terminate_leftovers(home)
         with Api(plan.api_url) as api:
             Supervisor(plan, api).run(stop)
     finally:
         os.close(lock)
 
 
-def end_leftovers(home: Home) -> None:
-    """End what a supervisor that was killed has left behind, flow runs included; they begin again."""
-    end_runs_and_worker(home)
-    end([home.lock("server")], GRACE)
+def terminate_leftovers(home: Home) -> None:
+    """Terminate what a killed supervisor left behind, including flow runs, which start again later."""
+    terminate_runs_and_worker(home)
+    terminate([home.lock("server")], GRACE_S)
 
 
-def end_runs_and_worker(home: Home) -> None:
-    """The worker waits for its runs: all are asked at once."""
+def terminate_runs_and_worker(home: Home) -> None:
+    """Terminate runs and worker together: the worker waits for its runs."""
     runs = [file for file in home.runs.iterdir() if is_held(file)]
     for run in runs:
         with run.open("a") as file:
             file.write(f" {STOPPED}")
-    end([home.lock("worker"), *runs], GRACE)
+    terminate([home.lock("worker"), *runs], GRACE_S)
 
 
 def worker_command(plan: Plan) -> list[str]:
-    """Prefect's worker, as the plan wants it."""
+    """The command line of Prefect's worker."""
     return [
         sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--type", "process",
         "--pool", plan.work_pool, "--name", plan.worker_name, "--limit", str(plan.worker_limit),
@@ -64,93 +66,94 @@ def worker_command(plan: Plan) -> list[str]:
 
 
 class Supervisor:
-    """Looks after two processes, and after what the first of them has to know before the second is of use."""
+    """Keeps the server running, then creates work pool and deployments, then keeps the worker running."""
 
     def __init__(self, plan: Plan, api: Api) -> None:
-        home, around = Home(plan.home), environment(plan)
-        serve = [sys.executable, "-m", "prefect", "--no-prompt", "server", "start"]
-        serve += ["--host", plan.host, "--port", str(plan.port)]
+        home, environment = Home(plan.home), service_environment(plan)
+        server_command = [sys.executable, "-m", "prefect", "--no-prompt", "server", "start"]
+        server_command += ["--host", plan.host, "--port", str(plan.port)]
         self.plan, self.home, self.api = plan, home, api
-        self.server = Service("server", serve, around, plan.folder, home)
-        self.worker = Service("worker", worker_command(plan), around, plan.folder, home)
-        self.mending = Mending(plan)
-        self._answered = self._looked = time.monotonic()
-        self._limits_stand = False
-        self._complaint = ""
-        self._deploying: subprocess.Popen[bytes] | None = None
-        self._deploying_on: int | None = None
+        self.server = Service("server", server_command, environment, plan.folder, home)
+        self.worker = Service("worker", worker_command(plan), environment, plan.folder, home)
+        self.crashed_runs = CrashedRuns(plan)
+        self._answered = self._checked = time.monotonic()
+        self._has_work_pool = False
+        self._last_error = ""
+        self._deploy: subprocess.Popen[bytes] | None = None
+        self._deploy_server: int | None = None  # process id of the server that the deploy started with
 
     def run(self, stop: threading.Event) -> None:
-        """Until the event; ends all that was started."""
+        """Supervise until the event is set, then terminate everything that was started."""
         began = datetime.now(UTC).isoformat(timespec="seconds")
         self.home.state_file.unlink(missing_ok=True)
-        self.home.say(pid=os.getpid(), began=began, phase="server", url=self.plan.api_url, problem=None)
+        self.home.update_state(pid=os.getpid(), began=began, phase="server", url=self.plan.api_url, problem=None)
         try:
-            while not stop.wait(TICK):
+            while not stop.wait(PROCESS_CHECK_S):
                 try:
-                    self._tick()
-                except (SourceError, StorageError) as error:  # a server that dies just now, a full disk: they pass
-                    self._complain(error)
+                    self._step()
+                except (SourceError, StorageError) as error:  # temporary: a server that just died, a full disk
+                    self._report(error)
         finally:
-            self._end()
+            self._terminate()
 
-    def _complain(self, error: SlickwatchError) -> None:
-        if str(error) != self._complaint:
+    def _report(self, error: SlickwatchError) -> None:
+        if str(error) != self._last_error:
             print(f"slickwatch: {error}", file=sys.stderr, flush=True)
-            self._complaint = str(error)
-            if isinstance(error, Refused):
-                self.home.say(problem=str(error))
+            self._last_error = str(error)
+            if isinstance(error, RequestRefused):
+                self.home.update_state(problem=str(error))
 
-    def _tick(self) -> None:
-        self._tend(self.server)
-        if not self._limits_stand:
-            self._prepare()
+    def _step(self) -> None:
+        self._ensure_running(self.server)
+        if not self._has_work_pool:
+            self._begin_deploy()
             return
-        self._tend(self.worker)
-        self._follow_deploying()
-        if time.monotonic() - self._looked > LOOK:
-            self._looked = time.monotonic()
-            self._look()
+        self._ensure_running(self.worker)
+        self._finish_deploy()
+        if time.monotonic() - self._checked > SERVER_CHECK_S:
+            self._checked = time.monotonic()
+            self._check_server()
 
-    def _tend(self, service: Service) -> None:
-        if service.tend():
-            self.home.say(**{service.name: service.pid, f"{service.name}_restarts": max(service.restarts, 0)})
+    def _ensure_running(self, service: Service) -> None:
+        if service.ensure_running():
+            restarts = {f"{service.name}_restarts": max(service.restarts, 0)}
+            self.home.update_state(**{service.name: service.pid}, **restarts)
             self._answered = time.monotonic()
 
-    def _prepare(self) -> None:
-        """Limits stand before the first deployment, so that nothing is ever let through without."""
+    def _begin_deploy(self) -> None:
+        """Limits exist before the first deployment, so that no run ever starts without them."""
         if self.api.is_up():
-            ensure_limits(self.api, self.plan)
-            self._limits_stand = True
-            self._deploying, self._deploying_on = begin_deploying(self.plan), self.server.pid
-            self.home.say(phase="deployments")
+            ensure_work_pool(self.api, self.plan)
+            self._has_work_pool = True
+            self._deploy, self._deploy_server = start_deploy(self.plan), self.server.pid
+            self.home.update_state(phase="deployments")
 
-    def _follow_deploying(self) -> None:
-        if self._deploying is None or (code := self._deploying.poll()) is None:
+    def _finish_deploy(self) -> None:
+        if self._deploy is None or (exit_code := self._deploy.poll()) is None:
             return
-        self._deploying = None
-        if self._deploying_on != self.server.pid:  # it died meanwhile
-            self._limits_stand = False
+        self._deploy = None
+        if self._deploy_server != self.server.pid:  # the server died meanwhile: start over
+            self._has_work_pool = False
             return
         try:
-            finish_deploying(self.api, self.plan, code)
-            self.home.say(phase="up", deployed_as=self.plan.deployed_as, problem=None)
+            finish_deploy(self.api, self.plan, exit_code)
+            self.home.update_state(phase="up", deployed_as=self.plan.fingerprint, problem=None)
         except SlickwatchError as error:
-            self.home.say(phase="up", deployed_as=None, problem=str(error))
+            self.home.update_state(phase="up", deployed_as=None, problem=str(error))
 
-    def _look(self) -> None:
+    def _check_server(self) -> None:
         self.home.rotate_logs()
         if self.api.is_up():
             self._answered = time.monotonic()
-            self.mending.look(self.api)
-        elif time.monotonic() - self._answered > SILENT:
-            end([self.home.lock("server")], GRACE)
+            self.crashed_runs.reschedule(self.api)
+        elif time.monotonic() - self._answered > UNRESPONSIVE_S:
+            terminate([self.home.lock("server")], GRACE_S)
 
-    def _end(self) -> None:
-        if self._deploying is not None:
-            self._deploying.terminate()
-            self._deploying.wait()
-        end_runs_and_worker(self.home)
-        end([self.home.lock("server")], GRACE)
-        self.worker.reap()
-        self.server.reap()
+    def _terminate(self) -> None:
+        if self._deploy is not None:
+            self._deploy.terminate()
+            self._deploy.wait()
+        terminate_runs_and_worker(self.home)
+        terminate([self.home.lock("server")], GRACE_S)
+        self.worker.wait()
+        self.server.wait()

@@ -1,1 +1,1 @@
-"""The steps of a retraining, from reviewed slicks to the decision on a new champion; docs/operator/retraining.md."""
+"""A retraining put together: its plan from the settings, its steps in order, its reports with pictures."""

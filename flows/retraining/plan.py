@@ -1,13 +1,13 @@
-"""What one retraining is to do: the settings, and what the run itself was told."""
+"""The plan of a retraining: the settings, and the options of the run itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.retraining.decision import Margins
 from flows.settings import Settings
 from models.jointnet.options import JointOptions, read_joint_options
+from models.retraining.decision import Margins
 from models.synthesis.generate import GenerateOptions
 from models.training.options import TrainOptions, read_options
 
@@ -16,12 +16,12 @@ from models.training.options import TrainOptions, read_options
 class Plan:
     """Everything a retraining depends on."""
 
-    folder: Path  # where it works
-    datasets: tuple[str, ...]  # to train on, names or folders
-    heldout: tuple[str, ...]  # whose test images decide
-    catalogue: Path  # of the reviewed slicks; need not be there
+    folder: Path  # of its steps and results
+    datasets: tuple[str, ...]  # to train on; names or folders
+    heldout: tuple[str, ...]  # whose test images decide; names or folders
+    catalogue: Path  # of reviewed slicks; may be missing
     registry: Path
-    keep: int  # versions in the registry
+    keep: int  # spare versions in the registry
     jointnet: JointOptions
     student: TrainOptions
     generate: GenerateOptions
@@ -29,16 +29,11 @@ class Plan:
     margins: Margins
     hours: float  # of all steps together
 
-    @property
-    def last_jointnet(self) -> Path:
-        """The file that names the diffusion model of the last retraining that came to its end."""
-        return self.folder / "last-jointnet.json"
 
-
-def planned(
+def make_plan(
     settings: Settings, hours: float | None = None, max_steps: int | None = None, memory_gb: float | None = None
 ) -> Plan:
-    """Work a plan out of settings; what is given here goes before their budget. Raises `UsageError`."""
+    """Make a plan from settings; options given here override their budget. Raises `UsageError`."""
     retraining, budget = settings.retraining, settings.retraining.budget
     steps = max_steps or budget.steps
     memory_gb = memory_gb or budget.memory_gb
@@ -61,7 +56,7 @@ def planned(
 
 
 def _with_steps(options: JointOptions, steps: int | None) -> JointOptions:
-    """Share out `steps` over the three stages as the options do theirs; none that has any goes without."""
+    """Distribute `steps` over the three stages in proportion to those of the options, at least one for each in use."""
     if steps is None:
         return options
     total = sum(options.steps)

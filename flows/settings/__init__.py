@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flows.settings.file import Settings
+from flows.settings.settings import Settings
 
 __all__ = ["Settings"]

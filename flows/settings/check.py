@@ -1,4 +1,4 @@
-"""What a valid settings file may still get wrong: areas, sources, places, credentials. No network is asked."""
+"""Problems of valid settings: areas, sources, paths, credentials. Does not use the network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.settings.file import Settings
+from flows.settings import Settings
 from flows.sources import opened_source
 from ingest.areas import read_areas
 from ingest.errors import SlickwatchError, UsageError
@@ -14,8 +14,8 @@ from ingest.ledger.database import Database
 
 
 def problems(settings: Settings) -> list[str]:
-    """Everything found wrong, a line each: areas, sources, credentials, and places that cannot be used."""
-    return [*_areas(settings), *_sources(settings), *_mail(settings), *_ledger(settings), *_places(settings)]
+    """All problems found, a line each."""
+    return [*_areas(settings), *_sources(settings), *_mail(settings), *_ledger(settings), *_paths(settings)]
 
 
 def _line(settings: Settings, key: str, error: SlickwatchError | str) -> str:
@@ -34,17 +34,17 @@ def _areas(settings: Settings) -> Iterator[str]:
 
 
 def _sources(settings: Settings) -> Iterator[str]:
-    called: dict[str, str] = {}  # names of sources, as the ledger has them, by those of the settings
+    names: dict[str, str] = {}  # names of sources in the ledger, by those in the settings
     for name, options in settings.sources.items():
         try:
             with opened_source(name, options) as source:
-                called[name] = source.name
+                names[name] = source.name
         except SlickwatchError as error:
             yield _line(settings, f"sources.{name}", error)
             continue
-        twins = [other for other in called if other != name and called[other] == source.name]
-        if twins:
-            yield _line(settings, f"sources.{name}", f"is called {source.name} as sources.{twins[0]} is; set its name")
+        if twins := [other for other in names if other != name and names[other] == source.name]:
+            problem = f"duplicate source name {source.name!r}, also used by sources.{twins[0]}; set another name"
+            yield _line(settings, f"sources.{name}", problem)
 
 
 def _mail(settings: Settings) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _mail(settings: Settings) -> Iterator[str]:
 
 
 def _ledger(settings: Settings) -> Iterator[str]:
-    """The file's folder, or the driver; no server is asked."""
+    """Check the folder of the file, or the database driver; without connecting to a server."""
     try:
         database = Database(settings.ledger_url())
     except SlickwatchError as error:
@@ -66,7 +66,7 @@ def _ledger(settings: Settings) -> Iterator[str]:
         yield from _folder(settings, "scenes.ledger", Path(str(database.url.database)).absolute().parent)
 
 
-def _places(settings: Settings) -> Iterator[str]:
+def _paths(settings: Settings) -> Iterator[str]:
     yield from _folder(settings, "scenes.folder", settings.scenes.folder)
     yield from _folder(settings, "monitor.results", settings.monitor.results)
     yield from _folder(settings, "monitor.catalogue", settings.monitor.catalogue.parent)
@@ -79,14 +79,14 @@ def _places(settings: Settings) -> Iterator[str]:
 
 
 def _folder(settings: Settings, key: str, folder: Path) -> Iterator[str]:
-    """Whether files can be made in a folder, or the folder itself where it is not there yet."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        yield _line(settings, key, f"{there} is no folder; move it, or choose another place")
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield _line(settings, key, f"{there} may not be written to; change its permissions, or choose another place")
+    """Check that the folder is writable, or can be created."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        yield _line(settings, key, f"{existing} is not a folder; move it, or choose another path")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield _line(settings, key, f"{existing} is not writable; change its permissions, or choose another path")
 
 
 def _file(settings: Settings, key: str, file: Path | None) -> Iterator[str]:
     if file is not None and not file.is_file():
-        yield _line(settings, key, f"{file} is no file; put it there, or choose another")
+        yield _line(settings, key, f"{file} is not a file; create it, or choose another")

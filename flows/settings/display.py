@@ -1,4 +1,4 @@
-"""Settings for the eye: key by key, as TOML writes them, without secrets."""
+"""Settings as `slickwatch settings show` prints them: key by key, in TOML syntax."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
-
-from flows.settings.kinds import url_secret
-
-HIDDEN = "***"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One effective value; None is a key that is not set."""
+    """One effective value; None if the key is not set."""
 
     key: str
     value: Any
-    origin: str  # "default", the file's name, or that of a variable of the environment
+    origin: str  # "default", the name of the file, or of an environment variable
 
 
 def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each value in nested tables with its keys; tables in lists are counted from 0, other lists are values."""
+    """Each value in nested tables with its keys; tables in lists are numbered from 0, other lists are values."""
     if isinstance(value, dict) and (value or not keys):
         for key, inner in value.items():
             yield from leaves(inner, (*keys, str(key)))
@@ -35,18 +30,6 @@ def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield keys, value
 
 
-def shown_value(keys: tuple[str, ...], value: Any) -> Any:
-    """A value fit for the eye: of an address that is a secret or holds one only the host."""
-    if keys == ("alerts", "webhooks"):
-        return [_host(address) for address in value]
-    return _host(value) if isinstance(value, str) and url_secret(value) else value
-
-
-def _host(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.hostname}/{HIDDEN}"
-
-
 def as_toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """A value in TOML syntax."""
     return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False)

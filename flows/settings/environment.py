@@ -1,75 +1,73 @@
-"""What the environment says of settings: `SLICKWATCH_<SECTION>__<KEY>`, and which file they are in."""
+"""Settings in environment variables `SLICKWATCH_<SECTION>__<KEY>`, and the variable that names the settings file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 PREFIX = "SLICKWATCH_"
 CONFIG_VARIABLE = "SLICKWATCH_CONFIG"
+LEDGER_VARIABLE = "SLICKWATCH_LEDGER"
 DEFAULT_FILE = Path("slickwatch.toml")
-_TEXTS = (str, Path, object)  # object: options of sources, which take numbers as texts
+_TEXT_TYPES = (str, Path, object)  # object: options of sources, which accept numbers as text
 
 Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Override:
-    """One variable: its name, the key it is for, and its value."""
+    """A variable, the key it sets, and the value."""
 
     variable: str
     keys: Keys
     value: Any
 
 
-class Environment(PydanticBaseSettingsSource):
-    """The variables `SLICKWATCH_<SECTION>__<KEY>` as a source of settings; an empty one counts as not set.
+def read_overrides(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[Override, ...]:
+    """All variables of the form `SLICKWATCH_<SECTION>__<KEY>`, unknown ones included; empty ones count as not set.
 
-    Numbers, true, false and lists are written as in JSON. pydantic-settings' own source is not used: it leaves out
-    variables of no known section, and takes whole sections from variables such as SLICKWATCH_MODELS.
+    Numbers, true, false and lists are written as in JSON.
     """
+    overrides = []
+    for name, text in sorted(environ.items()):
+        section, divider, rest = name.removeprefix(PREFIX).partition("__")
+        if name.startswith(PREFIX) and divider and text:
+            keys = tuple(f"{section}__{rest}".lower().split("__"))
+            overrides.append(Override(name, keys, _decoded(_annotation(model, keys), text)))
+    return tuple(overrides)
 
-    def __init__(self, settings: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings)
-        self.overrides = tuple(_overrides(settings, environ))
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Part of the interface; `__call__` gives all values at once."""
-        return self().get(field_name), field_name, True
-
-    def __call__(self) -> dict[str, Any]:
-        """The values, section by section."""
-        values: dict[str, Any] = {}
-        for override in self.overrides:
-            table = values
-            for key in override.keys[:-1]:
-                table = table.setdefault(key, {})
-            table[override.keys[-1]] = override.value
-        return values
+def as_tables(overrides: Sequence[Override]) -> dict[str, Any]:
+    """The values as nested tables."""
+    tables: dict[str, Any] = {}
+    for override in overrides:
+        table = tables
+        for key in override.keys[:-1]:
+            table = table.setdefault(key, {})
+        table[override.keys[-1]] = override.value
+    return tables
 
 
 def variable(keys: Keys) -> str:
-    """The variable that overrides a key."""
+    """The variable that sets a key."""
     return PREFIX + "__".join(keys).upper()
 
 
 def is_key(model: type[BaseModel], keys: Keys) -> bool:
-    """Whether there is such a key, which is neither a section nor in a list."""
+    """Whether this is a key that a variable can set: not a section, not part of a list."""
     annotation = _annotation(model, keys)
     is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation is not None and not is_section and get_origin(annotation) is not dict and keys != ("watch",)
 
 
 def _annotation(model: type[BaseModel], keys: Keys) -> Any:
-    """The annotation of a key or a section below a model; None where there is no such key."""
+    """The type of a key or section; None if there is none of that name."""
     annotation: Any = model
     for key in keys:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -80,29 +78,21 @@ def _annotation(model: type[BaseModel], keys: Keys) -> Any:
     return annotation
 
 
-def _overrides(settings: type[BaseSettings], environ: Mapping[str, str]) -> Iterator[Override]:
-    for name, text in sorted(environ.items()):
-        section, divider, rest = name.removeprefix(PREFIX).partition("__")
-        if name.startswith(PREFIX) and divider and text:
-            keys = tuple(f"{section}__{rest}".lower().split("__"))
-            yield Override(name, keys, _decoded(_annotation(settings, keys), text))
-
-
 def _decoded(annotation: Any, text: str) -> Any:
-    if any(kind in _TEXTS or get_origin(kind) is Literal for kind in _kinds(annotation)):
+    if any(member in _TEXT_TYPES or get_origin(member) is Literal for member in _union_members(annotation)):
         return text
     try:
         return json.loads(text)
     except ValueError:
-        return text  # and validation will say what it should be
+        return text  # validation reports the expected type
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """The members of a union, without their annotations."""
+def _union_members(annotation: Any) -> Iterator[Any]:
+    """The members of a union, without `Annotated`."""
     if get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
+        yield from _union_members(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
-            yield from _kinds(member)
+            yield from _union_members(member)
     else:
         yield annotation

@@ -1,4 +1,4 @@
-"""The commented example: every key with what it says, its unit, its bounds and its default."""
+"""The example settings file: every key with description, unit, bounds and default."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pydantic_core import PydanticUndefined
 
 from flows.settings.display import as_toml
 from flows.settings.environment import Keys
-from flows.settings.file import Settings
 from flows.settings.sections import Watch
+from flows.settings.settings import Settings
 
 _WIDTH = 112
 _BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 _HEAD = """\
-# Settings of Slickwatch, with their defaults: slickwatch.toml, or the file that --config or $SLICKWATCH_CONFIG names.
-# Lines that begin with # and no blank are off. Relative places are in the folder of this file.
-# SLICKWATCH_<SECTION>__<KEY> in the environment goes before what is here. Passwords and tokens are never here.
-# slickwatch settings check says what is wrong; slickwatch settings show says what holds, and why.
+# Slickwatch settings and their defaults. Read from slickwatch.toml, or from the file given by --config or
+# $SLICKWATCH_CONFIG. Keys commented out without a space after the # are not set; their values are examples.
+# Relative paths are resolved in the folder of this file. Environment variables SLICKWATCH_<SECTION>__<KEY> override
+# it. Passwords and tokens do not belong here: docs/operator/settings.md.
+# Check this file with: slickwatch settings check. Show the values in effect with: slickwatch settings show.
 """
 _SOURCES = """\
-# Where scenes come from, and by what: options and credentials are in docs/operator/sources.md.
+# Sources of scenes; options and credentials: docs/operator/sources.md.
 
 #[sources.inbox]
 #folder = "inbox"
@@ -35,7 +36,7 @@ _SOURCES = """\
 
 
 def example() -> str:
-    """A settings file that says what the defaults say; its lines that are off are an example as well."""
+    """A settings file equivalent to the defaults; keys without a default are commented out, with an example value."""
     return "\n".join([_HEAD, *_sections(Settings, ())])
 
 
@@ -52,7 +53,7 @@ def _sections(model: type[BaseModel], at: Keys) -> Iterator[str]:
 
 
 def _section(head: str, model: type[BaseModel]) -> str:
-    """A table: what it is, its head, and its keys; all keys are off where the head is."""
+    """Description, header and keys of a table; all commented out if the header is."""
     off = head.startswith("#")
     keys = [_key(name, field, off) for name, field in model.model_fields.items() if not _is_section(field.annotation)]
     return "\n".join([_commented((model.__doc__ or "").replace("`", "")), head, *keys, ""])
@@ -60,18 +61,18 @@ def _section(head: str, model: type[BaseModel]) -> str:
 
 def _key(name: str, field: FieldInfo, off: bool) -> str:
     default = None if field.default is PydanticUndefined else field.default
-    line = f"{name} = {as_toml(_plain(_more(field).get('example') if default is None else default))}"
-    return f"{_commented(_told(field))}\n{'#' if off or default is None else ''}{line}"
+    line = f"{name} = {as_toml(_plain(_extra(field).get('example') if default is None else default))}"
+    return f"{_commented(_description(field))}\n{'#' if off or default is None else ''}{line}"
 
 
-def _told(field: FieldInfo) -> str:
+def _description(field: FieldInfo) -> str:
     parts = [
         words.format(f"{bound:.10g}")
         for one in field.metadata
         for name, words in _BOUNDS.items()
         if isinstance(bound := getattr(one, name, None), int | float)
     ]
-    parts = [unit, *parts] if (unit := _more(field).get("unit")) else parts
+    parts = [unit, *parts] if (unit := _extra(field).get("unit")) else parts
     return f"{field.description} [{', '.join(parts)}]" if parts else str(field.description)
 
 
@@ -79,7 +80,7 @@ def _commented(text: str) -> str:
     return textwrap.indent(textwrap.fill(text, _WIDTH), "# ")
 
 
-def _more(field: FieldInfo) -> dict[str, Any]:
+def _extra(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 

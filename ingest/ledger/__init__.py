@@ -1,7 +1,1 @@
-"""The scene ledger: which scenes there are, how far each has come, and who works on it now."""
-
-from ingest.ledger.heartbeat import kept
-from ingest.ledger.ledger import Ledger
-from ingest.ledger.records import STATES, Claim, LeaseLost, RetryPolicy, SceneRecord, Task
-
-__all__ = ["STATES", "Claim", "LeaseLost", "Ledger", "RetryPolicy", "SceneRecord", "Task", "kept"]
+"""The scene ledger: which scenes are known, how far each has been processed, and who is working on it."""

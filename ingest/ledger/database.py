@@ -27,7 +27,7 @@ class Database:
         """Raises `UsageError` where the URL is of no known kind or the driver is missing."""
         self.url = parse_url(url)
         self.patience_s = patience_s
-        self.name = shown(self.url)
+        self.name = redacted(self.url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         try:
             self.engine = _sqlite(self.url, patience_s) if self.is_sqlite else _postgresql(self.url, patience_s)
@@ -39,7 +39,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One transaction that sees one state of the ledger. Raises `StorageError`, `SourceError`."""
-        with self.told(), Session(self.engine) as session, session.begin():
+        with self.failures(), Session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
@@ -47,17 +47,17 @@ class Database:
         """One transaction that is the only writer; all of it is kept, or nothing. Raises as `reading` does."""
         # A writer that begins as a reader may find, half-way, that another wrote before it.
         engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
-        with self.told(), Session(engine) as session, session.begin():
-            self.become_the_writer(session.connection())
+        with self.failures(), Session(engine) as session, session.begin():
+            self.lock_writers(session.connection())
             yield session
 
-    def become_the_writer(self, connection: Connection) -> None:
+    def lock_writers(self, connection: Connection) -> None:
         """Wait for the other writers; SQLite has done so when the transaction began."""
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def failures(self) -> Iterator[None]:
         """Turn a failure of the database into a `StorageError`, or a `SourceError` where a server is out of reach."""
         try:
             yield
@@ -88,7 +88,7 @@ def parse_url(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        _refuse(shown(parsed), "not a database that the ledger can be kept in")
+        _refuse(redacted(parsed), "not a database that the ledger can be kept in")
     if parsed.database in (None, "", ":memory:"):
         _refuse("the ledger", "a database in memory keeps nothing")
     return parsed.set(drivername="sqlite")
@@ -98,7 +98,7 @@ def _refuse(subject: str, problem: str) -> Any:
     raise UsageError(subject, problem, _FORMS) from None
 
 
-def shown(url: URL) -> str:
+def redacted(url: URL) -> str:
     """An address fit for the eye: the file, or the URL without its password and its options."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
@@ -150,7 +150,7 @@ def prepare_file(database: Database) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(database.name, f"its folder cannot be made: {error.strerror}", "name another") from error
-    with database.told():
+    with database.failures():
         _set_write_ahead(database)
 
 

@@ -13,7 +13,7 @@ from ingest.ledger.records import Claim, LeaseLost
 
 
 @contextmanager
-def kept(ledger: Ledger, claim: Claim, longest_s: float = float("inf")) -> Iterator[Callable[[], None]]:
+def keep_lease(ledger: Ledger, claim: Claim, longest_s: float = float("inf")) -> Iterator[Callable[[], None]]:
     """Renew a claim every third of its lease while the block runs, for `longest_s` seconds at most: a worker that
     hangs loses its scene to another.
 

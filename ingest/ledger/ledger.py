@@ -5,6 +5,7 @@ The rules of identity, leases and repetition are in docs/operator/ledger.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,14 +16,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from ingest.errors import UsageError
-from ingest.ledger import intake, rows
+from ingest.ledger import discovery, rows, standings
 from ingest.ledger.database import PATIENCE_S, Database, exists
 from ingest.ledger.migration import migrate
-from ingest.ledger.records import STATES, TASKS, Claim, RetryPolicy, SceneRecord, Task
+from ingest.ledger.records import STATES, TASKS, Claim, SceneRecord, Task
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
+from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
 
 Clock = Callable[[], datetime]
+RETRIES = RetryPolicy(attempts=6, seconds=math.inf, first_wait=60.0, longest_wait=6 * 3600.0)
+CRASHES = 20  # workers that may die at a scene; more than attempts, as restarts kill more workers than scenes do
 
 
 class Ledger:
@@ -32,15 +36,16 @@ class Ledger:
     out of reach; both in one line that shows no password.
     """
 
-    def __init__(self, database: Database, policy: RetryPolicy, clock: Clock | None) -> None:
-        self._database, self._policy, self._clock = database, policy, clock
+    def __init__(self, database: Database, retries: RetryPolicy, crashes: int, clock: Clock | None) -> None:
+        self._database, self._retries, self._crashes, self._clock = database, retries, crashes, clock
 
     @classmethod
     def open(
         cls,
         url: str,
         *,
-        policy: RetryPolicy | None = None,
+        retries: RetryPolicy = RETRIES,
+        crashes: int = CRASHES,
         create: bool = True,
         patience_s: float = PATIENCE_S,
         clock: Clock | None = None,
@@ -58,7 +63,7 @@ class Ledger:
         except BaseException:
             database.engine.dispose()
             raise
-        return cls(database, policy or RetryPolicy(), clock)
+        return cls(database, retries, crashes, clock)
 
     @property
     def name(self) -> str:
@@ -86,11 +91,11 @@ class Ledger:
         superseded or a duplicate from the start says so. Raises `UnreadableInput` for an id that is no product name.
         """
         with self._writing() as (session, now):
-            new = intake.record(session, [replace(scene, source=source) for scene in scenes], now)
+            new = discovery.record_scenes(session, [replace(scene, source=source) for scene in scenes], now)
             if watermark is not None:
-                intake.move_watermark(session, source, watch, watermark, now)
+                discovery.move_watermark(session, source, watch, watermark, now)
             session.flush()
-            return [rows.record(session.get_one(SceneRow, id)) for id in new]
+            return [rows.record_of(session.get_one(SceneRow, id)) for id in new]
 
     def watermark(self, source: str, watch: str) -> datetime | None:
         """Up to which publication time `source` has been asked for `watch`; None for never."""
@@ -109,9 +114,9 @@ class Ledger:
         takes the next one.
         """
         with self._writing() as (session, now):
-            self._park_the_hopeless(session, now)
+            self._park_crashing(session, now)
             taken = session.scalars(rows.waiting(task, now, sources).limit(limit)).all()
-            return [rows.lease(row, task, owner, lease_s, now, sources) for row in taken]
+            return [rows.claim(row, task, owner, lease_s, now, sources) for row in taken]
 
     def claim_scene(
         self, scene_id: str, task: Task, owner: str, lease_s: float, sources: Collection[str] | None = None
@@ -122,19 +127,19 @@ class Ledger:
         Raises `UsageError` where it is unknown, not current, or does not wait for the task.
         """
         with self._writing() as (session, now):
-            self._park_the_hopeless(session, now)
+            self._park_crashing(session, now)
             row = self._known(session, scene_id)
             if rows.is_claimed(row, now) or (row.due_at is not None and row.due_at > now):
                 return None
             if row.standing != "current":
                 self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
             if task == "process" and row.progress == "processed" and row.path is not None:
-                intake.advance(row, "fetched", now)
+                rows.advance(row, "fetched", now)
             begins = TASKS[task][0]
             if row.progress != begins:
                 problem = "its file is gone" if row.progress == "processed" else f"it is {row.progress}, not {begins}"
                 self._refuse(row, problem, "see slickwatch scenes retry and forget")
-            return rows.lease(row, task, owner, lease_s, now, sources)
+            return rows.claim(row, task, owner, lease_s, now, sources)
 
     def waiting(self, task: Task) -> dict[str, int]:
         """The scenes that wait for `task`, in the order in which they are taken, and how often each was claimed."""
@@ -144,28 +149,28 @@ class Ledger:
     def renew(self, claim: Claim) -> Claim:
         """Lengthen the lease by its length from now on. Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
+            row = rows.claimed_row(session, claim)
             row.lease_until = now + timedelta(seconds=claim.lease_s)
             return replace(claim, until=row.lease_until)
 
-    def give_up(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         """Put a scene back as if it had not been claimed, as on a shutdown. Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
+            row = rows.claimed_row(session, claim)
             row.changed_at = now
-            intake.release_lease(row)
+            rows.release_lease(row)
 
     def fetched(self, claim: Claim, path: str, size: int, checksum: str | None) -> bool:
         """Record a verified file. False where the source has meanwhile published another archive under the same name:
         the file is not taken, and the scene waits to be fetched anew. Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
+            row = rows.claimed_row(session, claim)
             offered = next((offer.checksum for offer in row.offers if offer.source == claim.scene.source), None)
-            if not intake.same_archive(checksum, offered):
+            if not discovery.same_archive(checksum, offered):
                 self._fail(row, f"{claim.scene.source} has published another archive meanwhile", now)
-                rows.settled(session, row, now)
+                rows.finish(session, row, now)
                 return False
-            intake.advance(row, "fetched", now)
+            rows.advance(row, "fetched", now)
             row.path, row.size, row.checksum = path, size, checksum
             row.fetched_from, row.fetched_at = claim.scene.source, now
             return True
@@ -173,42 +178,42 @@ class Ledger:
     def processed(self, claim: Claim, result_folder: str, model_id: str, code_version: str | None) -> None:
         """Record a result, also of a scene that was superseded meanwhile. Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
-            intake.advance(row, "processed", now)
+            row = rows.claimed_row(session, claim)
+            rows.advance(row, "processed", now)
             row.result_folder, row.model_id, row.code_version = result_folder, model_id, code_version
             row.processed_at = now
 
     def failed(self, claim: Claim, reason: str, retry_at: datetime | None = None, final: bool = False) -> SceneRecord:
         """Record a failure: tried again at `retry_at` or after a growing while, until the policy's attempts are used up
         or it is `final`; then the scene is parked with its reason. Another packing of it is taken in its place.
-        `reason` is shown to people: no secrets. Raises `LeaseLost`."""
+        `reason` is redacted to people: no secrets. Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
-            self._fail(row, reason, retry_at or now + self._policy.wait(row.attempts + 1), final)
-            return rows.settled(session, row, now)
+            row = rows.claimed_row(session, claim)
+            self._fail(row, reason, retry_at or now + timedelta(seconds=self._retries.wait(row.attempts + 1)), final)
+            return rows.finish(session, row, now)
 
     def quarantined(self, claim: Claim, reason: str, path: str | None = None) -> SceneRecord:
         """Record that what was fetched is broken, and where it lies. Another packing of it is taken in its place.
         Raises `LeaseLost`."""
         with self._writing() as (session, now):
-            row = rows.own(session, claim)
+            row = rows.claimed_row(session, claim)
             rows.park(row, reason, "quarantined")
             row.failed_task, row.path = "fetch", path  # the file is to blame, whoever found it out
-            return rows.settled(session, row, now)
+            return rows.finish(session, row, now)
 
     def _fail(self, row: SceneRow, reason: str, retry_at: datetime, final: bool = False) -> None:
         row.attempts += 1
-        if final or row.attempts >= self._policy.attempts:
+        if final or row.attempts >= self._retries.attempts:
             rows.park(row, reason)
         else:
             row.due_at, row.reason = retry_at, rows.one_line(reason)
 
-    def _park_the_hopeless(self, session: Session, now: datetime) -> None:
+    def _park_crashing(self, session: Session, now: datetime) -> None:
         """Scenes whose workers die time and again (out of memory, say) are not claimed for ever."""
-        dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._policy.deaths)
+        dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._crashes)
         for row in session.scalars(select(SceneRow).where(*dead)).all():
             rows.park(row, f"{row.deaths + 1} workers ended without a word at it, the last was {row.lease_owner}")
-            rows.settled(session, row, now)
+            rows.finish(session, row, now)
 
     # What operators do
 
@@ -224,10 +229,10 @@ class Ledger:
                 self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
             if row.progress == "processed":
                 self._refuse(row, "has been processed", "forget it entirely to have it found anew")
-            progress = "fetched" if row.progress == "fetched" or rows.waits_to_be_processed_again(row) else "found"
-            intake.begin_anew(row, now)
+            progress = "fetched" if row.progress == "fetched" or rows.can_be_reprocessed(row) else "found"
+            rows.reset(row, now)
             row.progress = progress
-            return rows.settled(session, row, now)
+            return rows.finish(session, row, now)
 
     def forget(self, scene_id: str, entirely: bool = False) -> None:
         """Let a scene be: it is not found again, not worked on, and an older processing of it is current again.
@@ -247,16 +252,16 @@ class Ledger:
                 for each in packings:
                     session.delete(each)
             else:
-                intake.begin_anew(row, now)
+                rows.reset(row, now)
                 row.progress = "forgotten"
             session.flush()
-            intake.settle_standings(session, {row.datatake}, now)
+            standings.update_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
         """Give up a scene's file; True: nobody uses it, nobody will be given it, delete it now. False: it is in use."""
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
-            if rows.used(row, now):
+            if rows.is_in_use(row, now):
                 return False
             if row.progress == "fetched":
                 row.progress = "found"
@@ -267,12 +272,12 @@ class Ledger:
         """Whether a scene's file is being worked on, or waits to be processed. An unknown scene is not in use."""
         with self._database.reading() as session:
             row = session.get(SceneRow, scene_from_name(scene_id).id)
-            return row is not None and rows.used(row, self._now(session))
+            return row is not None and rows.is_in_use(row, self._now(session))
 
     def get(self, scene_id: str) -> SceneRecord:
         """One scene. Raises `UsageError` where the ledger has none of this name."""
         with self._database.reading() as session:
-            return rows.record(self._known(session, scene_id))
+            return rows.record_of(self._known(session, scene_id))
 
     def superseded_by(self, scene_id: str) -> tuple[str, ...]:
         """The scenes that this one is a newer processing of."""
@@ -297,7 +302,7 @@ class Ledger:
         if since is not None:
             wanted = wanted.where(SceneRow.changed_at >= since)
         with self._database.reading() as session:
-            return [rows.record(row) for row in session.scalars(wanted)]
+            return [rows.record_of(row) for row in session.scalars(wanted)]
 
     def counts(self) -> dict[str, int]:
         """How many scenes are in each state, in the order of `STATES`."""

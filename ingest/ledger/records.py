@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ingest.errors import StorageError
@@ -37,24 +37,6 @@ class Claim:
     until: datetime
     lease_s: float
     path: str | None = None  # the fetched file; None where it is yet to be fetched
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often a task may fail, and how long it waits in between: `first_s`, then twice as long each time.
-
-    A worker that ends without a word counts apart (`deaths`): machines are restarted more often than scenes kill them.
-    """
-
-    attempts: int = 6
-    deaths: int = 20
-    first_s: float = 60.0
-    longest_s: float = 6 * 3600.0
-
-    def wait(self, attempt: int) -> timedelta:
-        """The time to wait after attempt number `attempt` (1 is the first) has failed."""
-        doublings = min(attempt - 1, 60)
-        return timedelta(seconds=min(self.longest_s, self.first_s * 2.0**doublings))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import shapely
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from ingest.ledger.intake import release_lease, scene_of, settle_standings
 from ingest.ledger.records import TASKS, Claim, LeaseLost, SceneRecord, Task
+from ingest.ledger.standings import update_standings
 from ingest.ledger.tables import OfferRow, SceneRow
+from ingest.scene import Scene, scene_from_name
 
 
 def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Select[tuple[SceneRow]]:
@@ -26,7 +29,7 @@ def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Selec
     return wanted.order_by(SceneRow.attempts, SceneRow.acquired_start.desc(), SceneRow.id)
 
 
-def lease(
+def claim(
     row: SceneRow, task: Task, owner: str, lease_s: float, now: datetime, sources: Collection[str] | None
 ) -> Claim:
     """Give a scene to a worker. Each attempt to fetch takes the next source that has it."""
@@ -45,7 +48,7 @@ def lease(
     return Claim(scene, task, owner, row.token, row.attempts + 1, until, lease_s, path)
 
 
-def own(session: Session, claim: Claim) -> SceneRow:
+def claimed_row(session: Session, claim: Claim) -> SceneRow:
     """The row of a claim. Raises `LeaseLost` where the claim is not its newest, or was settled."""
     row = session.get(SceneRow, claim.scene.id)
     if row is None or (row.token, row.lease_owner, row.lease_task) != (claim.token, claim.owner, claim.task):
@@ -53,18 +56,51 @@ def own(session: Session, claim: Claim) -> SceneRow:
     return row
 
 
+def release_lease(row: SceneRow) -> None:
+    """Nobody works on it any more."""
+    row.lease_task = row.lease_owner = row.lease_until = None
+
+
+def reset(row: SceneRow, now: datetime) -> None:
+    """Back to `found`, with all attempts ahead; whoever works on it loses its lease. Results stay until replaced."""
+    advance(row, "found", now)
+    row.token += 1
+
+
+def advance(row: SceneRow, progress: str, now: datetime) -> None:
+    """To another state, with all attempts at what follows ahead."""
+    row.progress, row.changed_at = progress, now
+    row.attempts, row.deaths, row.due_at, row.failed_task, row.reason = 0, 0, None, None, None
+    release_lease(row)
+
+
 def park(row: SceneRow, reason: str, progress: str = "failed") -> None:
     """No further attempts at the task until somebody asks for them."""
     row.progress, row.failed_task, row.reason, row.due_at = progress, row.lease_task, one_line(reason), None
 
 
-def settled(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
+def finish(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
     """End the work on a row, which may give the turn to another packing of the scene."""
     release_lease(row)
     row.changed_at = now
     session.flush()
-    settle_standings(session, {row.datatake}, now)
-    return record(row)
+    update_standings(session, {row.datatake}, now)
+    return record_of(row)
+
+
+def scene_of(row: SceneRow, offer: OfferRow) -> Scene:
+    """The scene as one source offers it."""
+    return replace(
+        scene_from_name(row.id),
+        acquired_start=row.acquired_start,
+        acquired_end=row.acquired_end,
+        footprint=None if row.footprint is None else shapely.from_wkb(row.footprint),
+        source=offer.source,
+        key=offer.key,
+        size=offer.size,
+        checksum=offer.checksum,
+        published=offer.published,
+    )
 
 
 def one_line(reason: str) -> str:
@@ -72,7 +108,7 @@ def one_line(reason: str) -> str:
     return " ".join(reason.split())[:1000]
 
 
-def waits_to_be_processed_again(row: SceneRow) -> bool:
+def can_be_reprocessed(row: SceneRow) -> bool:
     """Whether it failed after it was fetched, and the file is still there."""
     return row.progress == "failed" and row.failed_task == "process" and row.path is not None
 
@@ -82,12 +118,12 @@ def is_claimed(row: SceneRow, now: datetime) -> bool:
     return row.lease_until is not None and row.lease_until > now
 
 
-def used(row: SceneRow, now: datetime) -> bool:
+def is_in_use(row: SceneRow, now: datetime) -> bool:
     """Whether a file is being worked on or waits to be processed."""
     return is_claimed(row, now) or (row.progress == "fetched" and row.standing == "current")
 
 
-def record(row: SceneRow) -> SceneRecord:
+def record_of(row: SceneRow) -> SceneRecord:
     """What the ledger tells of a row."""
     state = row.progress if row.progress == "forgotten" or row.standing == "current" else row.standing
     same = (

@@ -109,10 +109,10 @@ def _same_slice(one: ProductName, other: ProductName) -> bool:
 def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
     """The newest processing that was not forgotten is current; of it, one product is taken."""
     processings = _processings(slice)
-    wanted = [_taken(packings) for packings in processings if not any(member.forgotten for member in packings)]
+    wanted = [_chosen(packings) for packings in processings if not any(member.forgotten for member in packings)]
     current = wanted[-1].name.id if wanted else None
     for packings in processings:
-        taken = _taken(packings)
+        taken = _chosen(packings)
         for member in packings:
             id = member.name.id
             if id == current or member.forgotten:
@@ -123,7 +123,7 @@ def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
                 yield id, Standing("duplicate", taken.name.id)
 
 
-def _taken(packings: list[Member]) -> Member:
+def _chosen(packings: list[Member]) -> Member:
     """The product that stands for a processing: the one begun, else the one most likely to be had, else the first."""
     return min(
         packings,

@@ -19,7 +19,7 @@ from ingest.safe.metadata import (
     ThermalNoise,
 )
 from ingest.safe_writing import nominal
-from ingest.safe_writing.geometry import SPEED_OF_LIGHT, CircularOrbit, orbit_of
+from ingest.safe_writing.orbit import SPEED_OF_LIGHT, CircularOrbit, orbit_of
 from ingest.safe_writing.xml import Content, Repeated, document
 
 _ORBIT_MARGIN, _ORBIT_STEP = 60.0, 10.0  # s

@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 
 from ingest.safe.metadata import Annotation
-from ingest.safe_writing.geometry import orbit_of
+from ingest.safe_writing.orbit import orbit_of
 from ingest.safe_writing.xml import timestamp
 
 _SCHEMAS = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.safe.metadata import Annotation
-from ingest.safe_writing.geometry import SEMI_MAJOR, SEMI_MINOR
+from ingest.safe_writing.orbit import SEMI_MAJOR, SEMI_MINOR
 from ingest.safe_writing.xml import Content, Repeated
 
 RADAR_FREQUENCY, RANGE_SAMPLING_RATE = 5.405000454334350e9, 6.434523812571428e7  # Hz

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -21,12 +21,12 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from ingest.credentials import Credentials, find_credentials
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.scene import Scene
 from ingest.sources.http import (
-    REDIRECTS,
     archive_stream,
     base_address,
+    follow,
     http_client,
     network_failures,
     require_success,
@@ -39,11 +39,10 @@ from ingest.sources.odata import (
     Page,
     Product,
     filter_text,
-    is_wanted,
     read_page,
     scene_of,
 )
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 
 CATALOGUE_URL = "https://catalogue.dataspace.copernicus.eu/odata/v1"
 DOWNLOAD_URL = "https://download.dataspace.copernicus.eu/odata/v1"
@@ -74,7 +73,8 @@ class Catalogue:
         """
         for product in self._products(query, published_after):
             scene = scene_of(product, source) if product.online else None
-            if scene is not None and is_wanted(scene, query):
+            # The catalogue knows relative orbits better than a name tells; it has been asked for them.
+            if scene is not None and replace(query, relative_orbit=None).matches(scene):
                 yield scene, product
 
     def _products(self, query: Query, published_after: datetime | None) -> Iterator[Product]:
@@ -272,20 +272,10 @@ class CopernicusDataSpace:
 
     def _follow(self, scene: Scene, offset: int, token: SecretStr) -> httpx.Response:
         address = self._download_url.copy_with(path=f"{self._download_url.path}/Products({scene.key})/$value")
-        for _ in range(REDIRECTS + 1):
-            headers = {"Range": f"bytes={offset}-"} if offset else {}
-            if self._may_have_the_token(address):
-                headers["Authorization"] = f"Bearer {token.get_secret_value()}"
-            with network_failures(scene.id):
-                request = self._client.build_request("GET", address, headers=headers)
-                response = self._client.send(request, stream=True)
-                if not response.has_redirect_location:
-                    return response
-                response.close()
-                address = response.url.join(response.headers["Location"])
-        raise SourceError(scene.id, f"more than {REDIRECTS} redirects", "try again later")
+        header = f"Bearer {token.get_secret_value()}"
+        return follow(self._client, address, offset, scene.id, lambda at: header if self._is_trusted(at) else None)
 
-    def _may_have_the_token(self, address: httpx.URL) -> bool:
+    def _is_trusted(self, address: httpx.URL) -> bool:
         if self._download_url.scheme == "https" and address.scheme != "https":
             return False
         own = address.host in (self._download_url.host, self._service_domain)

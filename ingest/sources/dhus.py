@@ -14,23 +14,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import requests
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from ingest.areas import read_areas
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UnreadableInput, UsageError
+from ingest.errors import SourceError, TransientError, UnreadableInput, UsageError
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import base_address, content_range, may_pass, retry_after
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.http import LOOPBACK, archive_stream, base_address, require_success
+from ingest.sources.source import ByteStream, Query
 
 PAGE = 100  # products, the most that a node gives at once
 BLOCK = 1 << 16  # bytes
 # A node fetches from its archive on tape within hours up to a day: this scene waits, and blocks no other.
 ARCHIVE_WAIT = 6 * 3600.0  # seconds
 _WITHDRAWN = "is no longer on the node"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class DhusNode:
 
     def __init__(self, api_url: str, credentials: Credentials, *, name: str = "dhus", timeout: float = 60.0) -> None:
         address = base_address(api_url)
-        if address.scheme != "https" and address.host not in _LOOPBACK:
+        if address.scheme != "https" and address.host not in LOOPBACK:
             raise UsageError(api_url, "would send the password unencrypted", "give the node's https:// address")
         self.name, self._url = name, str(address)
         self._sentinelsat = _sentinelsat()
@@ -66,27 +66,17 @@ class DhusNode:
                 page = self._api.query(**keywords, order_by="ingestiondate", limit=PAGE, offset=offset)
             for uuid in [each for each in page if each not in seen]:
                 seen.add(uuid)
-                scene = _found(uuid, page[uuid], self.name)
-                if scene is not None and _is_wanted(scene, page[uuid], query, published_after):
-                    yield from self._with_facts(scene)
+                scene = _scene_of(uuid, page[uuid], self.name)
+                if scene is not None and _matches(scene, page[uuid], query, published_after):
+                    yield from self._with_size_and_checksum(scene)
             if len(page) < PAGE:
                 return
 
     @contextmanager
     def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
         """Open the scene's zip at a byte, or at 0 where the node cannot; raises `SourceError`, `TransientError`."""
-        response = self._answer(scene, offset)
-        if response is None:  # nothing is left, or another archive is there than the one that was begun
-            if offset == scene.size:
-                yield _ResponseStream(None, offset, offset, scene.id)
-                return
-            response = self._answer(scene, 0)
-        if response is None:
-            raise SourceError(scene.id, "the node has no first byte of it", "check the product on the node")
-        try:
-            yield _stream(response, offset, scene.id)
-        finally:
-            response.close()
+        with archive_stream(functools.partial(self._answer, scene), offset, scene.id) as stream:
+            yield stream
 
     def close(self) -> None:
         """Close the connections."""
@@ -102,9 +92,9 @@ class DhusNode:
             "ingestiondate": (published_after, None) if published_after else None,
         }
         keywords = {name: value for name, value in keywords.items() if value is not None}
-        return keywords | ({} if query.area is None else {"area": self._askable(query.area, keywords)})
+        return keywords | ({} if query.area is None else {"area": self._area_text(query.area, keywords)})
 
-    def _askable(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
+    def _area_text(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
         """The area as WKT, coarser and larger where the node would refuse the length; `find` narrows the answers."""
         text = ""
         for coarser in (area, shapely.convex_hull(area), shapely.box(*area.bounds)):
@@ -113,7 +103,7 @@ class DhusNode:
                 break
         return text
 
-    def _with_facts(self, scene: Scene) -> Iterator[Scene]:
+    def _with_size_and_checksum(self, scene: Scene) -> Iterator[Scene]:
         try:
             with self._failures(scene.id):
                 facts = self._api.get_product_odata(scene.key)
@@ -127,19 +117,18 @@ class DhusNode:
             _log.info("%s: is not there yet, but in the node's long-term archive", scene.id)
         yield replace(scene, size=facts.get("size"), checksum=f"md5:{md5.lower()}" if md5 else None)
 
-    def _answer(self, scene: Scene, offset: int) -> requests.Response | None:
-        """The answer with the bytes from `offset` on, None where there are none."""
+    def _answer(self, scene: Scene, offset: int) -> httpx.Response:
         if scene.key is None:
             raise SourceError(scene.id, "has no product id", "find it on the node first")
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         with self._failures(scene.id):
             try:
-                response: requests.Response = self._api.get_stream(scene.key, headers=headers)
+                return _answer(self._api.get_stream(scene.key, headers=headers), scene.id)
             except self._sentinelsat.SentinelAPIError as error:
-                if getattr(getattr(error, "response", None), "status_code", None) == 416 and offset:
-                    return None
-                raise
-        return response
+                refused: requests.Response | None = getattr(error, "response", None)
+                if refused is None or refused.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    raise
+                return _answer(refused, scene.id)
 
     @contextmanager
     def _failures(self, subject: str) -> Iterator[None]:
@@ -159,7 +148,7 @@ class DhusNode:
             problem = "is not there yet: the node takes no more requests to its long-term archive for now"
             raise TransientError(f"{subject}: {problem}", ARCHIVE_WAIT) from None
         except known.SentinelAPIError as error:
-            raise _sorted(error, subject) from None
+            raise _known(error, subject) from None
         except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL):
             raise SourceError(subject, "is no usable address", "give one as https://host/path") from None
         except requests.RequestException as error:
@@ -175,17 +164,36 @@ def _sentinelsat() -> Any:
         raise UsageError("dhus", "sentinelsat is not installed", "run: pip install 'slickwatch[dhus]'") from error
 
 
-def _sorted(error: Any, subject: str) -> TransientError | SourceError:
+def _known(error: Any, subject: str) -> TransientError | SourceError:
     response: requests.Response | None = getattr(error, "response", None)
-    if response is None or response.status_code < 400:
-        return TransientError(f"{subject}: the node answered with something else than data")
-    status = response.status_code
-    if may_pass(status):
-        return TransientError(f"{subject}: HTTP {status}", retry_after(response.headers.get("Retry-After")))
-    return SourceError(subject, f"HTTP {status}", "check the node's address and the account's rights")
+    if response is not None and response.status_code >= 400:
+        try:
+            require_success(_answer(response, subject), subject)
+        except (TransientError, SourceError) as known:
+            return known
+    return TransientError(f"{subject}: the node answered with something else than data")
 
 
-def _found(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
+def _answer(response: requests.Response, subject: str) -> httpx.Response:
+    """Return an answer to sentinelsat, which uses requests, as the shared HTTP layer knows it."""
+    return httpx.Response(response.status_code, headers=response.headers, stream=_Body(response, subject))
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: requests.Response, subject: str) -> None:
+        self._response, self._subject = response, subject
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._response.iter_content(BLOCK)
+        except requests.RequestException as error:
+            raise TransientError(f"{self._subject}: the connection failed ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
     try:
         scene = scene_from_name(str(properties.get("identifier") or properties.get("title")))
         return replace(
@@ -210,41 +218,9 @@ def _footprint(wkt: str | None) -> BaseGeometry | None:
         return None
 
 
-def _is_wanted(scene: Scene, properties: dict[str, Any], query: Query, published_after: datetime | None) -> bool:
-    """Compare what the node was not asked for, or too widely; what a product does not tell does not exclude it."""
-    direction = str(properties.get("orbitdirection", query.orbit_direction)).lower()
-    timeliness = properties.get("timeliness")
-    return (
-        (published_after is None or scene.published is None or scene.published > published_after)
-        and (query.mode in (None, scene.mode) and query.product_type == scene.product_type)
-        and (query.polarisation is None or query.polarisation in scene.polarisations)
-        and (query.orbit_direction is None or direction == query.orbit_direction.lower())
-        and (query.timeliness is None or timeliness in (None, query.timeliness))
-        and (query.area is None or scene.footprint is None or bool(scene.footprint.intersects(query.area)))
-    )
-
-
-def _stream(response: requests.Response, offset: int, subject: str) -> ByteStream:
-    if response.headers.get("Content-Type", "").startswith(("text/html", "application/json")):
-        raise TransientError(f"{subject}: the node answered with a page in place of an archive")
-    if response.status_code != 206:
-        length = response.headers.get("Content-Length", "")
-        return _ResponseStream(response, 0, int(length) if length.isdigit() else None, subject)
-    first, total = content_range(response.headers.get("Content-Range"))
-    if first != offset:
-        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
-    return _ResponseStream(response, offset, total, subject)
-
-
-class _ResponseStream:
-    def __init__(self, response: requests.Response | None, offset: int, total: int | None, subject: str) -> None:
-        self.offset, self.total = offset, total
-        self._response, self._subject = response, subject
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._response is None:
-            return
-        try:
-            yield from self._response.iter_content(BLOCK)
-        except requests.RequestException as error:
-            raise TransientError(f"{self._subject}: the connection failed ({type(error).__name__})") from None
+def _matches(scene: Scene, properties: dict[str, Any], query: Query, published_after: datetime | None) -> bool:
+    """Whether a product matches: the node was asked for less than the query, or for a larger area."""
+    is_new = published_after is None or scene.published is None or scene.published > published_after
+    timeliness = [properties["timeliness"]] if properties.get("timeliness") else []
+    # The node has compared the relative orbit.
+    return is_new and replace(query, relative_orbit=None).matches(scene, properties.get("orbitdirection"), timeliness)

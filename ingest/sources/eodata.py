@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any, Self
 from defusedxml import DefusedXmlException, ElementTree
 
 from ingest.credentials import Credentials, find_credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
 from ingest.sources.http import may_pass
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -138,10 +138,10 @@ class EodataStore:
                     for block in self._read(each, 0, subject):
                         checksum.update(block)
                         member.write(block)
-                        yield sink.taken()
+                        yield sink.take()
                 if sums.get(each.name, checksum.hexdigest()) != checksum.hexdigest():
                     raise TransientError(f"{subject}: {each.name} does not match the manifest's MD5")
-        yield sink.taken()
+        yield sink.take()
 
     def _manifest_sums(self, objects: list[StoredObject], subject: str) -> dict[str, str]:
         manifest = next(each for each in objects if PurePosixPath(each.name).name == _MANIFEST)
@@ -159,7 +159,7 @@ class EodataStore:
 
     def _read(self, stored: StoredObject, begin: int, subject: str) -> Iterator[bytes]:
         """The bytes of an object from `begin` to its end, reading on where a connection is cut."""
-        reached, vain = begin, 0
+        reached, failures = begin, 0
         while reached < stored.size:
             before = reached
             try:
@@ -170,8 +170,8 @@ class EodataStore:
                     raise _Cut(f"{subject}: {stored.key} ended after {reached} of {stored.size} bytes")
             except _Cut:
                 # Where nothing is gained any more, waiting is for whoever fetches.
-                vain = vain + 1 if reached == before else 0
-                if vain == _TRIES:
+                failures = failures + 1 if reached == before else 0
+                if failures == _TRIES:
                     raise
 
     def _blocks(self, stored: StoredObject, begin: int, subject: str) -> Iterator[bytes]:
@@ -222,7 +222,7 @@ class _Sink(io.RawIOBase):
         self._parts.append(bytes(data))
         return len(self._parts[-1])
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         """What was written since the last call."""
         taken = b"".join(self._parts)
         self._parts.clear()
@@ -283,13 +283,13 @@ def _store_failures(subject: str, cut: type[TransientError] = TransientError) ->
     try:
         yield
     except ClientError as error:
-        raise _of_answer(subject, error) from None
+        raise _error_of(subject, error) from None
     except BotoCoreError as error:
         # Time-outs, cut connections and bodies that end early; wrong settings were told when the client was made.
         raise cut(f"{subject}: the connection to the store failed ({type(error).__name__})") from None
 
 
-def _of_answer(subject: str, error: ClientError) -> Exception:
+def _error_of(subject: str, error: ClientError) -> Exception:
     told = error.response.get("Error", {}).get("Code", "")
     about = error.response.get("ResponseMetadata", {})
     status = about.get("HTTPStatusCode", 0)

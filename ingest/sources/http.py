@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ingest.errors import SourceError
-from ingest.sources.source import TransientError
+from ingest.errors import SourceError, TransientError
 
 REDIRECTS = 5
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds
 # RFC 9110: 408 and 425 ask for another try; RFC 6585: 429 too many requests.
 _PASSING = {408, 425, 429}
@@ -129,6 +129,27 @@ class HttpByteStream:
         with network_failures(self._subject):
             # Raw: a body that was compressed on the way would no longer fit its range.
             yield from self._response.iter_raw()
+
+
+def follow(
+    client: httpx.Client,
+    address: httpx.URL,
+    offset: int,
+    subject: str,
+    authorization: Callable[[httpx.URL], str | None],
+) -> httpx.Response:
+    """Send a streamed GET from a byte on and follow redirects; each host gets what `authorization` has for it."""
+    for _ in range(REDIRECTS + 1):
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        if (given := authorization(address)) is not None:
+            headers["Authorization"] = given
+        with network_failures(subject):
+            response = client.send(client.build_request("GET", address, headers=headers), stream=True)
+            if not response.has_redirect_location:
+                return response
+            response.close()
+            address = response.url.join(response.headers["Location"])
+    raise SourceError(subject, f"more than {REDIRECTS} redirects", "try again later")
 
 
 @contextmanager

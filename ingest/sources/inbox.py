@@ -37,8 +37,8 @@ Report = Callable[[Path, str], None]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one look at a product saw; while two of them differ, it is being written."""
+class _Snapshot:
+    """What one snapshot at a product saw; while two of them differ, it is being written."""
 
     files: int
     size: int  # bytes
@@ -46,11 +46,11 @@ class _Look:
 
 
 @dataclass
-class _Known:
-    """A product as of the last look."""
+class _Entry:
+    """A product as of the last snapshot."""
 
-    look: _Look
-    quiet_since: float  # s since 1970
+    snapshot: _Snapshot
+    unchanged_since: float  # s since 1970
     product: _Product | None = None
     reported: bool = False
 
@@ -111,7 +111,7 @@ class Inbox:
     report: Report = _log_unreadable
     clock: Callable[[], float] = time.time
     name: str = "inbox"
-    _known: dict[Path, _Known] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[Path, _Entry] = field(default_factory=dict, init=False, repr=False)
 
     def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
         """Yield the whole products that fit the query, oldest first; raises `SourceError` for want of the folder.
@@ -141,7 +141,7 @@ class Inbox:
         path = self.local_path(scene)
         if path.is_dir():
             raise SourceError(path, "lies in the inbox unpacked, and has no archive to stream", "use it in place")
-        return _opened(path, offset)
+        return _open_file(path, offset)
 
     def _settled(self, query: Query) -> Iterator[tuple[Path, float]]:
         """Products that may be whole, each with the time (s since 1970) from which it counts as new."""
@@ -150,21 +150,21 @@ class Inbox:
             del self._known[path]
         taken: set[tuple[int, int]] = set()
         for path, came_with in sorted(candidates.items()):
-            if not _may_fit(path, query):
+            if not _may_match(path, query):
                 continue
             try:
                 status = path.stat()
-                look = _look(path)
+                snapshot = _snapshot(path)
             except OSError as error:
-                self._tell(path, f"{path}: cannot be read ({error.strerror})")
+                self._report_unreadable(path, f"{path}: cannot be read ({error.strerror})")
                 continue
             # Links lead to one product on several paths.
-            if (status.st_dev, status.st_ino) not in taken and self._is_quiet(path, look):
+            if (status.st_dev, status.st_ino) not in taken and self._is_settled(path, snapshot):
                 taken.add((status.st_dev, status.st_ino))
-                yield path, max(look.changed / 1e9, came_with)
+                yield path, max(snapshot.changed / 1e9, came_with)
 
     def _candidates(self) -> Iterator[tuple[Path, float]]:
-        """Paths that look like products, with the time (s since 1970) at which their subfolder changed."""
+        """Paths that snapshot like products, with the time (s since 1970) at which their subfolder changed."""
         try:
             entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -183,16 +183,16 @@ class Inbox:
                 if _is_candidate(entry):
                     yield Path(entry.path), came
         except OSError as error:
-            self._tell(folder, f"{folder}: cannot be read ({error.strerror})")
+            self._report_unreadable(folder, f"{folder}: cannot be read ({error.strerror})")
 
-    def _is_quiet(self, path: Path, look: _Look) -> bool:
+    def _is_settled(self, path: Path, snapshot: _Snapshot) -> bool:
         now, known = self.clock(), self._known.get(path)
         if known is None:
-            # On the first look the times of the files tell for how long it has been quiet; those in the future nothing.
-            known = self._known[path] = _Known(look, min(now, look.changed / 1e9))
-        elif known.look != look:
-            known = self._known[path] = _Known(look, now)
-        return now - known.quiet_since >= self.settle
+            # The first snapshot goes by the times of the files, except those in the future.
+            known = self._known[path] = _Entry(snapshot, min(now, snapshot.changed / 1e9))
+        elif known.snapshot != snapshot:
+            known = self._known[path] = _Entry(snapshot, now)
+        return now - known.unchanged_since >= self.settle
 
     def _scene(self, path: Path, query: Query) -> Scene | None:
         known = self._known[path]
@@ -200,21 +200,21 @@ class Inbox:
             if known.product is None and not known.reported:
                 str(path).encode()  # names that are no text have no place in a ledger
                 known.product = _Product(path)
-            if known.product is None or not _fits(known.product, query):
+            if known.product is None or not _matches(known.product, query):
                 return None
-            published = datetime.fromtimestamp(known.look.changed / 1e9, UTC)
+            published = datetime.fromtimestamp(known.snapshot.changed / 1e9, UTC)
             footprint = known.product.footprint
             return replace(known.product.scene, source=self.name, footprint=footprint, published=published)
         except SlickwatchError as error:
-            self._tell(path, str(error))
+            self._report_unreadable(path, str(error))
         except UnicodeEncodeError:
-            self._tell(path, f"{os.fsencode(path)!r}: its name is no text in UTF-8")
+            self._report_unreadable(path, f"{os.fsencode(path)!r}: its name is no text in UTF-8")
         except OSError as error:
-            self._tell(path, f"{path}: cannot be read ({error.strerror})")
+            self._report_unreadable(path, f"{path}: cannot be read ({error.strerror})")
         return None
 
-    def _tell(self, path: Path, reason: str) -> None:
-        known = self._known.setdefault(path, _Known(_Look(0, 0, 0), self.clock()))
+    def _report_unreadable(self, path: Path, reason: str) -> None:
+        known = self._known.setdefault(path, _Entry(_Snapshot(0, 0, 0), self.clock()))
         if not known.reported:
             known.reported, known.product = True, None
             self.report(path, reason)
@@ -243,42 +243,34 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look(path: Path) -> _Look:
+def _snapshot(path: Path) -> _Snapshot:
     status = path.stat()
     # A rename leaves the time of the content as it was: only the status change tells that it came.
     looks = [(0, max(status.st_mtime_ns, status.st_ctime_ns))]
     if not stat.S_ISDIR(status.st_mode):
-        return _Look(1, status.st_size, looks[0][1])
+        return _Snapshot(1, status.st_size, looks[0][1])
     for root, _, names in os.walk(path):
         for name in names:
             each = os.lstat(os.path.join(root, name))
             looks.append((each.st_size, max(each.st_mtime_ns, each.st_ctime_ns)))
-    return _Look(len(looks) - 1, sum(size for size, _ in looks), max(changed for _, changed in looks))
+    return _Snapshot(len(looks) - 1, sum(size for size, _ in looks), max(changed for _, changed in looks))
 
 
-def _may_fit(path: Path, query: Query) -> bool:
+def _may_match(path: Path, query: Query) -> bool:
     """Whether a product may be wanted by its name; a name of another grammar tells nothing."""
     try:
-        return _scene_fits(scene_from_name(path.name), query)
+        return query.matches(scene_from_name(path.name))
     except UnreadableInput:
         return True
 
 
-def _scene_fits(scene: Scene, query: Query) -> bool:
-    wanted = (query.mode, query.product_type, query.polarisation, query.relative_orbit)
-    is_with = query.polarisation if query.polarisation in scene.polarisations else None
-    told = (scene.mode, scene.product_type, is_with, scene.relative_orbit or query.relative_orbit)
-    return all(each is None or each == had for each, had in zip(wanted, told, strict=True))
-
-
-def _fits(product: _Product, query: Query) -> bool:
-    if not _scene_fits(product.scene, query):
-        return False
-    if query.orbit_direction is not None and product.orbit_direction != query.orbit_direction.lower():
-        return False
-    if query.timeliness is not None and product.timeliness not in (None, query.timeliness):
-        return False
-    return query.area is None or product.footprint is None or bool(product.footprint.intersects(query.area))
+def _matches(product: _Product, query: Query) -> bool:
+    """Whether a product matches; its annotation and manifest are read only for what the query asks."""
+    return query.matches(product.scene) and query.matches(
+        replace(product.scene, footprint=product.footprint if query.area is not None else None),
+        product.orbit_direction if query.orbit_direction is not None else None,
+        [product.timeliness] if query.timeliness is not None and product.timeliness is not None else (),
+    )
 
 
 def _require_whole(container: Container) -> None:
@@ -323,7 +315,7 @@ def _manifest(container: Container) -> Document | None:
 
 
 @contextmanager
-def _opened(path: Path, offset: int) -> Iterator[ByteStream]:
+def _open_file(path: Path, offset: int) -> Iterator[ByteStream]:
     try:
         file = open(path, "rb")  # noqa: SIM115
     except OSError as error:

@@ -90,7 +90,7 @@ def filter_text(query: Query, published_since: datetime | None, *, inclusive: bo
     """
     conditions = ["Collection/Name eq 'SENTINEL-1'", "Online eq true", _of_type(query)]
     if query.polarisation is not None:
-        channels = _known(_CHANNELS, query.polarisation, "polarisation")
+        channels = _choice(_CHANNELS, query.polarisation, "polarisation")
         conditions.append(_any_of([_attribute("polarisationChannels", channel) for channel in channels]))
     if query.relative_orbit is not None:
         conditions.append(_attribute("relativeOrbitNumber", query.relative_orbit))
@@ -99,23 +99,23 @@ def filter_text(query: Query, published_since: datetime | None, *, inclusive: bo
     if query.timeliness is not None:
         conditions.append(_attribute("timeliness", query.timeliness))
     if query.area is not None:
-        conditions.append(_any_of([_intersects(part) for part in _askable_parts(query.area)]))
+        conditions.append(_any_of([_intersects(part) for part in _query_areas(query.area)]))
     if published_since is not None:
         conditions.append(f"PublicationDate {'ge' if inclusive else 'gt'} {_time(published_since)}")
     return " and ".join(conditions)
 
 
 def _of_type(query: Query) -> str:
-    kinds = _known(_PRODUCT_TYPES, query.product_type, "product type")
+    kinds = _choice(_PRODUCT_TYPES, query.product_type, "product type")
     if query.mode is None:
         return f"contains(Name,'_{query.product_type}')"
-    swaths = _known(_SWATHS, query.mode, "mode")
+    swaths = _choice(_SWATHS, query.mode, "mode")
     if query.mode != _FULL_RESOLUTION_IS_FOR:
         kinds = tuple(kind for kind in kinds if not kind.startswith("GRDF"))
     return _any_of([_attribute("productType", f"{swath}_{kind}") for swath in swaths for kind in kinds])
 
 
-def _known(choices: Mapping[str, tuple[str, ...]], name: str, what: str) -> tuple[str, ...]:
+def _choice(choices: Mapping[str, tuple[str, ...]], name: str, what: str) -> tuple[str, ...]:
     if name not in choices:
         raise UsageError(name, f"is no {what} of Sentinel-1", f"choose of {', '.join(choices)}")
     return choices[name]
@@ -135,8 +135,8 @@ def _intersects(part: BaseGeometry) -> str:
     return f"OData.CSC.Intersects(area=geography'SRID=4326;{shapely.to_wkt(part, rounding_precision=6)}')"
 
 
-def _askable_parts(area: BaseGeometry) -> list[BaseGeometry]:
-    """The area's parts, wider and simpler where they are too long for an address; `is_wanted` narrows the answers."""
+def _query_areas(area: BaseGeometry) -> list[BaseGeometry]:
+    """The area's parts, simplified to a larger area if too long for an address; `Query.matches` narrows the answers."""
     if area.is_empty:
         raise UsageError("the area", "is empty", "give one with at least a point in it")
     parts: list[BaseGeometry] = list(getattr(area, "geoms", [area]))
@@ -181,15 +181,6 @@ def _footprint(product: Product) -> BaseGeometry | None:
         # A scene is worth more than its outline: it is kept, and read from the product itself later.
         _log.warning("%s: its footprint in the catalogue is no GeoJSON geometry", product.name)
         return None
-
-
-def is_wanted(scene: Scene, query: Query) -> bool:
-    """Whether a scene fits the area and the polarisation, for which the catalogue may have been asked too widely."""
-    if query.polarisation is not None and query.polarisation not in scene.polarisations:
-        return False
-    if query.area is None or scene.footprint is None:
-        return True
-    return bool(scene.footprint.intersects(query.area))
 
 
 def _checksum(given: list[Checksum]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,22 @@ class Query:
     relative_orbit: int | None = None
     orbit_direction: str | None = None  # ascending, descending
     timeliness: str | None = None  # the source's own word, such as NRT-3h
+
+    def matches(self, scene: Scene, orbit_direction: str | None = None, timeliness: Collection[str] = ()) -> bool:
+        """Whether a scene matches; what is not known of it does not exclude it."""
+        return (
+            self.mode in (None, scene.mode)
+            and self.product_type == scene.product_type
+            and (self.polarisation is None or self.polarisation in scene.polarisations)
+            and (None in (self.relative_orbit, scene.relative_orbit) or self.relative_orbit == scene.relative_orbit)
+            and (None in (self.orbit_direction, orbit_direction) or _same(self.orbit_direction, orbit_direction))
+            and (self.timeliness is None or not timeliness or self.timeliness in timeliness)
+            and (self.area is None or scene.footprint is None or bool(scene.footprint.intersects(self.area)))
+        )
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return str(one).lower() == str(other).lower()
 
 
 class ByteStream(Protocol):
@@ -48,11 +64,3 @@ class SceneSource(Protocol):
 
         Raises `SourceError`, and `TransientError` where a retry may help.
         """
-
-
-class TransientError(Exception):
-    """A failure that may pass: HTTP 429 or 5xx, a time-out, a connection cut off. `retry_after` is in seconds."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after

@@ -22,23 +22,23 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.scene import Scene
 from ingest.sources.http import (
-    REDIRECTS,
+    LOOPBACK,
     archive_stream,
     base_address,
+    follow,
     http_client,
     may_pass,
     network_failures,
 )
-from ingest.sources.source import ByteStream, Query, TransientError
+from ingest.sources.source import ByteStream, Query
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 
 PAGE = 100  # items
 LATENESS = timedelta(days=30)
 _TIMELINESS = ("product:timeliness_category", "s1:product_timeliness")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _log = logging.getLogger(__name__)
 Authorization = Callable[[], SecretStr]  # the value of the header, such as "Bearer ..." or "Basic ..."
@@ -147,7 +147,7 @@ class StacCatalogue:
         return list(search.items_as_dicts())
 
     def _is_wanted(self, item: Item, scene: Scene, query: Query, published_after: datetime | None) -> bool:
-        if not _fits(item, scene, query):
+        if not _matches(item, scene, query):
             return False
         if published_after is None:
             return True
@@ -184,19 +184,11 @@ class StacCatalogue:
     def _follow(self, scene: Scene, address: str, offset: int, given: SecretStr | None) -> httpx.Response:
         with network_failures(scene.id):
             at = httpx.URL(address)
-            for _ in range(REDIRECTS + 1):
-                headers = {"Range": f"bytes={offset}-"} if offset else {}
-                if given is not None and self._is_trusted(at):
-                    headers["Authorization"] = given.get_secret_value()
-                response = self._http.send(self._http.build_request("GET", at, headers=headers), stream=True)
-                if not response.has_redirect_location:
-                    return response
-                response.close()
-                at = response.url.join(response.headers["Location"])
-        raise SourceError(scene.id, f"more than {REDIRECTS} redirects", "try again later")
+        header = None if given is None else given.get_secret_value()
+        return follow(self._http, at, offset, scene.id, lambda host: header if self._is_trusted(host) else None)
 
     def _is_trusted(self, address: httpx.URL) -> bool:
-        if address.scheme != "https" and address.host not in _LOOPBACK:
+        if address.scheme != "https" and address.host not in LOOPBACK:
             return False
         return any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
 
@@ -220,19 +212,9 @@ class StacCatalogue:
             raise TransientError(f"{self._url}: answered with something else than JSON") from None
 
 
-def _fits(item: Item, scene: Scene, query: Query) -> bool:
-    told = item.properties
-    timeliness = {told[name] for name in _TIMELINESS if name in told}
-    direction = str(told.get("sat:orbit_state", query.orbit_direction)).lower()
-    return (
-        query.mode in (None, scene.mode)
-        and query.product_type == scene.product_type
-        and (query.polarisation is None or query.polarisation in scene.polarisations)
-        and (None in (query.relative_orbit, scene.relative_orbit) or query.relative_orbit == scene.relative_orbit)
-        and (query.orbit_direction is None or direction == query.orbit_direction.lower())
-        and (query.timeliness is None or not timeliness or query.timeliness in timeliness)
-        and (query.area is None or scene.footprint is None or bool(scene.footprint.intersects(query.area)))
-    )
+def _matches(item: Item, scene: Scene, query: Query) -> bool:
+    timeliness = {item.properties[name] for name in _TIMELINESS if name in item.properties}
+    return query.matches(scene, item.properties.get("sat:orbit_state"), timeliness)
 
 
 def _filter(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:

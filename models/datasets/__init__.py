@@ -3,7 +3,7 @@
 from models.datasets.catalogue import DATASETS, data_root, open_dataset
 from models.datasets.cut import Cut
 from models.datasets.folder import ImageMaskFolder, image_mask_folder, open_folder
-from models.datasets.leak import copy_group, grouped_folds, without_leak
+from models.datasets.folds import grouped_folds, held_out_fold
 from models.datasets.osd import OSDImages, osd
 from models.datasets.pairs import (
     GreyPair,
@@ -15,6 +15,7 @@ from models.datasets.pairs import (
     chip_input,
     class_indices,
     grey_image,
+    groups_or_names,
 )
 from models.datasets.reduced import Reduced
 from models.datasets.simulated import (
@@ -24,7 +25,7 @@ from models.datasets.simulated import (
     simulated,
     simulated_pair,
 )
-from models.datasets.sos import sos_clean, sos_official
+from models.datasets.sos import SOSImages, copy_group, sos_clean, sos_official, without_leak
 
 __all__ = [
     "DATASETS",
@@ -36,6 +37,7 @@ __all__ = [
     "OSDImages",
     "Pair",
     "Reduced",
+    "SOSImages",
     "Selection",
     "SimulatedChips",
     "Split",
@@ -47,6 +49,8 @@ __all__ = [
     "flat_pair",
     "grey_image",
     "grouped_folds",
+    "groups_or_names",
+    "held_out_fold",
     "image_mask_folder",
     "open_dataset",
     "open_folder",

@@ -1,10 +1,11 @@
-"""What tells one set of labelled images from another, without decoding or simulating them."""
+"""The identity of a set of labelled images, without decoding or simulating them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ingest.errors import UnreadableInput
 from models.datasets.folder import ImageMaskFolder
@@ -14,13 +15,22 @@ from models.datasets.reduced import Reduced
 from models.datasets.simulated import SimulatedChips
 
 
+@runtime_checkable
+class _Hashed(Protocol):
+    """A data set that keeps hashes of its contents."""
+
+    def fingerprint(self) -> str: ...
+
+
 def fingerprint(images: LabelledImages) -> str:
     """Return a SHA-256 over names and contents of all images and labels, in their order.
 
-    Contents are the bytes of the files, since times and sizes do not tell a file that was changed in place; of chips
-    that are simulated, what they are simulated from; of any other kind of data set, the images themselves. What reads
-    or simulates the images is not covered. Raises `UnreadableInput` for a file that is gone.
+    Contents are the bytes of files, since times and sizes miss a change in place; the seeds and sizes of simulated
+    chips; the recorded hashes of synthetic pairs; else the images themselves. The code that reads or simulates the
+    images is not covered. Raises `UnreadableInput` for a missing file.
     """
+    if isinstance(images, _Hashed):
+        return images.fingerprint()
     digest = hashlib.sha256()
     for index in range(len(images)):
         for part in _parts(images, index):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class ImageMaskFolder:
     classes: tuple[str, ...] = OIL_CLASSES
     pixel_spacing: float | None = None
 
+    @property
+    def groups(self) -> tuple[Hashable, ...] | None:
+        """None: copies are not known."""
+        return None
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -65,12 +70,6 @@ class ImageMaskFolder:
         require_one_size(image, mask, self.masks[index])
         labels = np.where(np.isnan(image), IGNORE, _oil_labels(mask, self.masks[index]))
         return image, labels, eight_bits
-
-    def selected(self, indices: Iterable[int]) -> ImageMaskFolder:
-        """Return the pairs of these indices alone, in their order."""
-        chosen = list(indices)
-        images, masks = tuple(self.images[i] for i in chosen), tuple(self.masks[i] for i in chosen)
-        return ImageMaskFolder(images, masks, self.classes, self.pixel_spacing)
 
 
 def image_mask_folder(folder: Path) -> ImageMaskFolder:

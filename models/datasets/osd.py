@@ -46,6 +46,7 @@ class OSDImages:
     coloured: tuple[bool, ...]  # whether labels are colours
     classes: tuple[str, ...] = CLASSES
     pixel_spacing: float | None = None
+    groups: None = None  # copies are not known
 
     def __len__(self) -> int:
         return len(self.images)

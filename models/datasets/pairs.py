@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from models.classes import NOT_OIL
 from preprocess.contrast import sea_contrast
 from preprocess.options import PreprocessOptions, contrast_input
 
-# Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.networks.architecture.CLASSES,
+# Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.classes.CLASSES,
 # NOT_OIL where nothing but that is known, IGNORE.
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 # Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.
@@ -36,10 +37,14 @@ class LabelledImages(Protocol):
     def pixel_spacing(self) -> float | None:
         """In metres, where known."""
 
+    @property
+    def groups(self) -> tuple[Hashable, ...] | None:
+        """A key per image, equal for copies of one place; None where copies are not known."""
+
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Return what the data set itself calls the image, such as the number in its file name."""
+        """Return the data set's own name of the image, such as the number in its file name."""
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Read or make one pair; raises `UnreadableInput` naming the file."""
@@ -79,6 +84,10 @@ class View:
     def pixel_spacing(self) -> float | None:
         return self.images.pixel_spacing
 
+    @property
+    def groups(self) -> tuple[Hashable, ...] | None:
+        return self.images.groups
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -92,6 +101,11 @@ class Selection(View):
 
     indices: tuple[int, ...]
 
+    @property
+    def groups(self) -> tuple[Hashable, ...] | None:
+        groups = self.images.groups
+        return None if groups is None else tuple(groups[i] for i in self.indices)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -103,6 +117,12 @@ class Selection(View):
 
     def grey(self, index: int) -> GreyPair:
         return self.images.grey(self.indices[index])
+
+
+def groups_or_names(images: LabelledImages) -> tuple[Hashable, ...]:
+    """Return the group of each image, or its name where copies are not known."""
+    groups = images.groups
+    return tuple(images.name(i) for i in range(len(images))) if groups is None else groups
 
 
 def class_indices(labels: NDArray[np.int64]) -> NDArray[np.int64]:

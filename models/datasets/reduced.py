@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,10 +48,6 @@ class Reduced(View):
         """Return the means of the blocks, rounded, 0 where nothing in a block counts; raises what `pair` raises."""
         grey, labels = self._reduced(index, *self.images.grey(index))
         return np.rint(grey).astype(np.uint8), labels
-
-    def selected(self, indices: Iterable[int]) -> Reduced:
-        """Return the pairs of these indices alone, in their order."""
-        return Reduced(Selection(self.images, tuple(indices)), self.factor)
 
     def _reduced(
         self, index: int, image: NDArray[np.generic], labels: NDArray[np.int64]

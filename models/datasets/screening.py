@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ingest.errors import UsageError
-from models.datasets.leak import copy_group
 from models.datasets.pairs import LabelledImages
+from models.datasets.sos import copy_group
 from preprocess.options import PreprocessOptions
 
 SIZE, COARSE_SIZE = 64, 32  # pixels of the averaged images that correlations and candidates come from
@@ -50,7 +50,7 @@ def screen(
 ) -> dict[str, tuple[Match, ...]]:
     """Find for every test image the training image most correlated with it, by each of `modes`, and report shares.
 
-    ``stride`` looks among the images of the test image's group alone (`models.datasets.leak`), ``control`` among as
+    ``stride`` looks among the images of the test image's group alone (`models.datasets.sos`), ``control`` among as
     many of a group that is wrong on purpose, ``full`` at all. Raises `UsageError` for another mode.
     """
     for mode in modes:

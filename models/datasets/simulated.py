@@ -64,6 +64,7 @@ class SimulatedChips:
     first_seed: int = VALIDATION_SEED
     classes: tuple[str, ...] = CLASSES
     pixel_spacing: float | None = CHIP_OPTIONS.spacing
+    groups: None = None
 
     def __len__(self) -> int:
         return self.count

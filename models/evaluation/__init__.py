@@ -1,1 +1,1 @@
-"""Scoring models on labelled images: pixels, objects, outlines, calibration, and how sure the scores are."""
+"""Scores of models on labelled images: pixels, objects, outlines, calibration, with confidence intervals."""

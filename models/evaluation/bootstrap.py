@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing images anew, with replacement (Efron's percentile bootstrap)."""
+"""Confidence intervals by resampling images with replacement (Efron's percentile bootstrap)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from models.evaluation.metrics import Floats
 
-Counts = dict[str, Floats]  # what scores are made of, by name: one entry an image along axis 0, or summed over images
-Score = Callable[[Counts], dict[str, Floats]]  # from sums, with any leading axes, which the scores keep
+Counts = dict[str, Floats]  # by name: one entry an image along axis 0, or sums over images
+Score = Callable[[Counts], dict[str, Floats]]  # from sums with any leading axes, which are kept
 
-_BLOCK = 50  # samples at a time
+_BLOCK = 50  # samples at a time, to bound memory
 
 
 def total(counts: Counts) -> Counts:
@@ -20,7 +20,7 @@ def total(counts: Counts) -> Counts:
 
 
 def grouped(counts: Counts, groups: Sequence[Hashable]) -> Counts:
-    """Sum over the images of each group, so that a bootstrap draws groups: images that are copies say a thing once."""
+    """Sum over the images of each group, so that a bootstrap draws whole groups of copies."""
     numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     index = np.array([numbers[group] for group in groups])
     sums = {name: np.zeros((len(numbers), *values.shape[1:])) for name, values in counts.items()}
@@ -30,9 +30,9 @@ def grouped(counts: Counts, groups: Sequence[Hashable]) -> Counts:
 
 
 def bootstrap(counts: Counts, score: Score, samples: int, seed: int) -> dict[str, Floats]:
-    """Score `samples` samples of the images, each as large as the set; returns each score as (samples,).
+    """Compute the scores of `samples` resamples of the images, each as large as the set, (samples,) by name.
 
-    The same seed draws the same images, whatever the counts: scores of two models on the same images are paired.
+    A seed draws the same images whatever the counts, so the samples of two models are paired.
     """
     n = len(next(iter(counts.values())))
     blocks = [
@@ -43,7 +43,7 @@ def bootstrap(counts: Counts, score: Score, samples: int, seed: int) -> dict[str
 
 
 def interval(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentiles that hold `confidence` of the values; NaN values are left out."""
+    """Return the percentiles that enclose `confidence` of the values; NaN values are left out."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return float("nan"), float("nan")
@@ -52,7 +52,7 @@ def interval(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
 
 
 def _times_drawn(n: int, samples: int, seed: int) -> Iterator[Floats]:
-    """How often each image is in each sample, (samples of a block, n)."""
+    """Yield how often each image is in each sample, (samples of a block, n)."""
     rng = np.random.default_rng(seed)
     for first in range(0, samples, _BLOCK):
         draws = [rng.integers(n, size=n) for _ in range(min(_BLOCK, samples - first))]

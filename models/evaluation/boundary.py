@@ -1,4 +1,4 @@
-"""How well outlines lie on each other, whatever the area within them."""
+"""Scores of outlines, independent of the area within them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def boundary_counts(
 ) -> NDArray[np.int64]:
     """Count outline pixels of one image: true, true near a predicted one, predicted, predicted near a true one.
 
-    truth, predicted, known: (H, W); near: at most `tolerance` pixels away. Outlines are the pixels of oil with a
-    neighbour, of eight, that is known not to be oil: the edge of the image and of what is labelled is no outline.
+    truth, predicted, known: (H, W); near: at most `tolerance` pixels away. Outlines are the pixels of oil with one of
+    eight neighbours known not to be oil; the edges of the image and of the labelled area are no outlines.
     """
     true, found = (_outline(mask, known) for mask in (truth, predicted))
     true_near, found_near = true & _near(found, tolerance), found & _near(true, tolerance)

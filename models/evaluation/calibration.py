@@ -1,4 +1,4 @@
-"""Whether a model is right as often as its probabilities say."""
+"""Calibration: predicted probabilities compared with observed frequencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PIXELS, CONFIDENCE, CORRECT, SQUARED_ERROR = range(4)  # the columns of calibrat
 
 
 def oil_calibration(p: NDArray[np.floating], oil: NDArray[np.bool_], bins: int) -> Floats:
-    """Sum pixels, their probability of oil, whether they are, and (p - y)**2 by bins of equal width, (bins, 4).
+    """Sum pixels, their probability of oil, the oil among them and (p - y)**2 by bins of equal width, (bins, 4).
 
     p, oil: (n,), one entry a pixel.
     """
@@ -19,8 +19,8 @@ def oil_calibration(p: NDArray[np.floating], oil: NDArray[np.bool_], bins: int) 
 
 
 def top_label_calibration(p: NDArray[np.floating], labels: NDArray[np.integer], bins: int) -> Floats:
-    """Sum pixels, the probability of their likeliest class, whether it is true, and the Brier score's
-    sum over classes of (p - y)**2 by bins of equal width, (bins, 4).
+    """Sum pixels, the probability of their likeliest class, its hits, and the Brier score's sum over classes of
+    (p - y)**2 by bins of equal width, (bins, 4).
 
     p: (C, n); labels: (n,) of 0..C-1.
     """
@@ -31,7 +31,7 @@ def top_label_calibration(p: NDArray[np.floating], labels: NDArray[np.integer], 
 
 
 def expected_calibration_error(counts: NDArray[np.number]) -> Floats:
-    """Mean over pixels of |share that is right - mean confidence| of their bin (Naeini et al. 2015), (...).
+    """Mean over pixels of |observed frequency - mean confidence| of their bin (Naeini et al. 2015), (...).
 
     counts: (..., bins, 4).
     """
@@ -40,7 +40,7 @@ def expected_calibration_error(counts: NDArray[np.number]) -> Floats:
 
 
 def maximum_calibration_error(counts: NDArray[np.number]) -> Floats:
-    """Largest |share that is right - mean confidence| of any bin that holds a pixel, (...); counts (..., bins, 4)."""
+    """Largest |observed frequency - mean confidence| of any non-empty bin, (...); counts (..., bins, 4)."""
     gap = ratio(np.abs(counts[..., CORRECT] - counts[..., CONFIDENCE]), counts[..., PIXELS])
     return np.where(np.isnan(gap).all(axis=-1), np.nan, np.nan_to_num(gap).max(axis=-1))
 

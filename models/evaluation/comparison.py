@@ -16,7 +16,7 @@ from ingest.errors import UsageError
 from ingest.progress import step
 from models.checkpoint import Checkpoint, load_model
 from models.classes import CLASSES, IGNORE, NOT_OIL
-from models.datasets import Split, copy_group, open_dataset
+from models.datasets import Split, open_dataset
 from models.evaluation.evaluate import Evaluation, EvaluationOptions, class_probability, common_classes, evaluate
 from models.evaluation.metrics import Floats
 from models.evaluation.record import evaluation_record
@@ -65,17 +65,9 @@ def compare_models(dataset: str, models: Sequence[str], options: EvaluationOptio
     candidates = _candidates(models)
     split = open_dataset(dataset)
     options = options or EvaluationOptions()
-    groups = groups_of_copies(split)
+    groups = split.test.groups
     evaluations = _evaluations(split, groups, candidates, options)
     return Comparison(split, candidates, evaluations, _record(split, groups, candidates, evaluations, options))
-
-
-def groups_of_copies(split: Split) -> list[Hashable] | None:
-    """Return a key for each test image, equal for images of one place; None where copies are not known."""
-    if not split.name.startswith("sos"):
-        return None
-    names = [split.test.name(i) for i in range(len(split.test))]
-    return [copy_group(name) or name for name in names]
 
 
 def representative_images(oil_iou: Floats, n: int) -> list[tuple[str, int]]:
@@ -103,7 +95,7 @@ def _candidates(models: Sequence[str]) -> dict[str, Candidate]:
 
 
 def _evaluations(
-    split: Split, groups: list[Hashable] | None, candidates: dict[str, Candidate], options: EvaluationOptions
+    split: Split, groups: Sequence[Hashable] | None, candidates: dict[str, Candidate], options: EvaluationOptions
 ) -> dict[str, Evaluation]:
     images = split.test
     classes = common_classes([images.classes, *(one.checkpoint.classes for one in candidates.values())])
@@ -117,7 +109,7 @@ def _evaluations(
 
 def _record(
     split: Split,
-    groups: list[Hashable] | None,
+    groups: Sequence[Hashable] | None,
     candidates: dict[str, Candidate],
     evaluations: dict[str, Evaluation],
     options: EvaluationOptions,

@@ -1,4 +1,4 @@
-"""From labelled images and networks to scores: one pass over the images, a few hundred numbers kept of each."""
+"""Scores of a network on labelled images: one pass over the images that keeps a few hundred counts of each."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling, blend, split
 
 LAND = CLASSES.index("land")
-LARGEST = 1536  # pixels a side of the images that a network sees whole
+LARGEST = 1536  # pixels a side of images predicted whole
 _M2_PER_1000_KM2 = 1e9
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What the scores depend on; the paper fixes none of it."""
+    """Parameters of the scores; the paper gives none of them."""
 
     objects: ObjectOptions = field(default_factory=ObjectOptions)
     boundary_tolerance: float = 2.0  # pixels
@@ -63,7 +63,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one model: `scores` and `samples`, the same of each bootstrap sample, have the same keys."""
+    """The scores of one model; `samples` has those of each bootstrap sample under the same names."""
 
     classes: tuple[str, ...]
     counts: Counts  # by image
@@ -81,10 +81,10 @@ class Evaluation:
 
 
 def common_classes(kinds: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the classes that a data set and all models of a run can be compared on; raises `UsageError`."""
+    """Return the classes that a data set and all models can be compared on; raises `UsageError` for other classes."""
     for classes in kinds:
         if classes not in (CLASSES, OIL_CLASSES):
-            raise UsageError(", ".join(classes), "not classes that scores are known for", f"use {', '.join(CLASSES)}")
+            raise UsageError(", ".join(classes), "classes without scores", f"use {', '.join(CLASSES)}")
     return CLASSES if all(classes == CLASSES for classes in kinds) else OIL_CLASSES
 
 
@@ -99,10 +99,10 @@ def evaluate(
 ) -> Evaluation:
     """Predict every image once and score it on `classes`; raises `UsageError` where there is no image.
 
-    `groups`, one entry an image, says which images are copies of one another and are drawn together.
+    groups: a key for each image, equal for copies of one another, which the bootstrap draws together.
     """
     if not len(images):
-        raise UsageError("the data set", "holds no test image", "choose another one")
+        raise UsageError("the data set", "has no test images", "choose another one")
     rows = []
     for i in range(len(images)):
         image, labels = images.pair(i, preprocess)
@@ -121,9 +121,9 @@ def evaluate(
 
 
 def class_probability(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a network, wherever it is, on one image (1, H, W), NaN = no data; returns (classes, H, W).
+    """Run a network, on any device, on one image (1, H, W), NaN = no data; returns (classes, H, W).
 
-    Images of up to `LARGEST` pixels a side are seen whole, larger ones in overlapping tiles as products are.
+    Images of up to `LARGEST` pixels a side are predicted whole, larger ones in overlapping tiles like products.
     """
     if max(image.shape[1:]) <= LARGEST:
         return _forward(network, image)
@@ -136,10 +136,10 @@ def class_probability(network: nn.Module, image: NDArray[np.float32]) -> NDArray
 def image_counts(
     probability: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], options: EvaluationOptions
 ) -> Counts:
-    """Reduce one image to the counts its scores are made of.
+    """Reduce one image to the counts that scores are computed from.
 
-    probability: (C, H, W) of `CLASSES` or `OIL_CLASSES`; labels: (H, W). Compared on `OIL_CLASSES`, a pixel is taken
-    for oil where oil is the likeliest of the network's classes, and its confidence is the probability of oil.
+    probability: (C, H, W) of `CLASSES` or `OIL_CLASSES`; labels: (H, W). Compared on `OIL_CLASSES`, a pixel is
+    oil where oil is the likeliest of the network's classes, and its confidence is the probability of oil.
     """
     predicted = probability.argmax(axis=0)
     known = labels != IGNORE
@@ -164,7 +164,7 @@ def image_counts(
 
 
 def scores(totals: Counts, classes: tuple[str, ...], pixel_spacing: float | None) -> dict[str, Floats]:
-    """Turn counts summed over images, with any leading axes, into all scores, each with these axes."""
+    """Compute all scores from counts summed over images, with any leading axes, which are kept."""
     confusion, objects = totals["confusion"], totals["objects"].sum(axis=-2)
     false_alarms = objects[..., PREDICTED] - objects[..., HITS]
     result = pixel_scores(confusion)
@@ -193,7 +193,7 @@ def scores(totals: Counts, classes: tuple[str, ...], pixel_spacing: float | None
 
 
 def difference(one: Evaluation, other: Evaluation, score: str, confidence: float) -> tuple[float, tuple[float, float]]:
-    """Return `one` less `other` in a score, and its interval from the samples that both drew alike."""
+    """Return the difference `one` - `other` of a score, and its interval over the paired samples."""
     paired = one.samples[score] - other.samples[score]
     return one.scores[score] - other.scores[score], interval(paired, confidence)
 

@@ -1,7 +1,7 @@
 """Pixel scores from a confusion matrix, averaged as the DAKD paper averages them (docs/decisions/0007-scores.md).
 
 Confusion matrices are (..., C, C), true class by predicted class; leading axes, such as that of bootstrap samples,
-are kept. Classes that neither truth nor prediction has are NaN and are left out of means.
+are kept. Classes absent from both truth and prediction are NaN and are left out of means.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def class_f1(confusion: NDArray[np.number]) -> Floats:
 
 
 def class_precision(confusion: NDArray[np.number]) -> Floats:
-    """Return precision by class, (..., C); 0 for a class that is there and never predicted, as F1 and IoU are."""
+    """Return precision by class, (..., C); 0, like F1 and IoU, for a class that is present and never predicted."""
     return _share(confusion, axis=-2)
 
 
 def class_recall(confusion: NDArray[np.number]) -> Floats:
-    """Return recall by class, (..., C); 0 for a class that is predicted and never there."""
+    """Return recall by class, (..., C); 0 for a class that is predicted and never present."""
     return _share(confusion, axis=-1)
 
 
 def pixel_scores(confusion: NDArray[np.number]) -> dict[str, Floats]:
     """Return mIoU, F1, precision, recall, each the mean over classes, and two accuracies, each (...).
 
-    `accuracy` is the share of pixels that are right; `accuracy_one_vs_rest` the mean over classes of the share of
-    pixels that are right about this class, which is what the paper's A on OSD must be. With two classes they agree.
+    `accuracy` is the fraction of correct pixels; `accuracy_one_vs_rest` the mean over classes of the fraction of pixels
+    correct about this class, which is what the paper's A on OSD must be. With two classes they agree.
     """
     hits, true, predicted = _margins(confusion)
     pixels, right = true.sum(axis=-1), hits.sum(axis=-1)
@@ -56,17 +56,17 @@ def pixel_scores(confusion: NDArray[np.number]) -> dict[str, Floats]:
         "precision": mean_present(class_precision(confusion)),
         "recall": mean_present(class_recall(confusion)),
         "accuracy": ratio(right, pixels),
-        "accuracy_one_vs_rest": 1 - ratio(2 * (pixels - right), present * pixels),  # each error is wrong about two
+        "accuracy_one_vs_rest": 1 - ratio(2 * (pixels - right), present * pixels),  # an error counts in two classes
     }
 
 
 def precision(confusion: NDArray[np.int64], class_index: int) -> float:
-    """Share of the pixels predicted as the class that are of the class."""
+    """Return the fraction of the pixels predicted as a class that are of this class."""
     return float(ratio(confusion[class_index, class_index], confusion[:, class_index].sum()))
 
 
 def recall(confusion: NDArray[np.int64], class_index: int) -> float:
-    """Share of the pixels of the class that are predicted as the class."""
+    """Return the fraction of the pixels of a class that are predicted as this class."""
     return float(ratio(confusion[class_index, class_index], confusion[class_index].sum()))
 
 
@@ -78,18 +78,18 @@ def harmonic(precision: Floats, recall: Floats) -> Floats:
 
 
 def ratio(part: NDArray[np.number] | np.number, whole: NDArray[np.number] | np.number) -> Floats:
-    """Divide; NaN where there is nothing to divide by."""
+    """Divide; NaN where the divisor is 0."""
     parts, wholes = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.asarray(np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0))
 
 
 def mean_present(values: Floats) -> Floats:
-    """Return the mean over the last axis without NaN; NaN where there is nothing else."""
+    """Return the mean over the last axis, ignoring NaN; NaN where all are."""
     return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
 
 
 def _margins(confusion: NDArray[np.number]) -> tuple[Floats, Floats, Floats]:
-    """Pixels by class, (..., C): predicted rightly, true, predicted."""
+    """Return pixels by class, (..., C): correct, true, predicted."""
     counts = np.asarray(confusion, float)
     return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
 

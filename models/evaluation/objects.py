@@ -17,16 +17,16 @@ _EIGHT = np.ones((3, 3))
 
 @dataclass(frozen=True)
 class ObjectOptions:
-    """Which patches count, when two are one, and the areas that tell small from large ones."""
+    """Which patches count, when two match, and the area bins."""
 
-    minimum_area: int = 10  # pixels; smaller patches are left out on both sides
+    minimum_area: int = 10  # pixels; smaller patches, true or predicted, do not count
     matching_iou: float = 0.3
     area_edges: tuple[int, ...] = (100, 1000, 10_000)  # pixels
 
 
 @dataclass(frozen=True)
 class _Patches:
-    """Labelled patches; areas[0] is nothing, `counts` says which are large enough."""
+    """Labelled patches; label 0 is background, `counts` marks the large enough ones."""
 
     labels: NDArray[np.int64]
     areas: NDArray[np.int64]
@@ -35,7 +35,7 @@ class _Patches:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Each true and predicted patch that overlap, by their labels, and the IoU of the two."""
+    """Overlapping true and predicted patches, by their labels, and their IoU."""
 
     true: NDArray[np.int64]
     found: NDArray[np.int64]
@@ -46,10 +46,10 @@ def object_counts(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], option
     """Count patches of one image by area, (bins, 6): `TRUE`, `FOUND`, `MATCHED`, `PREDICTED`, `HITS` and
     `MATCHED_PREDICTED`.
 
-    truth, predicted: (H, W), True on oil. Bins are by the true area in the first three columns, by the predicted one
-    in the others. Found: a predicted patch overlaps it; hit: oil is under it. Matched: one true and one predicted
-    patch with an IoU of at least `matching_iou`, paired one to one so that most are paired and, of those ways, the
-    sum of IoU is largest. A predicted patch with nothing but patches that are too small under it is left out.
+    truth, predicted: (H, W), True on oil. Bins are by true area in the first three columns, by predicted area in the
+    others. Found: a predicted patch overlaps it; hit: it overlaps oil. Matched: one true and one predicted patch with
+    an IoU of at least `matching_iou`, paired one to one for the most pairs and then the largest sum of IoU. A predicted
+    patch that overlaps only true patches that are too small does not count.
     """
     true_patches, found_patches = _patches(truth, options.minimum_area), _patches(predicted, options.minimum_area)
     pairs = _overlaps(true_patches, found_patches)
@@ -72,7 +72,7 @@ def object_counts(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], option
 
 
 def object_scores(counts: NDArray[np.number]) -> dict[str, Floats]:
-    """Return precision, recall and F1 of counts (..., 6), by any overlap (`object_`) and one to one (`matched_`)."""
+    """Return precision, recall and F1 from counts (..., 6), by any overlap (`object_`) and one to one (`matched_`)."""
     scores: dict[str, Floats] = {}
     for name, found, hits in (("object", FOUND, HITS), ("matched", MATCHED, MATCHED_PREDICTED)):
         precision = ratio(counts[..., hits], counts[..., PREDICTED])
@@ -106,12 +106,12 @@ def _marked(labels: NDArray[np.int64], patches: _Patches) -> NDArray[np.bool_]:
 def _one_to_one(
     pairs: _Pairs, true_counts: NDArray[np.bool_], found_counts: NDArray[np.bool_], matching_iou: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the patches that are matched, true and predicted ones in the same order."""
+    """Return the labels of matched patches, true and predicted ones in the same order."""
     near = (pairs.iou >= matching_iou) & true_counts[pairs.true] & found_counts[pairs.found]
     rows, i = np.unique(pairs.true[near], return_inverse=True)
     columns, j = np.unique(pairs.found[near], return_inverse=True)
     gain = np.zeros((len(rows), len(columns)))
-    gain[i, j] = 1 + pairs.iou[near] / (1 + min(gain.shape))  # one pair more is worth more than any sum of IoU
+    gain[i, j] = 1 + pairs.iou[near] / (1 + min(gain.shape))  # one more pair outweighs any sum of IoU
     i, j = linear_sum_assignment(gain, maximize=True)
     kept = gain[i, j] > 0
     return rows[i[kept]], columns[j[kept]]

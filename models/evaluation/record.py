@@ -1,4 +1,4 @@
-"""Evaluations as what JSON can hold: null for a score with nothing to divide by."""
+"""Evaluations as plain JSON: null for undefined scores."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from models.evaluation.evaluate import Evaluation, EvaluationOptions, difference
 from models.evaluation.metrics import Floats, ratio
 from models.evaluation.objects import object_scores
 
-COMPARED = ("miou", "oil_iou")  # scores whose differences between models get an interval
+COMPARED = ("miou", "oil_iou")  # scores whose differences between models have an interval
 OBJECT_COLUMNS = ("true", "found", "matched", "predicted", "hits", "matched_predicted")
 
 
 def evaluation_record(
     evaluation: Evaluation, first: Evaluation, options: EvaluationOptions, pixel_spacing: float | None
 ) -> dict[str, Any]:
-    """Return all scores of one model, flat by name, with their intervals and what they were made of.
+    """Return all scores of one model by name, with their intervals and the counts behind them.
 
-    `difference_to_first` holds those to another evaluation on the same images; it is empty for the first itself.
+    `difference_to_first` has the differences to the first evaluation on the same images, and is empty for that one.
     """
     return {
         "n_images": len(evaluation.counts["images"]),
@@ -37,7 +37,7 @@ def evaluation_record(
 
 
 def number(value: float) -> float | None:
-    """Round to six digits after the point, which is beyond what any set of images can tell; null for NaN."""
+    """Round to six decimals, beyond the precision that any set of images gives; null for NaN."""
     return None if np.isnan(value) else round(float(value), 6)
 
 

@@ -1,4 +1,4 @@
-"""Scoring published slicks against the truth of a simulated scene."""
+"""Scores of published slicks on a simulated scene, whose truth is known."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import rasterio
-import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from scipy import ndimage
 
 from models.classes import OIL
-from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 
 NO_DATA = 255  # in truth rasters
 
 
 @dataclass(frozen=True)
 class Score:
-    """Oil against everything else; ratios are NaN where there is nothing to divide by."""
+    """Scores of oil; undefined ratios are NaN."""
 
     oil_iou: float
     precision: float
     recall: float
     slicks: int
     true_slicks: int
-    true_slicks_found: int  # overlapped by some published slick
-    false_slicks: int  # published, without a cell of oil under them
+    true_slicks_found: int  # overlapped by a published slick
+    false_slicks: int  # published, overlapping no oil
     intersection_cells: int
     union_cells: int
     published_cells: int
     true_cells: int
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON, where NaN is not a number: null."""
+        """The score as plain JSON, with null for NaN."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
-def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, geolocation: Geolocation, looks: tuple[int, int]) -> Score:
-    """Score slicks in lon/lat against the full-resolution truth raster, on the multilooked grid.
+def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
+    """Compare slicks in lon/lat with the full-resolution truth raster, on a multilooked grid of the whole image.
 
-    The polygons take the way back through the geolocation, so an error there costs score as well.
+    The polygons are transformed back through the geolocation, so errors there lower the score too.
     """
     with rasterio.open(truth) as dataset:
         full = dataset.read(1)
-    true_class = full[looks[0] // 2 :: looks[0], looks[1] // 2 :: looks[1]]
-    published = _rasterised(slicks, geolocation, looks, true_class.shape) & (true_class != NO_DATA)
+    azimuth, across = grid.looks
+    true_class = full[azimuth // 2 :: azimuth, across // 2 :: across]
+    published = _rasterised(slicks, grid, true_class.shape) & (true_class != NO_DATA)
     oil = true_class == OIL
     hits, union = int((published & oil).sum()), int((published | oil).sum())
     true_slicks, n_true = ndimage.label(oil, np.ones((3, 3)))
@@ -69,19 +68,11 @@ def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, geolocation: Geolocation
     )
 
 
-def _rasterised(
-    slicks: gpd.GeoDataFrame, geolocation: Geolocation, looks: tuple[int, int], shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
+def _rasterised(slicks: gpd.GeoDataFrame, grid: Grid, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if slicks.empty:
         return np.zeros(shape, bool)
-    cell_corner = Affine(looks[1], 0, -0.5, 0, looks[0], -0.5)  # (column, row) to (pixel, line)
-
-    def to_image(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        line, pixel = geolocation.line_pixel(lonlat[:, 0], lonlat[:, 1])
-        return np.column_stack([pixel, line])
-
-    outlines = shapely.transform(slicks.geometry.to_numpy(), to_image)
-    drawn: NDArray[np.uint8] = rasterize(outlines, out_shape=shape, transform=cell_corner, dtype="uint8")
+    outlines = grid.from_lonlat(slicks.geometry.to_numpy())
+    drawn: NDArray[np.uint8] = rasterize(outlines, out_shape=shape, dtype="uint8")
     return drawn.astype(bool)
 
 

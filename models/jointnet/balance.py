@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ingest.cache import user_cache
 from ingest.errors import StorageError, UsageError
 from ingest.files import read_json, write_json
-from ingest.hashes import file_sha256
 from models.classes import IGNORE
+from models.code import code_hash
 from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
 from models.jointnet.diffusion import scaled_labels
@@ -101,12 +101,8 @@ def mean_power(signal: NDArray[np.float32], known: NDArray[np.bool_] | None = No
 @cache
 def _code() -> str:
     """Return what tells one way of reading, simulating and measuring images from another: its code and libraries."""
-    models = Path(__file__).parent.parent
-    sources = sorted(p for folder in ("datasets", "simulator", "jointnet") for p in (models / folder).glob("*.py"))
-    digest = hashlib.sha256(repr([version(name) for name in ("numpy", "scipy", "pillow")]).encode())
-    for path in (*sources, models.parent / "preprocess" / "options.py"):
-        digest.update(bytes.fromhex(file_sha256(path)))
-    return digest.hexdigest()
+    libraries = [version(name) for name in ("numpy", "scipy", "pillow")]
+    return hashlib.sha256(repr([code_hash(__name__), libraries]).encode()).hexdigest()
 
 
 def _kept(path: Path, sha256: str) -> Balance | None:

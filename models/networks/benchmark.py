@@ -1,7 +1,7 @@
-"""Speed and memory of the networks on this machine: the scan, encoders, whole networks, skip modules.
+"""Speed and memory of the networks on this machine: scan, encoders, whole networks, skip modules.
 
-Every row of a network is measured in a process of its own, so that its memory is its own. Figures are
-printed, never judged; the ratios are to the same network with its scan as a plain loop.
+Each row is measured in a separate process, to separate its memory. Ratios are to the same network with its scan as a
+plain loop.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Report = Callable[[Row], None]
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to run a network: how its scan goes, the layout of images and weights, and the precision."""
+    """A way to run a network: its scan, the memory layout of images and weights, the precision."""
 
-    scan: str | None = None  # a key of SCANS, or the usual choice
+    scan: str | None = None  # a key of SCANS; None: the default choice
     channels_last: bool = False
     bfloat16: bool = False
 
@@ -60,11 +60,11 @@ def bench_predict(
     modes: Sequence[str] = tuple(MODES),
     parts: Sequence[str] = tuple(PARTS),
 ) -> list[Row]:
-    """Time encoder and whole network for a 1 x 1 x size x size image, one CPU thread; `report` gets each row.
+    """Time encoder and whole network on a 1 x 1 x size x size image, one CPU thread; `report` gets each row.
 
-    `ms` is the median of `repeats` passes after one more, `cpu_ms` that of their CPU time, `memory_mb` what they
-    add to the process at its peak (None where the system does not tell), `times_faster` the ratio of CPU times
-    to the scan as a plain loop. Raises `UsageError` for an unknown encoder, mode or part.
+    `ms` is the median of `repeats` passes after a first one, `cpu_ms` that of their CPU time, `memory_mb` the peak that
+    they add to the process (None where the system does not report it), `times_faster` the ratio of CPU times to the
+    scan as a plain loop. Raises `UsageError` for an unknown encoder, mode or part.
     """
     _check(modes, MODES, "mode")
     _check(parts, PARTS, "part")
@@ -102,7 +102,7 @@ def bench_scan(
 
 
 def bench_skips(report: Report, size: int = 512, encoder: str = "B", repeats: int = 3) -> list[Row]:
-    """Count and time SAROSS-Net with each skip module, beside the paper's Table 7; `report` gets each row."""
+    """Count and time SAROSS-Net with each skip module, with the paper's Table 7; `report` gets each row."""
     rows = []
     for row in table_7(encoder, size):
         architecture = Architecture(encoder=encoder, skip=row["skip"])
@@ -174,8 +174,8 @@ def _scan_inputs(
 
 
 def _time_and_memory(run: Callable[[], object], repeats: int) -> Row:
-    """Median wall and CPU time in ms; the latter, of one thread, is not lengthened by other jobs waiting their turn."""
-    before = _start_of_peak()
+    """Return median wall and CPU time in ms, and memory in MB; CPU time does not depend on other load."""
+    before = _reset_peak()
     run()
     wall, cpu = [], []
     for _ in range(repeats):
@@ -187,8 +187,8 @@ def _time_and_memory(run: Callable[[], object], repeats: int) -> Row:
     return {"ms": round(1e3 * median(wall), 1), "cpu_ms": round(1e3 * median(cpu), 1), "memory_mb": memory}
 
 
-def _start_of_peak() -> int | None:
-    """Forget the process's peak of memory so far, and return what it holds now, in KiB; None where that cannot be."""
+def _reset_peak() -> int | None:
+    """Reset the process's peak memory and return its memory now, in KiB; None where that is not possible."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return _process_kib("VmRSS")

@@ -1,4 +1,4 @@
-"""How like real SAR images synthetic ones are: feature distances, SAR statistics, labels that fit, copies."""
+"""Comparison of synthetic with real images: feature distances, SAR statistics, agreement with labels, copies."""
 
 from models.quality.agreement import Agreement
 from models.quality.compare import comparison_table, require_comparable, within_noise

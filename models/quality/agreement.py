@@ -1,4 +1,4 @@
-"""Whether image and label of a pair agree: oil is darker than the sea around it."""
+"""Agreement of the image and labels of a pair: oil is darker than the sea around it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from models.classes import IGNORE, OIL
 from models.evaluation.metrics import Floats
 from models.quality.measures import Measure, mean, wasserstein
 
-RING = 1 / 16  # of the image's smaller side: how far the surroundings of oil reach
-_FEWEST = 10  # pixels of oil, and of surroundings, of an image that counts
-_DARKEST = 0.5  # grey; what rounding leaves of it is 0
+RING = 1 / 16  # of the image's shorter side: width of the surroundings of oil
+_FEWEST = 10  # pixels of oil and of surroundings that an image must have
+_DARKEST = 0.5  # grey level below which rounding gives 0
 
 
 class Agreement:
-    """Takes images with their labels one at a time; keeps three numbers of each that has oil and surroundings."""
+    """Takes pairs one at a time; keeps three numbers of each that has oil and surroundings."""
 
     def __init__(self) -> None:
         self._contrasts: list[tuple[float, float, float]] = []
@@ -29,14 +29,14 @@ class Agreement:
 
     @property
     def contrasts(self) -> Floats:
-        """Of each image that counts: decibels, grey levels, share of pixel pairs in order, (n, 3)."""
+        """Contrast of each image that counts, (n, 3): decibels, grey levels, fraction of pixel pairs in order."""
         return np.array(self._contrasts, float).reshape(-1, 3)
 
     def measures(self, synthetic: Agreement) -> dict[str, Measure]:
         """Compare these real pairs with synthetic ones.
 
-        `agreement` is the one number that says whether image and label agree: the probability that a pixel of oil is
-        darker than one of its surroundings, 0.5 where the label has nothing to do with the image.
+        `agreement` is the probability that a pixel of oil is darker than one of its surroundings, 0.5 where labels and
+        image are unrelated.
         """
         units = {"contrast_db": "dB", "contrast_grey": "grey levels", "agreement": "of pixel pairs"}
         both = zip(units.items(), self.contrasts.T, synthetic.contrasts.T, strict=True)
@@ -47,7 +47,7 @@ class Agreement:
 
 
 def surroundings(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Return where there is no oil but some within `RING`, (H, W)."""
+    """Return the mask (H, W) of pixels without oil that have some within `RING`."""
     oil = labels == OIL
     if not oil.any():
         return np.zeros(labels.shape, bool)
@@ -58,8 +58,8 @@ def surroundings(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 def contrast(oil: NDArray[np.uint8], around: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Return how much darker oil pixels (n,) are than those around (m,).
 
-    In decibels of mean intensity (grey squared), in mean grey levels, and as the share of pairs of one pixel each of
-    which the oil is the darker one, equals counting half (the area under the ROC curve of grey as a detector).
+    In decibels of mean intensity (grey squared), in mean grey levels, and as the fraction of pairs of one pixel each
+    where oil is the darker one, ties counting half (the area under the ROC curve of grey as a detector).
     """
     power = [max(float(np.mean(pixels.astype(float) ** 2)), _DARKEST**2) for pixels in (around, oil)]
     dark, bright = (np.bincount(pixels, minlength=256) / len(pixels) for pixels in (oil, around))

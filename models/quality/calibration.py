@@ -1,7 +1,7 @@
-"""Whether soft labels are right as often as they say, where there is a truth to hold them to.
+"""Calibration of soft labels against known labels.
 
-A synthetic image has none. Soft labels can be held to the labels of real images that the label branch was given noised,
-or to what a segmentation network says of the synthetic image (and then inherit its errors).
+A synthetic image has no true labels. Soft labels can be compared with those of real images, restored from noise by the
+label branch, or with the prediction of a segmentation network on the synthetic image, including its errors.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ BINS = 15
 
 
 def soft_oil_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
-    """Count one pair's probabilities of oil against labels, (bins, 4); counts of several pairs add up.
+    """Return calibration counts of one pair's probabilities of oil, (bins, 4); counts of several pairs add up.
 
-    logits (C, H, W), oil at index `OIL`; labels (H, W), of which `IGNORE` does not count.
+    logits (C, H, W), oil at index `OIL`; labels (H, W), where `IGNORE` does not count.
     """
     known = labels != IGNORE
     p = softmax(logits[:, known].astype(float), axis=0)[OIL]
@@ -36,12 +36,12 @@ def soft_oil_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], b
 
 
 def soft_class_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
-    """Count one pair's likeliest classes against labels of all classes, (bins, 4); arguments as for `soft_oil_counts`.
+    """Return calibration counts of one pair's likeliest classes, (bins, 4); arguments as for `soft_oil_counts`.
 
-    Raises `ValueError` where labels know oil alone (`NOT_OIL`) but the logits know more than two classes.
+    Raises `ValueError` where labels have only oil (`NOT_OIL`) but the logits more than two classes.
     """
     if (labels == NOT_OIL).any() and len(logits) > 2:
-        raise ValueError("labels that know oil alone say nothing of the other classes")
+        raise ValueError("labels with oil only cannot be compared with more than two classes")
     known = labels != IGNORE
     true = class_indices(labels.astype(np.int64))[known]
     return top_label_calibration(softmax(logits[:, known].astype(float), axis=0), true, bins)

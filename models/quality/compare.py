@@ -1,4 +1,4 @@
-"""Feature distances of several synthetic sets side by side: only what one extractor measured in one way."""
+"""Feature distances of several synthetic sets side by side, all of one extractor."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def require_comparable(qualities: Iterable[FeatureQuality]) -> FeatureQuality:
         for name in ("extractor", "weights_sha256", "size"):
             one, two = getattr(first, name), getattr(other, name)
             if one != two:
-                raise UsageError(f"{one} and {two}", f"figures of another {name} in one column", "make two tables")
+                raise UsageError(f"{one} and {two}", f"values of a different {name} in one table", "make two tables")
     return first
 
 
 def comparison_table(qualities: Mapping[str, FeatureQuality]) -> str:
-    """Return Markdown with a row a synthetic set, by name, all of one extractor, which is named above it.
+    """Return a Markdown table with a row a synthetic set, by name, headed by their common extractor.
 
     Raises what `require_comparable` raises.
     """
@@ -45,12 +45,12 @@ def comparison_table(qualities: Mapping[str, FeatureQuality]) -> str:
 
 
 def within_noise(one: FeatureQuality, other: FeatureQuality, deviations: float = 2.0) -> bool:
-    """Whether two sets' FIDs differ by no more than so many standard deviations of their difference.
+    """Return whether two FIDs differ by no more than so many standard deviations of their difference.
 
-    Against the same real images: the spreads are those of drawing the synthetic images. Raises what
-    `require_comparable` raises, and `UsageError` for sets of two numbers of images, on which FID depends.
+    Both with the same real images: the spreads are those of sampling synthetic images. Raises what
+    `require_comparable` raises, and `UsageError` for different numbers of images, on which FID depends.
     """
     require_comparable((one, other))
     if (one.n_real, one.n_synthetic) != (other.n_real, other.n_synthetic):
-        raise UsageError("FID", "of different numbers of images", "compare as many images of each set")
+        raise UsageError("FID", "different numbers of images", "compare as many images of each set")
     return bool(abs(one.fid - other.fid) <= deviations * np.hypot(one.fid_spread, other.fid_spread))

@@ -1,6 +1,6 @@
-"""What turns images into features and class probabilities: the standard Inception, or a SAROSS-Net of ours.
+"""Feature extractors, which turn images into features and class probabilities: standard Inception or a SAROSS-Net.
 
-Each has a name that goes with every figure made of it, so that two of them never share a column.
+Each has a name that goes with every value derived from it, so that values of two extractors are never mixed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INCEPTION_NAME = "inception"
 INCEPTION_VARIABLE = "SLICKWATCH_INCEPTION"
 INCEPTION_SHA256_BEGINS = "6726825d"  # of inception-2015-12-05, as its published name says
 INCEPTION_FEATURES = 2048
-SAR_MODEL = "saross-nano-4"  # fixed, not the default model: figures of two releases stay comparable
+SAR_MODEL = "saross-nano-4"  # fixed, not the default model, to keep values of different releases comparable
 SAR_LEVELS = 4  # strides 2 to 16
 _SMALLEST_PROBABILITY = 1e-12
 
@@ -48,15 +48,15 @@ class Extractor:
 def sar_extractor(model: str = SAR_MODEL) -> Extractor:
     """Return the extractor ``sar-<id>`` of a SAROSS-Net, by id or folder, for images of 32 x 32 and more.
 
-    Features are those of the encoder at strides 2 to 16, normalised over the channels at each place (as layer
-    normalisation does: their scales grow by 10**4 from stride 2 to 32, and the largest alone would make the distance)
-    and averaged over the image. The image class is that of a pixel drawn at random: its probabilities are the means
-    over the image of the network's class probabilities. Images are normalised as `chip_input` does, so their level of
-    grey counts for nothing. Raises what `load_model` raises, `ModelError` for a network that is no SAROSS-Net.
+    Features are those of the encoder at strides 2 to 16, averaged over the image after layer normalisation over the
+    channels: their scales grow by 10**4 from stride 2 to 32, and the largest alone would dominate the distance. The
+    image class is that of a random pixel: its probabilities are the means over the image of the network's class
+    probabilities. Images are normalised as by `chip_input`, so their grey level has no influence. Raises what
+    `load_model` raises, `ModelError` for a network that is not a SAROSS-Net.
     """
     network, checkpoint = load_model(model)
     if not isinstance(network, SAROSSNet):
-        raise ModelError(checkpoint.id, "not a SAROSS-Net, whose encoder is wanted", "give a SAROSS-Net")
+        raise ModelError(checkpoint.id, "not a SAROSS-Net", "give a SAROSS-Net, whose encoder is used")
     channels = checkpoint.architecture.in_channels
     captured: list[list[Tensor]] = []
     network.encoder.register_forward_hook(lambda _module, _inputs, pyramid: captured.append(pyramid))
@@ -89,7 +89,7 @@ def inception_extractor(weights: Path) -> Extractor:
 
     weights: the file published as ``pt_inception-2015-12-05-6726825d.pth`` or ``weights-inception-...``. Images are
     resized to 299 x 299 as the original does (TensorFlow 1, no antialiasing). Never downloads. Raises `UsageError` for
-    a file that is not there, `ModelError` for one that is not those weights, or where torch-fidelity cannot be used.
+    a missing file, `ModelError` for one with other weights, or where torch-fidelity cannot be used.
     """
     sha256 = _require_published(weights)
     network = _inception(weights)
@@ -104,17 +104,19 @@ def inception_extractor(weights: Path) -> Extractor:
 
 
 def _require_published(weights: Path) -> str:
-    """Return the hash of the file; raises unless it begins as published and the file holds nothing but tensors."""
+    """Return the hash of the file; raises unless it is as published and the file holds nothing but tensors."""
     try:
         sha256 = file_sha256(weights)
         if not sha256.startswith(INCEPTION_SHA256_BEGINS):
             problem = f"not the published weights (SHA-256 {sha256[:8]}..., not {INCEPTION_SHA256_BEGINS}...)"
             raise ModelError(weights, problem, "give pt_inception-2015-12-05-6726825d.pth")
-        torch.load(weights, weights_only=True, map_location="cpu")  # the library's own loading would run any code
+        torch.load(weights, weights_only=True, map_location="cpu")  # torch-fidelity would run any code in it
     except OSError as error:
-        raise UsageError(weights, f"cannot be read ({error.strerror})", "give Inception's weights or none") from error
+        raise UsageError(
+            weights, f"cannot be read ({error.strerror})", "give Inception's weights, or omit them"
+        ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ModelError(weights, "holds more than weights, or less", "get the file anew") from error
+        raise ModelError(weights, "not a file of weights alone", "download it again") from error
     return sha256
 
 
@@ -122,7 +124,7 @@ def _inception(weights: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     try:
         module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
-        remedy = "install slickwatch[quality] with the torchvision of this torch, or leave the weights away"
+        remedy = "install slickwatch[quality] with the torchvision of this torch, or omit the weights"
         raise ModelError(weights, f"needs torch-fidelity, which does not import ({error})", remedy) from error
     wanted = ["2048", "logits_unbiased"]
     network: Callable[[Tensor], tuple[Tensor, Tensor]] = module.FeatureExtractorInceptionV3(

@@ -1,4 +1,4 @@
-"""Frechet (FID) and inception scores over features of a named extractor, with what is noise in them."""
+"""Frechet distance (FID) and inception score over features of a named extractor, with their noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from models.evaluation.metrics import Floats
 from models.quality.extractors import Extractor
 
 BATCH = 16
-SPLITS = 10  # of the inception score, as its authors have it
+SPLITS = 10  # of the inception score, as in its paper
 RESAMPLES = 10
-ENOUGH = 2  # images for each feature, below which covariances say little
+ENOUGH = 2  # images per feature, below which covariances are unreliable
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features (n, D) and logits (n, C) of a set of images of one size, and whose they are."""
+    """Features (n, D) and logits (n, C) of images of one size, and their extractor."""
 
     extractor: str
     weights_sha256: str
@@ -34,7 +34,7 @@ class FeatureSet:
 
 
 class Features:
-    """Takes images one at a time and extracts their features in batches; no more than a batch of images is kept."""
+    """Takes images one at a time and extracts their features in batches; keeps at most a batch of images."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
@@ -66,10 +66,10 @@ class Features:
 
 @dataclass(frozen=True)
 class FeatureQuality:
-    """The figures of one extractor.
+    """The scores of one extractor.
 
-    Spreads are standard deviations. `fid_spread` is that of another draw of as many synthetic images; `fid_noise` the
-    distance between two halves of the real set, which is what equally good images would have of that number.
+    Spreads are standard deviations. `fid_spread` is that of another sample of as many synthetic images; `fid_noise` the
+    distance between two halves of the real set, as expected of perfect images in that number.
     """
 
     extractor: str
@@ -90,11 +90,11 @@ class FeatureQuality:
 
     @property
     def warning(self) -> str:
-        """What is to be said of too few images; empty where there are enough."""
+        """A warning of too few images; empty where there are enough."""
         fewest = min(self.n_real, self.n_synthetic)
         if fewest >= ENOUGH * self.n_features:
             return ""
-        return f"{self.extractor}: {fewest} images for {self.n_features} features; FID wants {ENOUGH} times as many"
+        return f"{self.extractor}: {fewest} images for {self.n_features} features; FID needs {ENOUGH} times as many"
 
 
 def feature_quality(
@@ -104,9 +104,10 @@ def feature_quality(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> FeatureQuality:
-    """Compare two sets of one extractor; groups: which real images show the same place, and never are in both halves.
+    """Compare two sets of one extractor; groups: a key for each real image, equal for images of one place.
 
-    Raises `UsageError` for sets of two extractors or of two sizes, and for sets too small to halve.
+    Halves of the real set divide no group. Raises `UsageError` for different extractors or image sizes, and for sets
+    too small to halve.
     """
     _require_alike(real, synthetic)
     rng = np.random.default_rng(seed)
@@ -126,8 +127,8 @@ def frechet_distance(one: Floats, other: Floats) -> float:
     """Return |mu1 - mu2|**2 + tr(S1 + S2 - 2 (S1 S2)**0.5) of features (n, D) and (m, D), n and m at least 2.
 
     Heusel et al. 2017 (arXiv 1706.08500), Eq. 6. With S1 = A'A and S2 = B'B the trace of the root is the sum of the
-    singular values of AB': the figure of torchmetrics' FrechetInceptionDistance, whose eigenvalues of S1 S2 take a
-    minute for 2048 features, too long to be repeated for the noise.
+    singular values of AB': the result of torchmetrics' FrechetInceptionDistance, whose eigenvalues of S1 S2 take a
+    minute for 2048 features, too long to repeat for the noise.
     """
     shift = one.mean(axis=0) - other.mean(axis=0)
     a, b = _covariance_factor(one), _covariance_factor(other)
@@ -136,7 +137,7 @@ def frechet_distance(one: Floats, other: Floats) -> float:
 
 
 def _covariance_factor(features: Floats) -> Floats:
-    """Return A with A'A the covariance of features (n, D), of no more than D rows."""
+    """Return A of at most D rows, where A'A is the covariance of features (n, D)."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred).R
 
@@ -144,11 +145,11 @@ def _covariance_factor(features: Floats) -> Floats:
 def inception_score(logits: Floats, seed: int = 0) -> tuple[float, float]:
     """Return exp(E KL(p(y|x) || p(y))), 1 to C, of logits (n, C): mean and deviation over 10 splits of the images.
 
-    Salimans et al. 2016 (arXiv 1606.03498); fewer splits where they would have less than two images each.
+    Salimans et al. 2016 (arXiv 1606.03498); fewer splits where they would have fewer than two images each.
     """
     splits = max(1, min(SPLITS, len(logits) // 2))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)  # of features kept in memory, and of the deviation of one split
+        warnings.simplefilter("ignore", UserWarning)  # about features kept in memory, and the deviation of one split
         torch.manual_seed(seed)
         metric = InceptionScore(feature=_AsGiven(logits.shape[1]), splits=splits)
         metric.update(torch.from_numpy(logits))
@@ -157,7 +158,7 @@ def inception_score(logits: Floats, seed: int = 0) -> tuple[float, float]:
 
 
 class _AsGiven(nn.Module):
-    """Stands for the feature network where features are there already: they are extracted once and used many times."""
+    """Takes the place of the feature network, as features are already extracted."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -174,13 +175,13 @@ def _require_alike(real: FeatureSet, synthetic: FeatureSet) -> None:
         ("image size", real.size, synthetic.size),
     ):
         if one != other:
-            raise UsageError(f"{what} {one} and {other}", "features of two kinds", "compare those of one alone")
+            raise UsageError(f"{what} {one} and {other}", "features cannot be compared", "compare those of one kind")
     if (fewest := min(len(real.features), len(synthetic.features))) < 4:
         raise UsageError(real.extractor, f"has {fewest} images to compare", "give at least four of each kind")
 
 
 def _halves(groups: NDArray[np.integer], resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
-    """Yield halves of the images, (n,), that divide no group; each has two images at least, and leaves as many."""
+    """Yield random halves of the images as masks (n,) that divide no group; both halves have at least two images."""
     sizes = np.bincount(groups)
     for _ in range(resamples):
         order = rng.permutation(len(sizes))

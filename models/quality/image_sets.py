@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.datasets import Cut, LabelledImages, copy_group, open_dataset
+from models.datasets import Cut, LabelledImages, Selection, open_dataset
 from models.synthesis import SyntheticPairs
 
 
@@ -36,15 +36,15 @@ def real_set(name: str, count: int | None) -> ImageSet:
     """Open the training images of a data set, or its test images where there are no others."""
     split = open_dataset(name)
     part, images = split.to_learn()
-    return _image_set(f"{split.name} {part}", images, count, split.name.startswith("sos"))
+    return _image_set(f"{split.name} {part}", images, count)
 
 
 def synthetic_set(name: str, count: int | None) -> ImageSet:
     """Open a folder of synthetic pairs, complete or not, or the test images of a data set."""
     if (Path(name) / "manifest.json").is_file():
-        return _image_set(name, SyntheticPairs.open(Path(name), allow_partial=True), count, False)
+        return _image_set(name, SyntheticPairs.open(Path(name), allow_partial=True), count)
     split = open_dataset(name)
-    return _image_set(f"{split.name} test", split.test, count, split.name.startswith("sos"))
+    return _image_set(f"{split.name} test", split.test, count)
 
 
 def cut_to_size(real: ImageSet, synthetic: ImageSet) -> ImageSet:
@@ -58,8 +58,7 @@ def cut_to_size(real: ImageSet, synthetic: ImageSet) -> ImageSet:
     return replace(real, name=name, images=Cut(real.images, wanted[0]))
 
 
-def _image_set(name: str, images: LabelledImages, count: int | None, copies_known: bool) -> ImageSet:
+def _image_set(name: str, images: LabelledImages, count: int | None) -> ImageSet:
     n = len(images) if count is None else min(count, len(images))
     indices = tuple(int(i) for i in np.linspace(0, len(images), n, endpoint=False))
-    names = [images.name(i) for i in indices]
-    return ImageSet(name, images, indices, tuple(copy_group(one) or one for one in names) if copies_known else None)
+    return ImageSet(name, images, indices, Selection(images, indices).groups)

@@ -1,4 +1,4 @@
-"""One figure of a comparison: what it is of the real set, of the synthetic one, and how far these are apart."""
+"""A measure of a comparison: its value for both sets, and their distance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Numbers = NDArray[np.integer] | NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Measure:
-    """A typical value of each set in `unit`, and their distance in `distance_unit`; NaN where nothing defines it."""
+    """A typical value of each set in `unit`, and their distance in `distance_unit`; NaN where undefined."""
 
     real: float
     synthetic: float
@@ -27,7 +27,7 @@ def wasserstein(
     other: Numbers,
     weights: tuple[Numbers, Numbers] | None = None,
 ) -> float:
-    """Return the first Wasserstein distance of two samples (or weighted values); NaN where one of them is empty."""
+    """Return the first Wasserstein distance of two samples (or weighted values); NaN where one is empty."""
     mass = (len(one), len(other)) if weights is None else (weights[0].sum(), weights[1].sum())
     if not all(mass):
         return float("nan")
@@ -35,5 +35,5 @@ def wasserstein(
 
 
 def mean(values: Numbers) -> float:
-    """Return the mean, NaN of nothing."""
+    """Return the mean; NaN where there are no values."""
     return float(values.mean()) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""Whether synthetic images are copies of training images: correlation with the nearest one."""
+"""Copies of training images among synthetic ones, by their correlation with the nearest training image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from scipy.ndimage import gaussian_filter
 from models.evaluation.metrics import Floats
 
 SIDE = 32  # pixels of the averaged images
-STRUCTURE = 1 / 16  # of their side: what is smoother is taken off, since any two seas that darken alike would correlate
-COPY = 0.8  # correlation from which on an image is called a copy
+STRUCTURE = 1 / 16  # of their side; smoother structure is removed, as images with similar shading would correlate
+COPY = 0.8  # correlation above which an image counts as a copy
 
 
 class Nearest:
-    """Training images as small normalised ones (4 kB each), to which others are held, turned and mirrored.
+    """Training images in small (4 kB each), with which other images are compared, rotated and mirrored.
 
-    Shifted or cut-out copies are not found: `slickwatch screen` looks for those, at a thousand times the cost.
+    Shifted or cropped copies are not found: `slickwatch screen` looks for those, at a thousand times the cost.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Nearest:
 
 
 def structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the structure (32, 32) of an image (H, W), of mean 0 and length 1, or 0 of one without any."""
+    """Return the structure (32, 32) of an image (H, W), of mean 0 and length 1; all 0 where there is none."""
     small = _averaged(_averaged(image.astype(float)).T).T
     fine = small - gaussian_filter(small, SIDE * STRUCTURE)
     fine -= fine.mean()
@@ -47,7 +47,7 @@ def structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _averaged(values: Floats) -> Floats:
-    """Average (H, W) over H to (32, W): each row the mean of its thirty-second, parts of rows counting as parts."""
+    """Average (H, W) over H to (32, W), with fractions of rows where H is no multiple of 32."""
     sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
     edges = np.linspace(0, len(values), SIDE + 1)
     below = np.minimum(edges.astype(int), len(values) - 1)
@@ -56,5 +56,5 @@ def _averaged(values: Floats) -> Floats:
 
 
 def copies(correlations: NDArray[np.floating]) -> float:
-    """Return the share of correlations above `COPY`."""
+    """Return the fraction of correlations above `COPY`."""
     return float((correlations > COPY).mean())

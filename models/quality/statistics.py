@@ -1,4 +1,4 @@
-"""SAR statistics of a set of images and labels, gathered in one pass, and how far those of two sets are apart."""
+"""SAR statistics of a set of images and labels, in one pass, and the distance between those of two sets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from models.quality.texture import (
 SMALLEST = 32  # pixels a side
 _LEVELS = np.arange(256)
 _EIGHT = np.ones((3, 3))
-_ROUNDING = 1 / 12  # variance that rounding to whole grey levels adds, and the least power that means something
+_ROUNDING = 1 / 12  # variance of rounding to whole grey levels, the smallest meaningful power
 
 
 @dataclass(frozen=True)
 class SarStatistics:
-    """What was gathered: sums over images, and of oil each image's share and each patch's area."""
+    """Sums over images, the fraction of oil of each image and the area of each patch of oil."""
 
     size: tuple[int, int]
     n_images: int
@@ -47,12 +47,12 @@ class SarStatistics:
 
     @property
     def equivalent_looks(self) -> float:
-        """Of windows of plain sea, `likeliest_looks`."""
+        """Equivalent number of looks of homogeneous sea, `likeliest_looks`."""
         return likeliest_looks(self.looks)
 
 
 class StatisticsGatherer:
-    """Takes images with their labels one at a time; nothing of their size is kept."""
+    """Takes images with their labels one at a time; keeps no image."""
 
     def __init__(self) -> None:
         self._size: tuple[int, int] | None = None
@@ -64,9 +64,9 @@ class StatisticsGatherer:
         self._areas: list[NDArray[np.int64]] = []
 
     def add(self, image: NDArray[np.uint8], labels: NDArray[np.integer]) -> None:
-        """Take an image (H, W) and its labels (H, W), `OIL` where there is oil, `IGNORE` where nothing is known.
+        """Take an image (H, W) and its labels (H, W), `OIL` where there is oil, `IGNORE` where unknown.
 
-        Raises `UsageError` for images of several sizes or less than 32 x 32 pixels.
+        Raises `UsageError` for images of different sizes or smaller than 32 x 32 pixels.
         """
         self._require_size(image)
         labelled, oil = labels != IGNORE, labels == OIL
@@ -79,7 +79,7 @@ class StatisticsGatherer:
         self._areas.append(np.bincount(ndimage.label(oil, _EIGHT)[0].ravel())[1:])
 
     def result(self) -> SarStatistics:
-        """Return what was gathered; raises `ValueError` without any image."""
+        """Return the statistics; raises `ValueError` without any image."""
         if self._size is None:
             raise ValueError("no image was given")
         n = len(self._shares)
@@ -90,9 +90,9 @@ class StatisticsGatherer:
     def _require_size(self, image: NDArray[np.uint8]) -> None:
         height, width = image.shape
         if min(height, width) < SMALLEST:
-            raise UsageError(f"{height} x {width}", "pixels are too few", f"give images of {SMALLEST} and more a side")
+            raise UsageError(f"{height} x {width}", "image too small", f"give {SMALLEST} x {SMALLEST} pixels or more")
         if self._size not in (None, (height, width)):
-            problem = f"images of {self._size} and of {image.shape} pixels in one set"
+            problem = f"images of {self._size} and {image.shape} pixels in one set"
             raise UsageError("statistics", problem, "give images of one size")
         self._size = height, width
 
@@ -100,11 +100,11 @@ class StatisticsGatherer:
 def statistics_measures(real: SarStatistics, synthetic: SarStatistics) -> dict[str, Measure]:
     """Return each statistic of both sets and its distance, by name; identical sets have 0 everywhere.
 
-    Raises `UsageError` for sets of two sizes.
+    Raises `UsageError` for sets of different image sizes.
     """
     if real.size != synthetic.size:
-        problem = f"real images are of {real.size}, synthetic ones of {synthetic.size} pixels"
-        raise UsageError("statistics", problem, "give sets of one size, such as sos-clean@4 for 64 x 64")
+        problem = f"real images have {real.size} pixels, synthetic ones {synthetic.size}"
+        raise UsageError("statistics", problem, "give sets of one image size, such as sos-clean@4 for 64 x 64")
     looks = real.equivalent_looks, synthetic.equivalent_looks
     autocorrelations = real.autocorrelation, synthetic.autocorrelation
     return {
@@ -133,7 +133,7 @@ def statistics_measures(real: SarStatistics, synthetic: SarStatistics) -> dict[s
 
 
 def log_spectral_distance(one: Floats, other: Floats) -> float:
-    """Return the root mean square over frequencies of the ratio of two spectra in decibels."""
+    """Return the root mean square over frequencies of the ratio of two spectra, in decibels."""
     ratio_db = 10 * np.log10(np.maximum(one, _ROUNDING) / np.maximum(other, _ROUNDING))
     return _rms(ratio_db)
 
@@ -147,7 +147,7 @@ def _mean_grey(statistics: SarStatistics) -> float:
 
 
 def _fine_power_db(statistics: SarStatistics) -> float:
-    """Mean power of the upper half of the frequencies, decibels of grey levels squared."""
+    """Return the mean power of the upper half of the frequencies, in decibels of grey levels squared."""
     fine = statistics.spectrum[len(statistics.spectrum) // 2 :].mean()
     return float(10 * np.log10(max(fine, _ROUNDING)))
 

@@ -1,7 +1,7 @@
-"""Texture of one 8-bit image: looks of its windows, its spectrum, the covariance of its speckle.
+"""Texture of an 8-bit image: equivalent looks of its windows, its spectrum, the covariance of its speckle.
 
-Grey is taken as amplitude, as `chip_input` does. Images of 8 bits are stretched, each its own way: looks are those of
-the stretched image, comparable between sets that are stretched alike and not with those of a product.
+Grey is taken as amplitude, as by `chip_input`. 8-bit images have a contrast stretch: looks are those of the stretched
+image, comparable between sets stretched in the same way, not with those of a product.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy.signal.windows import hann
 from models.evaluation.metrics import Floats
 
 WINDOW = 8  # pixels a side of the windows whose looks are estimated
-BLOCK = 32  # pixels a side of the blocks whose covariance is
+BLOCK = 32  # pixels a side of the blocks whose covariance is estimated
 LAGS = 16
 LOOK_EDGES = np.arange(-3, 8.025, 0.05)  # of ln(looks): 0.05 to 3000
-_SMOOTH = 3  # bins; ln(looks) of windows of 64 pixels scatter by 4 and more
+_SMOOTH = 3  # bins; ln(looks) of windows of 64 pixels scatter by 4 or more
 
 
 def window_looks(image: NDArray[np.uint8]) -> Floats:
@@ -33,8 +33,8 @@ def window_looks(image: NDArray[np.uint8]) -> Floats:
 def likeliest_looks(counts: NDArray[np.number]) -> float:
     """Return the mode of looks counted in `LOOK_EDGES`; NaN without any.
 
-    Windows of plain sea agree with each other while those with edges scatter below, so the mode is theirs
-    (Anfinsen et al. 2009, doi 10.1109/TGRS.2009.2019269); choosing the smoothest windows would flatter.
+    Windows of homogeneous sea agree while those with edges scatter below, so the mode is that of the sea (Anfinsen et
+    al. 2009, doi 10.1109/TGRS.2009.2019269); the smoothest windows alone would overestimate it.
     """
     if not counts.any():
         return float("nan")
@@ -46,7 +46,7 @@ def likeliest_looks(counts: NDArray[np.number]) -> float:
 def power_spectrum(image: NDArray[np.uint8]) -> Floats:
     """Return the radially averaged power in grey levels squared at k / min(H, W) cycles a pixel, k = 1..min(H, W) / 2.
 
-    White noise of variance v has v everywhere. A Hann window keeps the borders from leaking.
+    White noise of variance v has v everywhere. A Hann window reduces leakage from the borders.
     """
     taper, rings, counts = _rings(*image.shape)
     centred = (image - (image * taper).sum() / taper.sum()) * taper
@@ -57,7 +57,7 @@ def power_spectrum(image: NDArray[np.uint8]) -> Floats:
 def speckle_covariance(image: NDArray[np.uint8]) -> Floats:
     """Return the covariance in grey levels squared at lags 0..16 down and across, (2, 17), of the smoother blocks.
 
-    Half of the whole blocks (one at least), those of the least deviation for their mean, averaged.
+    Averaged over half of the complete blocks, at least one: those of the smallest deviation relative to their mean.
     """
     blocks = _tiles(image, BLOCK).astype(float).reshape(-1, BLOCK, BLOCK)
     level = blocks.mean(axis=(1, 2))
@@ -70,7 +70,7 @@ def speckle_covariance(image: NDArray[np.uint8]) -> Floats:
 
 
 def _tiles(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(H, W) to (tiles, side**2); what is over at the right and the bottom is left out."""
+    """Reshape (H, W) to (tiles, side**2); incomplete tiles at the right and the bottom are left out."""
     lines, pixels = (n // side for n in image.shape)
     whole = image[: lines * side, : pixels * side].reshape(lines, side, pixels, side)
     return whole.swapaxes(1, 2).reshape(-1, side**2)
@@ -82,7 +82,7 @@ def _last_ring(shape: tuple[int, ...]) -> int:
 
 @lru_cache(maxsize=4)
 def _rings(height: int, width: int) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """The taper (H, W), the ring of each frequency (H * W,), and how many frequencies each ring up to Nyquist has."""
+    """Return the taper (H, W), the ring of each frequency (H * W,), and the number of frequencies of each ring."""
     taper = np.outer(hann(height, sym=False), hann(width, sym=False))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))
     rings = np.rint(frequency * min(height, width)).astype(np.int64).ravel()

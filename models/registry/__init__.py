@@ -1,1 +1,1 @@
-"""Model versions on disk, and which of them is the champion."""
+"""Model versions on disk, one of which is the champion."""

@@ -1,4 +1,4 @@
-"""What a model registry writes down: a version with its provenance, a promotion, and their JSON."""
+"""The records of a model registry: a version with its provenance, a promotion, and their JSON."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ WEIGHTS, CHECKPOINT, CARD, RECORD = "weights.safetensors", "checkpoint.json", "R
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a version comes from; plain JSON values throughout."""
+    """The origin of a version; plain JSON values."""
 
     run: str | None = None  # id of the run that made it
-    parent: str | None = None  # the version whose weights it began with
+    parent: str | None = None  # the version that its training started from
     code_version: str | None = None
-    datasets: Mapping[str, str] = field(default_factory=dict)  # hash of what was trained on, by name
+    datasets: Mapping[str, str] = field(default_factory=dict)  # hash of the training data, by name
     metrics: Mapping[str, Any] = field(default_factory=dict)  # of this version, the challenger
-    champion: str | None = None  # id of the version it was compared with
-    champion_metrics: Mapping[str, Any] = field(default_factory=dict)  # of that one, on the same images
+    champion: str | None = None  # the version that it was compared with
+    champion_metrics: Mapping[str, Any] = field(default_factory=dict)  # of that version, on the same images
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A version by name and by content: another model under the same name is not it."""
+    """A version by id and content: another model with the same id is another pin."""
 
     id: str
     content: str
@@ -40,7 +40,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Version:
-    """A version as it was added; `files` has the SHA-256 of each file but the record itself."""
+    """A version as it was added; `files` has the SHA-256 of each file but the record."""
 
     id: str
     folder: Path
@@ -50,32 +50,32 @@ class Version:
 
     @property
     def pin(self) -> Pin:
-        """What promotions call it; the model card is a description and does not make another model."""
+        """The version's identity in promotions; the model card does not count."""
         return Pin(self.id, content_of(self.files))
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """An entry of the journal: who made which version the champion, when and why."""
+    """A journal entry: who made which version the champion, when and why."""
 
     number: int
     action: str  # promote or rollback
     champion: Pin
     before: Pin | None  # the champion until then
-    line: tuple[Pin, ...]  # the champions that rollbacks lead to, the next one last
+    line: tuple[Pin, ...]  # the champions that rollbacks restore, the next one last
     reason: str
     by: str
     at: datetime  # UTC
-    refused: tuple[str, ...] = ()  # what a rollback passed over because it was damaged
+    refused: tuple[str, ...] = ()  # damaged versions that a rollback skipped
 
 
 def content_of(files: Mapping[str, str]) -> str:
-    """One hash of what makes a model: its weights and its checkpoint."""
+    """Return one hash of weights and checkpoint."""
     return hashlib.sha256(f"{files[WEIGHTS]} {files[CHECKPOINT]}".encode()).hexdigest()
 
 
 def version_text(version: Version) -> str:
-    """The text of version.json, with a hash over all the rest of it. Raises `UsageError` for what JSON cannot say."""
+    """Return the text of version.json, with a hash of its content. Raises `UsageError` for values that are not JSON."""
     content = {"format": FORMAT, **asdict(version), "added_at": version.added_at.isoformat()}
     del content["folder"]
     try:
@@ -90,13 +90,13 @@ def _hash_of(content: Mapping[str, Any]) -> str:
 
 
 def read_version(folder: Path) -> Version:
-    """Undo `version_text`. Raises `ModelError` where the record is missing, damaged or of another format."""
+    """Read version.json. Raises `ModelError` where the record is missing, damaged or of another format."""
     try:
         content = json.loads((folder / RECORD).read_bytes())
         if content.pop("sha256") != _hash_of(content) or content["id"] != folder.name:
-            raise ModelError(folder / RECORD, "is not as it was written", "restore it from a copy")
+            raise ModelError(folder / RECORD, "changed since it was written", "restore it from a copy")
         if content.pop("format") != FORMAT:
-            raise ModelError(folder / RECORD, "is of another format", "use the release of slickwatch that wrote it")
+            raise ModelError(folder / RECORD, "has another format", "use the release of slickwatch that wrote it")
         return Version(
             **{
                 **content,
@@ -110,16 +110,16 @@ def read_version(folder: Path) -> Version:
 
 
 def promotion_text(promotion: Promotion) -> str:
-    """The text of an entry of the journal."""
+    """Return the text of a journal entry."""
     return json.dumps({"format": FORMAT, **asdict(promotion), "at": promotion.at.isoformat()}, indent=1) + "\n"
 
 
 def read_promotion(path: Path) -> Promotion:
-    """Undo `promotion_text`. Raises `ModelError` where the entry is damaged or of another format."""
+    """Read a journal entry. Raises `ModelError` where it is damaged or of another format."""
     try:
         content = json.loads(path.read_bytes())
         if content.pop("format") != FORMAT:
-            raise ModelError(path, "is of another format", "use the release of slickwatch that wrote it")
+            raise ModelError(path, "has another format", "use the release of slickwatch that wrote it")
         return Promotion(
             **{
                 **content,
@@ -131,4 +131,4 @@ def read_promotion(path: Path) -> Promotion:
             }
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(path, f"cannot be read ({error})", "restore it, or promote a version anew") from error
+        raise ModelError(path, f"cannot be read ({error})", "restore it, or promote a version again") from error

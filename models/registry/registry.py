@@ -1,10 +1,10 @@
-"""A folder of immutable model versions, and which of them is the champion.
+"""A folder of immutable model versions, one of which is the champion.
 
     versions/<id>/          weights.safetensors, checkpoint.json, README.md and version.json, read-only
     promotions/000001.json  a promotion or rollback, never changed; the newest one names the champion
 
-The journal of promotions is itself the pointer: there are no two files that could disagree, and none that is ever
-replaced (docs/operator/registry.md says why). Writers take turns by a lock; readers take none.
+The journal of promotions is itself the pointer: no two files can disagree, and none is ever replaced
+(docs/operator/registry.md says why). Writers take a lock, readers none.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ from models.registry.records import (
 
 __all__ = ["ChampionModel", "Pin", "Promotion", "Provenance", "Registry", "Version"]
 
-RESERVED = {"champion"}  # names with a meaning of their own where a model is asked for
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.+-]{0,98}[A-Za-z0-9_])?")  # a folder's name on any file system
+RESERVED = {"champion"}  # names with a special meaning where a model is named
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.+-]{0,98}[A-Za-z0-9_])?")  # valid as a folder name on any file system
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ChampionModel:
-    """The model to use now. Anything in `refused` is damage that somebody must hear of."""
+    """The model to use now; `refused` lists damage that an operator must be told about."""
 
     id: str
     folder: Path
-    version: Version | None  # None: the model shipped with Slickwatch
-    promotion: Promotion | None  # the newest one that can be read
+    version: Version | None  # None: a model shipped with Slickwatch
+    promotion: Promotion | None  # the newest readable one
     refused: tuple[str, ...] = ()
 
 
 class Registry:
-    """Model versions in a folder, which is made by the first `add`."""
+    """Model versions in a folder, which the first `add` creates."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).absolute()
@@ -73,20 +73,20 @@ class Registry:
         self._promotions = self.folder / "promotions"
 
     def add(self, model_folder: Path, provenance: Provenance = Provenance()) -> Version:  # noqa: B008 - frozen
-        """Copy a model in as the version of its id; the same weights and checkpoint again are the same version.
+        """Copy a model into the registry as the version of its id; adding it again returns the same version.
 
-        Raises `ModelError` where the model is damaged, gives no finite numbers or the version there is damaged,
-        `UsageError` for an unusable id or one that another model has, `StorageError`.
+        Raises `ModelError` where the model is damaged, its output is not finite or the existing version is damaged,
+        `UsageError` for an invalid id or one that another model has, `StorageError`.
         """
         with self._writing():
             return self._add(Path(model_folder).absolute(), provenance)
 
     def ids(self) -> tuple[str, ...]:
-        """The names of all versions, damaged ones too, in alphabetical order. Raises `ModelError` as `promotions`."""
+        """Return the ids of all versions, also damaged ones, sorted. Raises `ModelError` as `promotions`."""
         return tuple(sorted(name for name in _names(self._versions) if _NAME.fullmatch(name)))
 
     def versions(self) -> tuple[Version, ...]:
-        """All versions whose record can be read, the oldest first; their files are not looked at."""
+        """Return all versions with a readable record, the oldest first; their files are not checked."""
         found = []
         for id in self.ids():
             with suppress(ModelError):
@@ -94,10 +94,10 @@ class Registry:
         return tuple(sorted(found, key=lambda version: (version.added_at, version.id)))
 
     def version(self, id: str) -> Version:
-        """The version of an id, by its record alone. Raises `ModelError` where it is missing or damaged."""
+        """Return a version by its record alone. Raises `ModelError` where that is missing or damaged."""
         if _NAME.fullmatch(id) is None or not (self._versions / id).is_dir():
             known = ", ".join(self.ids()) or "none"
-            raise ModelError(id, f"no such version in {self.folder}", f"there are: {known}")
+            raise ModelError(id, f"no such version in {self.folder}", f"known are: {known}")
         return read_version(self._versions / id)
 
     def verify(self, id: str) -> Version:
@@ -105,14 +105,14 @@ class Registry:
         version = self.version(id)
         for name, expected in version.files.items():
             if _sha256(version.folder / name) != expected:
-                raise ModelError(version.folder / name, "is not as it was added", "restore it from a copy")
+                raise ModelError(version.folder / name, "changed since it was added", "restore it from a copy")
         _require_running(version.folder, version.pin)
         return version
 
     def promotions(self) -> tuple[Promotion, ...]:
-        """The journal, the oldest first, without entries that cannot be read.
+        """Return the journal, the oldest entry first, without unreadable ones.
 
-        Raises `ModelError` where the folder is there but cannot be listed.
+        Raises `ModelError` where the folder exists but cannot be listed.
         """
         found = []
         for path in self._entries():
@@ -120,21 +120,21 @@ class Registry:
                 found.append(read_promotion(path))
         return tuple(found)
 
-    def champion(self) -> ChampionModel:
-        """The model to use now, verified; a damaged one is refused, logged as a warning, and the one before it used.
+    def champion(self, *, warn: bool = True) -> ChampionModel:
+        """Return the model to use now, verified; a damaged champion is refused and the previous one used.
 
-        It is the shipped default where there is no registry, no promotion, or nothing whole. Raises `ModelError`
-        where the registry is there but cannot be listed: which model is meant is then unknown.
+        It is the shipped default where there is no registry, no promotion, or no intact version. warn: log refusals;
+        False for callers that report them. Raises `ModelError` where the registry exists but cannot be listed, since
+        the champion is then unknown.
         """
-        chosen = self.standing()
-        for problem in chosen.refused:
-            _LOG.warning("champion refused: %s", problem)
-        if chosen.refused:
-            _LOG.warning("using %s instead, from %s", chosen.id, chosen.folder)
-        return chosen
+        champion = self._intact_champion()
+        if warn and champion.refused:
+            for problem in champion.refused:
+                _LOG.warning("champion refused: %s", problem)
+            _LOG.warning("using %s instead, from %s", champion.id, champion.folder)
+        return champion
 
-    def standing(self) -> ChampionModel:
-        """As `champion`, for those who tell of what was refused themselves."""
+    def _intact_champion(self) -> ChampionModel:
         newest, refused = self._newest()
         pins = () if newest is None else (newest.champion, *reversed(newest.line))
         for pin in dict.fromkeys(pins):
@@ -148,13 +148,13 @@ class Registry:
         return ChampionModel(shipped.name, shipped, None, newest, tuple(refused))
 
     def promote(self, id: str, reason: str, by: str) -> Promotion:
-        """Make a version the champion; where it is already, its promotion is returned and nothing is written.
+        """Make a version the champion; where it already is, return its promotion and write nothing.
 
-        Raises `ModelError` where it is missing, damaged or does not tell apart the five classes, `UsageError`
-        without a reason, `StorageError`.
+        Raises `ModelError` where it is missing, damaged or lacks one of the five classes, `UsageError` without a
+        reason, `StorageError`.
         """
         _require_reason(reason)
-        self.version(id)  # before a lock, and with it a folder, is made for nothing
+        self.version(id)  # before the lock creates the folder
         with self._writing():
             pin = self.verify(id).pin
             require_five_classes(_require_running(self._versions / id, pin))
@@ -163,45 +163,45 @@ class Registry:
                 return self._record("promote", pin, None, (), reason, by)
             if now.champion != pin:
                 return self._record("promote", pin, now, (*now.line, now.champion), reason, by)
-            # A newer entry that cannot be read would be complained of for ever.
+            # Without a new entry, a newer unreadable one would be reported for ever.
             return self._record("promote", pin, now, now.line, reason, by) if unreadable else now
 
     def rollback(self, reason: str, by: str) -> Promotion:
-        """Make the champion before this one the champion again; once more goes further back, last to the shipped model.
+        """Restore the previous champion; again goes further back, last to the shipped model.
 
-        Damaged ones are passed over. Raises `UsageError` where there is nothing to go back from or to, or no
+        Damaged versions are skipped. Raises `UsageError` where there is no promotion, no previous champion or no
         reason, `ModelError`, `StorageError`.
         """
         _require_reason(reason)
         if self._newest()[0] is None:
-            raise UsageError(self.folder, "no version was promoted yet", "promote one first")
+            raise UsageError(self.folder, "no version has been promoted", "promote one first")
         with self._writing():
             now, _ = self._newest()
-            assert now is not None  # entries never go
+            assert now is not None  # entries are never removed
             earlier, refused = self._earlier(now)
             if earlier is not None:
                 line = now.line[:earlier]
                 return self._record("rollback", now.line[earlier], now, line, reason, by, refused)
             shipped = self._add(default_model_folder(), Provenance()).pin  # in use before the first promotion
             if shipped == now.champion:
-                raise UsageError(now.champion.id, "no other whole champion before it", "promote another version")
+                raise UsageError(now.champion.id, "no intact champion before it", "promote another version")
             return self._record("rollback", shipped, now, (), reason, by, refused)
 
     def prune(self, keep: int) -> tuple[str, ...]:
-        """Remove all but the `keep` newest of the versions that nobody needs; returns the ids of those removed.
+        """Remove all but the `keep` newest of the spare versions; returns the ids of those removed.
 
-        Needed are the champion, all that rollbacks lead to, and the champion until the newest promotion, which a
-        scene may still be analysed with. Raises `ModelError` where the newest promotions cannot be read,
-        `UsageError`, `StorageError`.
+        Spare are all but the champion, those that rollbacks lead to, and the champion before the newest promotion,
+        which a scene may still be using. Raises `ModelError` where the newest promotions cannot be read, `UsageError`,
+        `StorageError`.
         """
         if keep < 0:
-            raise UsageError("keep", f"{keep} is no number of versions", "give 0 or more")
+            raise UsageError("keep", f"{keep} is negative", "give 0 or more")
         if not self.ids():
             return ()
         with self._writing():
             now, unreadable = self._newest()
             if unreadable:
-                raise ModelError(self.folder, "which versions are needed is unknown", "promote one anew, then prune")
+                raise ModelError(self.folder, "the newest promotion cannot be read", "promote one again, then prune")
             needed = set() if now is None else {now.champion, *now.line, now.before}
             spare = [version.id for version in self.versions() if version.pin not in needed]
             gone = spare[: max(0, len(spare) - keep)]
@@ -211,7 +211,7 @@ class Registry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the only pen; what a writer that was killed left half done is removed first."""
+        """Take the writers' lock, and remove what a killed writer left incomplete."""
         with storage_errors(self.folder):
             for folder in (self._versions, self._promotions):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ class Registry:
                 shutil.copyfile(source / name, hidden / name)
                 _make_read_only(hidden / name)
                 if _sha256(hidden / name) != expected:
-                    raise StorageError(folder / name, "came out otherwise than it was read", "check the disk")
+                    raise StorageError(folder / name, "differs from its source after copying", "check the disk")
             version = Version(checkpoint.id, folder, datetime.now(UTC), files, provenance)
             (hidden / RECORD).write_text(version_text(version), encoding="utf-8")
             _make_read_only(hidden / RECORD)
@@ -246,11 +246,11 @@ class Registry:
     def _verified(self, pin: Pin) -> Version:
         version = self.verify(pin.id)
         if version.pin != pin:
-            raise ModelError(version.folder, "is another model than was promoted", "promote it, or restore the other")
+            raise ModelError(version.folder, "is not the model that was promoted", "promote it, or restore the other")
         return version
 
     def _earlier(self, now: Promotion) -> tuple[int | None, tuple[str, ...]]:
-        """Where in the line the next different champion is that is whole, and what is wrong with those passed over."""
+        """Return the position in the line of the last intact other champion, and the problems of those skipped."""
         refused = []
         for position in reversed(range(len(now.line))):
             if now.line[position] == now.champion:
@@ -268,7 +268,7 @@ class Registry:
         return [self._promotions / name for name in sorted(names, key=_number)]
 
     def _newest(self) -> tuple[Promotion | None, list[str]]:
-        """The newest promotion that can be read, and what is wrong with those after it."""
+        """Return the newest readable promotion, and the problems of those after it."""
         unreadable: list[str] = []
         for path in reversed(self._entries()):
             try:
@@ -301,18 +301,18 @@ class Registry:
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
-        raise UsageError("reason", "is empty", "say why, for those who read the journal")
+        raise UsageError("reason", "is empty", "give one for the journal")
 
 
 def _require_usable(checkpoint: Checkpoint, source: Path) -> None:
     if _NAME.fullmatch(checkpoint.id) is None or checkpoint.id in RESERVED:
-        problem = f"its id {checkpoint.id!r} cannot be that of a version"
-        raise UsageError(source, problem, "give its checkpoint.json one of letters, digits, - . _ and +")
+        problem = f"invalid version id {checkpoint.id!r}"
+        raise UsageError(source, problem, "use letters, digits, - . _ and + for the id in its checkpoint.json")
 
 
 @lru_cache(maxsize=64)
 def _require_running(folder: Path, pin: Pin) -> Checkpoint:
-    """Run a version once a process; the pin, from hashes just checked, stands for all that could change."""
+    """Load and run a version, once a process; the pin, of hashes just checked, stands for its content."""
     checkpoint = check_model(str(folder))
     if checkpoint.id != pin.id:
         raise ModelError(folder, f"holds the model {checkpoint.id}", "restore the folder")
@@ -340,5 +340,5 @@ def _number(name: str) -> int:
 
 
 def _make_read_only(path: Path) -> None:
-    with suppress(OSError):  # a guard against accidents, which not every file system knows
+    with suppress(OSError):  # not supported by every file system
         path.chmod(0o444)

@@ -19,7 +19,7 @@ from scipy import ndimage
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file
 from ingest.safe.metadata import ImageMetadata
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import ground_control_points, write_safe
 from models.classes import LAND, LOOK_ALIKE, OIL, SEA, SHIP
 from models.simulator import sea, speckle

@@ -163,6 +163,10 @@ class SyntheticPairs:
     def pixel_spacing(self) -> float | None:
         return self.manifest.plan.pixel_spacing
 
+    @property
+    def groups(self) -> None:
+        """None: copies are not known."""
+
     def __len__(self) -> int:
         return len(self._places)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, OIL, OIL_CLASSES
-from models.datasets import LabelledImages, Selection, Split, copy_group, grouped_folds
+from models.datasets import LabelledImages, Selection, Split, held_out_fold
 from models.datasets.simulated import SimulatedChips
 from models.evaluation.metrics import (
     confusion_matrix,
@@ -36,9 +36,10 @@ def held_out(real: Split | None, options: TrainOptions) -> tuple[LabelledImages 
         raise UsageError(real.name, "has no pairs to train on", "give a data set with train/ and test/")
     if not options.all_real:
         return real.train, chips
-    names = [real.train.name(i) for i in range(len(real.train))]
-    groups = len({copy_group(name) or name for name in names})
-    seen, watched = grouped_folds(real.train, min(_FOLDS, groups), options.seed)[0]
+    fold = held_out_fold(real.train, _FOLDS, options.seed)
+    if fold is None:
+        raise UsageError(real.name, "has a single group of training pairs", "give pairs of at least two places")
+    seen, watched = fold
     return seen, Selection(watched, tuple(range(min(len(watched), options.validation_chips))))
 
 

@@ -1,4 +1,4 @@
-"""What the monitor calls: it says what it saw, and lets what waits be delivered."""
+"""The alerter: takes slicks, failures and silence from the monitoring, and delivers the alerts on them."""
 
 from __future__ import annotations
 
@@ -13,56 +13,25 @@ import geopandas as gpd
 from sqlalchemy.orm import Session
 
 from ingest.areas import Area
-from ingest.errors import SlickwatchError, SourceError
-from ingest.sources.source import TransientError
+from ingest.errors import SlickwatchError, SourceError, TransientError
+from ingest.ledger.records import SceneRecord
 from outputs.alerting import outbox, rules
-from outputs.alerting.mail import Mail
-from outputs.alerting.options import AlertOptions, smtp_credentials, webhook_secret
+from outputs.alerting.channels import Channel, open_channels
+from outputs.alerting.incidents import incident, is_alert_due
+from outputs.alerting.options import AlertOptions
 from outputs.alerting.outbox import Outbox, Rate
-from outputs.alerting.records import (
-    Alert,
-    Channel,
-    Delivery,
-    Message,
-    Sent,
-    Unsent,
-    identity,
-    one_line,
-)
-from outputs.alerting.webhook import Webhook
-from outputs.alerting.wording import text, title
+from outputs.alerting.records import Alert, Delivery, Message, Sent, Unsent, identity, one_line
+from outputs.alerting.silence import last_run, record_run, silence_alerts
 
 _LOG = logging.getLogger(__name__)
-_LEVELS = {"detection": logging.WARNING, "failure": logging.ERROR, "silence": logging.WARNING}
-
-
-class LogChannel:
-    """A channel that writes each message into the log of this process; always there."""
-
-    name, title, limited = "log", "log", False
-
-    def send(self, message: Message) -> None:
-        """Write a message; a failure is an error, an all-clear for information, the rest warnings."""
-        level = max(_LEVELS.get(alert.kind, logging.INFO) for alert in message.alerts)
-        _LOG.log(level, "%s\n%s", title(message), text(message).rstrip())
-
-
-def open_channels(options: AlertOptions) -> tuple[Channel, ...]:
-    """The log, each webhook and the mail; raises `UsageError` for half a secret or one that would go unencrypted."""
-    channels: list[Channel] = [LogChannel()]
-    secret = webhook_secret()
-    channels += [Webhook(url, secret, options.timeout_s) for url in dict.fromkeys(options.webhooks)]
-    if options.recipients:
-        channels.append(Mail(options, smtp_credentials()))
-    return tuple(channels)
 
 
 class Alerter:
     """Alerts on slicks, failures and silence; a context manager that closes its state file.
 
-    Nothing is sent before `deliver` is called. What is said twice is told once, by each channel, also after a crash
-    and in several processes on one machine. Every method raises `StorageError` where the state cannot be written;
-    slicks and failures that were to be told are then in the log.
+    Nothing is sent before `deliver`. Each channel delivers an event once, however often it is reported, also after a
+    crash and with several processes on one machine. Every method raises `StorageError` where the state file cannot be
+    written; the slicks and failures concerned are then in the log.
     """
 
     def __init__(
@@ -80,75 +49,94 @@ class Alerter:
         channels: Sequence[Channel] | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> Alerter:
-        """Open the state file, making it where there is none; raises `StorageError`, `UsageError`.
+        """Open or create the state file; raises `StorageError`, `UsageError`.
 
-        `channels` are by default those of the options; `clock` tells the time in UTC.
+        `channels` defaults to those of the options; `clock` gives the time in UTC.
         """
         opened = open_channels(options) if channels is None else tuple(channels)
         return cls(options, Outbox.open(Path(state_path)), opened, clock or (lambda: datetime.now(UTC)))
 
-    def detected(
+    def report_slicks(
         self,
         slicks: gpd.GeoDataFrame,
-        watch_name: str,
+        watch: str,
         area: Area | Iterable[Area] | None,
         scene_id: str,
         model_id: str | None,
+        former: gpd.GeoDataFrame | None = None,
     ) -> tuple[Alert, ...]:
-        """Take the slicks of one scene for one watch; returns the alerts that were not known before.
+        """Report the slicks of one scene for one watch; returns the new alerts.
 
-        `slicks` as `outputs.slicks.find_slicks` gives them; `area` None watches everywhere.
+        `slicks` as from `outputs.slicks.find_slicks`; without `area`, the whole world is watched. Slicks that overlap
+        an alerted one of `former`, those of the results that this one replaces, are not alerted again.
         """
         areas = [area] if isinstance(area, Area) else list(area or ())
-        alerts = rules.detections(
-            slicks, watch_name, areas, self._options, self._clock(), scene_id=scene_id, model_id=model_id
+        if former is not None:
+            slicks = rules.without_known(slicks, former, areas, self._options)
+        return self._put(
+            rules.detections(slicks, watch, areas, self._options, self._clock(), scene_id=scene_id, model_id=model_id)
         )
-        return self._put(alerts)
 
-    def failed(
-        self, subject: str, reason: str, *, of: rules.FailureOf = "other", occurrence: str | None = None
+    def report_failure(
+        self, subject: str, reason: str, *, kind: rules.FailureKind = "other", occurrence: str | None = None
     ) -> tuple[Alert, ...]:
-        """Take a failure: a scene that is parked, a flow that failed, a model that is refused.
+        """Report a failure: of a scene, a flow or a model; returns the new alerts.
 
-        `occurrence`, such as the id of a run, makes it a failure of its own; without it the same subject with the same
-        reason is told again after `repeat_hours`.
+        `occurrence`, such as the id of a run, makes it a separate failure; without it, the same subject and reason are
+        alerted again after `repeat_hours`.
         """
         now = self._clock()
         if occurrence is not None:
-            return self._put([rules.failure(subject, reason, of, occurrence, now)])
+            return self._put([rules.failure(subject, reason, kind, occurrence, now)])
         with (
-            self._logged_unless_kept([rules.failure(subject, reason, of, "", now)]),
+            self._logged_unless_kept([rules.failure(subject, reason, kind, "", now)]),
             self._outbox.transaction() as session,
         ):
-            name = identity("failure", of, one_line(subject), one_line(reason, 2000))
-            row = outbox.trouble(session, name, lambda: now)
-            if not self._is_to_be_told(row, now):
+            row = incident(session, identity("failure", kind, one_line(subject), one_line(reason, 2000)), now)
+            if not is_alert_due(row, now, self._options.repeat_hours):
                 return ()
-            return self._put_within(session, [rules.failure(subject, reason, of, str(row.told), now)])
+            return self._put_within(session, [rules.failure(subject, reason, kind, str(row.alerts), now)])
 
-    def silence(
-        self, now: datetime, last_scene_by_watch: Mapping[str, datetime | None], last_run: datetime | None
+    def report_scene(self, record: SceneRecord) -> None:
+        """Report a scene that failed for good or is quarantined; others are ignored."""
+        if record.state in ("failed", "quarantined"):
+            reason, when = record.reason or record.state, record.changed_at.isoformat()
+            self.report_failure(record.id, reason, kind="scene", occurrence=when)
+
+    @contextmanager
+    def reporting_failure(self, flow: str) -> Iterator[None]:
+        """Report a failure of the block as one of the flow, and raise it."""
+        try:
+            yield
+        except Exception as error:
+            known = isinstance(error, SlickwatchError)
+            reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+            self.report_failure(flow, reason, kind="flow")
+            raise
+
+    def check_silence(
+        self, now: datetime, newest_by_watch: Mapping[str, datetime | None], last_run: datetime | None
     ) -> tuple[Alert, ...]:
-        """Take the times of the last new scene of each watch and of the last run; None where there was none yet.
+        """Alert on silence, again every `repeat_hours`, and on its end; returns the new alerts.
 
-        Alerts on what has been quiet for too long, again every `repeat_hours`, and on its end. Where there has never
-        been any, the time counts from the first call. Returns the new alerts.
+        Takes the time of the newest scene of each watch and of the last run, None where there was none yet: time then
+        counts from the first check.
         """
-        limits: list[tuple[str | None, datetime | None, float | None]] = [
-            (watch, last, self._options.silence_after(watch)) for watch, last in last_scene_by_watch.items()
-        ]
-        limits.append((None, last_run, self._options.idle_hours))
-        alerts: list[Alert] = []
         with self._outbox.transaction() as session:
-            for watch, last, hours in limits:
-                if hours is not None:
-                    alerts += self._judged(session, watch, last, hours, now)
+            alerts = list(silence_alerts(session, newest_by_watch, last_run, self._options, now))
             return self._put_within(session, alerts)
 
-    def deliver(self) -> Delivery:
-        """Send what waits, as far as the rate allows; a channel that fails neither stops another nor loses an alert.
+    def record_run(self, newest_by_watch: Mapping[str, datetime | None], file: Path) -> None:
+        """Check silence at the end of a run, also the gap before it, then record the run in `file`."""
+        now = self._clock()
+        self.check_silence(now, newest_by_watch, last_run(file) or now)
+        self.check_silence(now, {}, now)  # this run ends the gap
+        record_run(file, now)
 
-        Call it after each scene and every few minutes: what failed or had to wait is tried again then.
+    def deliver(self) -> Delivery:
+        """Send pending messages as far as the rate allows; a failing channel neither stops others nor loses alerts.
+
+        Call it after each scene and every few minutes: failed and postponed messages are then retried.
         """
         sent: list[Sent] = []
         failed: list[Unsent] = []
@@ -177,59 +165,40 @@ class Alerter:
             yield
         except SlickwatchError:
             for alert in alerts:
-                _LOG.error("not kept for delivery: %s (%s)", alert.title, alert.reason or alert.subject)
+                _LOG.error("alert not saved for delivery: %s (%s)", alert.title, alert.reason or alert.subject)
             raise
 
     def _put_within(self, session: Session, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
         new = outbox.put(session, alerts, [channel.name for channel in self._channels])
         return tuple(alert for alert in alerts if alert.id in new)
 
-    def _is_to_be_told(self, row: outbox.TroubleRow, now: datetime) -> bool:
-        """Whether a trouble is new, or was told long enough ago; it then counts as told."""
-        if row.told_at is not None and now - row.told_at < timedelta(hours=self._options.repeat_hours):
-            return False
-        row.told, row.told_at = row.told + 1, now
-        return True
-
-    def _judged(
-        self, session: Session, watch: str | None, last: datetime | None, hours: float, now: datetime
-    ) -> list[Alert]:
-        """The alerts on one watch, or on the runs: it has fallen silent, still is, or is so no more."""
-        row = outbox.trouble(
-            session, identity("silence", "" if watch is None else f"watch {watch}"), lambda: last or now
-        )
-        quiet = rules.Quiet(watch, last or row.since, hours, ever=last is not None)
-        if quiet.is_silence(now):
-            row.since = quiet.last
-            return [rules.silence(quiet, row.told, now)] if self._is_to_be_told(row, now) else []
-        ended = row.told > 0
-        since, row.since, row.told, row.told_at = row.since, quiet.last, 0, None
-        return [rules.all_clear(quiet, since, now)] if ended and self._options.all_clear else []
-
     def _deliver(self, channel: Channel, sent: list[Sent], failed: list[Unsent]) -> None:
         rate = self._rate if channel.limited else None
         while message := self._outbox.take(channel.name, self._clock(), rate):
-            failure = _failure_of(channel, message)
-            if failure is None:
-                self._outbox.delivered(channel.name, message, self._clock())
-                sent.append(Sent(channel.title, message.id, len(message.alerts)))
-                continue
-            reason, refused, asked = str(failure), isinstance(failure, SourceError), None
-            if isinstance(failure, TransientError):
-                asked = failure.retry_after
-            due = self._outbox.failed(channel.name, message, self._clock(), reason, refused=refused, asked_s=asked)
-            _LOG.error("alerts not delivered, tried again from %s: %s", f"{due:%Y-%m-%d %H:%M:%S} UTC", reason)
-            failed.append(Unsent(channel.title, message.id, len(message.alerts), reason, due))
-            return
+            error = _send(channel, message)
+            if error is not None:
+                failed.append(self._postpone(channel, message, error))
+                return
+            self._outbox.delivered(channel.name, message, self._clock())
+            sent.append(Sent(channel.title, message.id, len(message.alerts)))
+
+    def _postpone(self, channel: Channel, message: Message, error: Exception) -> Unsent:
+        reason, rejected = str(error), isinstance(error, SourceError)
+        retry_after_s = error.retry_after if isinstance(error, TransientError) else None
+        due = self._outbox.failed(
+            channel.name, message, self._clock(), reason, rejected=rejected, retry_after_s=retry_after_s
+        )
+        _LOG.error("alerts not delivered, next attempt at %s: %s", f"{due:%Y-%m-%d %H:%M:%S} UTC", reason)
+        return Unsent(channel.title, message.id, len(message.alerts), reason, due)
 
 
-def _failure_of(channel: Channel, message: Message) -> Exception | None:
-    """Send, and hand back why it was not possible."""
+def _send(channel: Channel, message: Message) -> Exception | None:
+    """Send a message; returns the failure, if any."""
     try:
         channel.send(message)
     except (TransientError, SlickwatchError) as error:
         return error
-    except Exception as error:  # a mistake of ours in one channel must not silence the others
-        _LOG.exception("%s: an unexpected failure", channel.title)
+    except Exception as error:  # a bug in one channel must not silence the others
+        _LOG.exception("%s: unexpected failure", channel.title)
         return TransientError(f"{channel.title}: {type(error).__name__}")
     return None

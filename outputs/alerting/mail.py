@@ -1,4 +1,4 @@
-"""Alerts by e-mail: text and HTML in UTF-8, through a mail server with STARTTLS and log-in."""
+"""Alerts by e-mail: text and HTML in UTF-8, by SMTP with STARTTLS and login."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from email.utils import format_datetime
 from ipaddress import ip_address
 
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy, retrying
-from ingest.sources.source import TransientError
 from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message
+from outputs.alerting.render import page, text, title
 from outputs.alerting.webhook import RETRIES
-from outputs.alerting.wording import page, text, title
 
 
 class Mail:
-    """A channel that sends each message as one e-mail to all recipients. Failures name the server alone.
+    """A channel that sends each message as one e-mail to all recipients; errors show only the server.
 
-    Raises `UsageError` where a password would go out unencrypted to another machine.
+    Raises `UsageError` where a password would be sent unencrypted to another machine.
     """
 
     limited = True
@@ -41,25 +40,25 @@ class Mail:
     ) -> None:
         assert options.smtp_host is not None
         assert options.sender is not None
-        if credentials and not options.smtp_starttls and not _is_this_machine(options.smtp_host):
-            problem = "a password is set, but smtp_starttls is off"
-            raise UsageError("alerts: mail", problem, "turn smtp_starttls on, or take the password away")
+        if credentials and not options.smtp_starttls and not _is_local(options.smtp_host):
+            problem = "a password is set but smtp_starttls is off"
+            raise UsageError("alerts: mail", problem, "turn on smtp_starttls, or remove the password")
         self._options, self._credentials, self._host = options, credentials, options.smtp_host
         self._sender = mailbox(options.sender)
         self._retries, self._sleep = retries, sleep
-        self.title = f"mail by {options.smtp_host}"
+        self.title = f"mail via {options.smtp_host}"
         recipients = "\n".join(sorted(options.recipients))
         self.name = f"mail {hashlib.sha256(recipients.encode()).hexdigest()[:12]}"
 
     def send(self, message: Message) -> None:
-        """Send a message, again after what may pass; raises `TransientError`, `SourceError`."""
+        """Send a message; retry temporary failures; raises `TransientError`, `SourceError`."""
         letter = self.letter(message)
         for attempt in retrying(self._retries, self._sleep):
             with attempt, smtp_failures(self.title):
-                self._hand_over(letter)
+                self._submit(letter)
 
     def letter(self, message: Message) -> EmailMessage:
-        """The e-mail of a message; its Message-ID and Date are always the same."""
+        """The e-mail of a message, with a Message-ID and Date that never change."""
         letter = EmailMessage(policy=SMTP)
         letter["Subject"] = f"[Slickwatch] {title(message)}"
         letter["From"] = self._sender
@@ -71,7 +70,7 @@ class Mail:
         letter.add_alternative(page(message), subtype="html", cte="quoted-printable")
         return letter
 
-    def _hand_over(self, letter: EmailMessage) -> None:
+    def _submit(self, letter: EmailMessage) -> None:
         with smtplib.SMTP(self._host, self._options.smtp_port, timeout=self._options.timeout_s) as server:
             if self._options.smtp_starttls:
                 server.starttls(context=ssl.create_default_context())
@@ -82,40 +81,40 @@ class Mail:
 
 @contextmanager
 def smtp_failures(subject: str) -> Iterator[None]:
-    """Turn failures of the mail server into `TransientError`, or `SourceError` where it will not have it.
+    """Turn failures of the mail server into `TransientError`, or `SourceError` where it rejects the message.
 
-    Only the code is told: a server's own words may quote addresses and what was sent to log in.
+    Only the code is reported: the server's text may quote addresses and login data.
     """
     try:
         yield
     except smtplib.SMTPRecipientsRefused as error:
         codes = sorted({code for code, _ in error.recipients.values()})
-        raise _by_code(subject, codes[0], "all recipients are refused") from None
+        raise _smtp_error(subject, codes[0], "all recipients rejected") from None
     except smtplib.SMTPAuthenticationError as error:
-        raise _by_code(subject, error.smtp_code, "the log-in is refused") from None
+        raise _smtp_error(subject, error.smtp_code, "login rejected") from None
     except smtplib.SMTPNotSupportedError:
-        problem = "the server does not offer what is asked of it (STARTTLS, log-in or such addresses)"
+        problem = "the server does not support STARTTLS, login or these addresses"
         raise SourceError(subject, problem, "check smtp_port and smtp_starttls") from None
     except smtplib.SMTPResponseException as error:
-        raise _by_code(subject, error.smtp_code, "refused") from None
+        raise _smtp_error(subject, error.smtp_code, "message rejected") from None
     except ssl.SSLCertVerificationError as error:
-        problem = f"its certificate is not trusted ({error.verify_message})"
-        raise SourceError(subject, problem, "check smtp_host, or name its authority in SSL_CERT_FILE") from None
-    except UnicodeError:  # its text would show a part of the password
-        raise SourceError(subject, "the user or the password is not in ASCII", "give others") from None
-    except (OSError, smtplib.SMTPException) as error:  # a time-out, a connection refused or cut
+        problem = f"untrusted certificate ({error.verify_message})"
+        raise SourceError(subject, problem, "check smtp_host, or set SSL_CERT_FILE to its CA") from None
+    except UnicodeError:  # its text would show part of the password
+        raise SourceError(subject, "the user or password is not ASCII", "use ASCII ones") from None
+    except (OSError, smtplib.SMTPException) as error:  # a time-out, or a connection refused or lost
         raise TransientError(f"{subject}: the connection failed ({type(error).__name__})") from None
 
 
-def _by_code(subject: str, code: int, problem: str) -> Exception:
-    """RFC 5321, 4.2.1: 4yz may pass, 5yz does not; -1 is the library's for a connection cut off."""
-    told = f"{problem} (SMTP {code})"
+def _smtp_error(subject: str, code: int, problem: str) -> Exception:
+    """RFC 5321, 4.2.1: 4yz is temporary, 5yz permanent; smtplib uses -1 for a lost connection."""
+    detail = f"{problem} (SMTP {code})"
     if code < 500:
-        return TransientError(f"{subject}: {told}")
-    return SourceError(subject, told, "check the user, the password, the sender and the recipients")
+        return TransientError(f"{subject}: {detail}")
+    return SourceError(subject, detail, "check the user, the password, the sender and the recipients")
 
 
-def _is_this_machine(host: str) -> bool:
+def _is_local(host: str) -> bool:
     if host == "localhost":
         return True
     try:

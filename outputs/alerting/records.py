@@ -1,4 +1,4 @@
-"""What an alert says, and what became of those that were delivered."""
+"""Alerts, the messages that carry them, and the outcome of a delivery."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
 
 Kind = Literal["detection", "failure", "silence", "all-clear"]
-KINDS: tuple[Kind, ...] = ("detection", "failure", "silence", "all-clear")  # the most pressing first
+KINDS: tuple[Kind, ...] = ("detection", "failure", "silence", "all-clear")  # most urgent first
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """One slick in a watched area; None for what is not known. Degrees WGS 84, kilometres, UTC."""
+class Detection:
+    """One slick in a watched area; None for unknown values. Degrees WGS 84, kilometres, UTC."""
 
     slick_id: str
     scene_id: str
@@ -23,7 +25,7 @@ class Sighting:
     acquired_end: datetime | None
     longitude: float | None
     latitude: float | None
-    area_name: str | None  # None where everywhere is watched
+    area_name: str | None  # None where the whole world is watched
     area_km2: float | None
     length_km: float | None
     confidence_mean: float | None
@@ -33,9 +35,9 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to tell. The same thing always has the same `id`, by which each channel tells it once.
+    """One event. The same event always has the same `id`, so each channel reports it once.
 
-    `subject` is what it is about: a slick, a scene, a flow, a model, a watch.
+    `subject` is the slick, scene, flow, model or watch concerned.
     """
 
     id: str
@@ -45,37 +47,29 @@ class Alert:
     title: str  # one line
     reason: str | None = None  # of a failure, a silence or its end
     watch: str | None = None
-    sighting: Sighting | None = None  # of a detection
+    detection: Annotated[Detection | None, Field(alias="sighting")] = None  # `sighting` in webhooks and state files
 
     @property
     def group(self) -> str:
-        """Alerts of one group go into one message: the slicks of a scene, failures, silences."""
-        return f"{self.kind} {self.watch} {self.sighting.scene_id}" if self.sighting else self.kind
+        """Alerts of one group share a message: the slicks of a scene, failures, silences."""
+        return f"{self.kind} {self.watch} {self.detection.scene_id}" if self.detection else self.kind
+
+
+ALERT_JSON = TypeAdapter(Alert)
 
 
 @dataclass(frozen=True)
 class Message:
-    """What one channel sends at once; the same `id` whenever it is sent again, with the same content."""
+    """What one channel sends at a time; a retry has the same `id` and content."""
 
     id: str
     composed_at: datetime  # UTC
     alerts: tuple[Alert, ...]  # at least one
 
 
-class Channel(Protocol):
-    """A way to tell. `name` is the mark in the state, `title` is for people; neither holds a secret."""
-
-    name: str
-    title: str
-    limited: bool  # whether the rate limit holds for it
-
-    def send(self, message: Message) -> None:
-        """Deliver; raises `TransientError` where it may or may not have arrived, `SourceError` where refused."""
-
-
 @dataclass(frozen=True)
 class Sent:
-    """A message that its channel has accepted."""
+    """A message that its channel accepted."""
 
     channel: str
     message_id: str
@@ -84,18 +78,18 @@ class Sent:
 
 @dataclass(frozen=True)
 class Unsent:
-    """A message that is kept for another try."""
+    """A message that will be retried."""
 
     channel: str
     message_id: str
     alerts: int
     reason: str
-    again_at: datetime
+    retry_at: datetime
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one call of `Alerter.deliver` has done; `waiting` counts alerts left over, by channel."""
+    """The outcome of one `Alerter.deliver`; `waiting` counts the remaining alerts by channel."""
 
     sent: tuple[Sent, ...]
     failed: tuple[Unsent, ...]
@@ -103,16 +97,16 @@ class Delivery:
 
 
 def identity(*parts: str) -> str:
-    """32 hexadecimal digits that only these parts, in this order, give."""
+    """32 hexadecimal digits, unique to these parts in this order."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """Text without line breaks and control characters, which have no place in a header or a log."""
+    """Text without line breaks and control characters, safe for a header or a log."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def clock_text(moment: datetime | None) -> str:
-    """A time as people read it, always in UTC."""
-    return "at an unknown time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def utc_text(moment: datetime | None) -> str:
+    """A time for people, in UTC."""
+    return "unknown" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

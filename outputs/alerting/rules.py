@@ -1,10 +1,9 @@
-"""Which slicks, failures and silences are alerted. Plain functions, without state."""
+"""Which slicks and failures are alerted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import geopandas as gpd
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from ingest.areas import Area
 from outputs.alerting.options import AlertOptions
-from outputs.alerting.records import Alert, Sighting, clock_text, identity, one_line
+from outputs.alerting.records import Alert, Detection, identity, one_line
 
-FailureOf = Literal["scene", "flow", "model", "other"]
-FAILURES: dict[FailureOf, str] = {
-    "scene": "Scene parked",
+FailureKind = Literal["scene", "flow", "model", "other"]
+FAILURES: dict[FailureKind, str] = {
+    "scene": "Scene failed",
     "flow": "Flow failed",
-    "model": "Model refused",
+    "model": "Model rejected",
     "other": "Failure",
 }
 
@@ -36,67 +35,42 @@ def detections(
     scene_id: str,
     model_id: str | None,
 ) -> list[Alert]:
-    """An alert for each oil slick that overlaps one of the areas and is sure and large enough; largest first.
+    """An alert for each oil slick that overlaps an area and is large and certain enough; largest first.
 
-    `slicks` are rows of `outputs.attributes.ATTRIBUTES` in EPSG:4326; without areas, everywhere is watched. Touching
-    the border from outside is not overlapping. What is not known (null) never holds an alert back; slicks that a
-    reviewer has rejected do.
+    `slicks` are rows of `outputs.attributes.ATTRIBUTES` in EPSG:4326; without areas, the whole world is watched. A
+    slick that only touches the border does not overlap. Unknown values (null) never suppress an alert; slicks that a
+    reviewer has rejected are left out.
     """
-    named = list(areas)
-    overlaps = [_overlapping(slicks, area) for area in named]
-    anywhere = np.any(overlaps, axis=0) if named else np.ones(len(slicks), dtype=bool)
+    areas = list(areas)
+    overlaps = [_overlapping(slicks, area) for area in areas]
+    not_rejected = slicks["status"].fillna("unreviewed").ne("rejected").to_numpy()
     found = []
-    for at in np.flatnonzero(anywhere & _worth_telling(slicks, options)):
-        names = [area.name for area, overlap in zip(named, overlaps, strict=True) if overlap[at]]
+    for at in np.flatnonzero(_in_any(overlaps, slicks) & _exceeds_limits(slicks, options) & not_rejected):
+        names = [area.name for area, overlap in zip(areas, overlaps, strict=True) if overlap[at]]
         row = slicks.iloc[int(at)]
-        found.append(_sighting(row, scene_id, model_id, ", ".join(names) or None, options))
-    found.sort(key=lambda sighting: (-(sighting.area_km2 or 0.0), sighting.slick_id))
-    return [_detection(sighting, watch, now) for sighting in found]
+        found.append(_detection(row, scene_id, model_id, ", ".join(names) or None, options))
+    found.sort(key=lambda detection: (-(detection.area_km2 or 0.0), detection.slick_id))
+    return [_alert(detection, watch, now) for detection in found]
 
 
-def failure(subject: str, reason: str, of: FailureOf, occurrence: str, now: datetime) -> Alert:
-    """An alert that something failed; `occurrence` tells one failure from the next of the same subject and reason."""
+def without_known(
+    slicks: gpd.GeoDataFrame, former: gpd.GeoDataFrame, areas: Iterable[Area], options: AlertOptions
+) -> gpd.GeoDataFrame:
+    """Slicks that overlap none of the `former` ones that qualified for an alert.
+
+    `former` are the slicks of the results that these replace: what overlaps is the same oil seen by another model or
+    in a later processing, whatever a reviewer has said of it.
+    """
+    overlaps = [_overlapping(former, area) for area in areas]
+    known = former[_in_any(overlaps, former) & _exceeds_limits(former, options)]
+    return slicks if known.empty else slicks[~slicks.geometry.intersects(known.geometry.union_all())]
+
+
+def failure(subject: str, reason: str, kind: FailureKind, occurrence: str, now: datetime) -> Alert:
+    """An alert on a failure; `occurrence` distinguishes failures with the same subject and reason."""
     subject, reason = one_line(subject), one_line(reason, 2000)
-    name = identity("failure", of, subject, reason, occurrence)
-    return Alert(name, "failure", subject, now, f"{FAILURES[of]}: {subject}", reason)
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """How long something has been quiet: new scenes of a watch, or runs where `watch` is None."""
-
-    watch: str | None
-    last: datetime
-    hours: float  # allowed
-    ever: bool  # False where nothing has ever come, and `last` is when the waiting began
-
-    def is_silence(self, now: datetime) -> bool:
-        """Whether it has lasted for as long as it may."""
-        return now - self.last >= timedelta(hours=self.hours)
-
-
-def silence(quiet: Quiet, number: int, now: datetime) -> Alert:
-    """Alert number `number` on one silence."""
-    about, missing = _about(quiet)
-    hours = (now - quiet.last).total_seconds() / 3600
-    began = "the last was" if quiet.ever else "none has come since the watching began"
-    reason = f"no {missing} for {hours:.0f} hours ({quiet.hours:g} are allowed); {began} {clock_text(quiet.last)}"
-    name = identity("silence", about, quiet.last.astimezone(UTC).isoformat(), str(number))
-    return Alert(
-        name, "silence", about, now, f"Silence: no {missing} ({about}) for {hours:.0f} hours", reason, quiet.watch
-    )
-
-
-def all_clear(quiet: Quiet, since: datetime, now: datetime) -> Alert:
-    """The alert that a silence, which began at `since`, has ended."""
-    about, missing = _about(quiet)
-    reason = f"a {missing} came {clock_text(quiet.last)}; before it there was none since {clock_text(since)}"
-    name = identity("all-clear", about, since.astimezone(UTC).isoformat())
-    return Alert(name, "all-clear", about, now, f"All clear: a {missing} again ({about})", reason, quiet.watch)
-
-
-def _about(quiet: Quiet) -> tuple[str, str]:
-    return ("monitoring", "run") if quiet.watch is None else (one_line(f"watch {quiet.watch}"), "new scene")
+    name = identity("failure", kind, subject, reason, occurrence)
+    return Alert(name, "failure", subject, now, f"{FAILURES[kind]}: {subject}", reason)
 
 
 def _overlapping(slicks: gpd.GeoDataFrame, area: Area) -> NDArray[np.bool_]:
@@ -106,21 +80,27 @@ def _overlapping(slicks: gpd.GeoDataFrame, area: Area) -> NDArray[np.bool_]:
     return overlap
 
 
-def _worth_telling(slicks: gpd.GeoDataFrame, options: AlertOptions) -> NDArray[np.bool_]:
+def _in_any(overlaps: list[NDArray[np.bool_]], slicks: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    return np.any(overlaps, axis=0) if overlaps else np.ones(len(slicks), dtype=bool)
+
+
+def _exceeds_limits(slicks: gpd.GeoDataFrame, options: AlertOptions) -> NDArray[np.bool_]:
     too_small = slicks["area_m2"].lt(options.minimum_area_km2 * 1e6)
-    unsure = slicks["confidence_mean"].lt(options.minimum_confidence)
-    no_oil = slicks["class"].fillna("oil").ne("oil") | slicks["status"].fillna("unreviewed").eq("rejected")
-    return ~np.asarray(too_small | unsure | no_oil, dtype=bool)
+    uncertain = slicks["confidence_mean"].lt(options.minimum_confidence)
+    not_oil = slicks["class"].fillna("oil").ne("oil")
+    return ~np.asarray(too_small | uncertain | not_oil, dtype=bool)
 
 
-def _sighting(row: Any, scene_id: str, model_id: str | None, area_name: str | None, options: AlertOptions) -> Sighting:
+def _detection(
+    row: Any, scene_id: str, model_id: str | None, area_name: str | None, options: AlertOptions
+) -> Detection:
     slick_id = str(row["id"])
-    return Sighting(
+    return Detection(
         slick_id=slick_id,
         scene_id=scene_id,
         model_id=model_id,
-        acquired_start=_moment(row["acquired_start"]),
-        acquired_end=_moment(row["acquired_end"]),
+        acquired_start=_time(row["acquired_start"]),
+        acquired_end=_time(row["acquired_end"]),
         longitude=_number(row["centroid_lon"], 1.0, 5),
         latitude=_number(row["centroid_lat"], 1.0, 5),
         area_name=area_name,
@@ -132,19 +112,19 @@ def _sighting(row: Any, scene_id: str, model_id: str | None, area_name: str | No
     )
 
 
-def _detection(sighting: Sighting, watch: str, now: datetime) -> Alert:
-    name = identity("detection", watch, sighting.slick_id)
-    where = sighting.area_name or watch
-    size = "of unknown size" if sighting.area_km2 is None else f"of {sighting.area_km2:.1f} km2"
-    return Alert(name, "detection", sighting.slick_id, now, f"Oil slick {size} in {where}", None, watch, sighting)
+def _alert(detection: Detection, watch: str, now: datetime) -> Alert:
+    name = identity("detection", watch, detection.slick_id)
+    where = detection.area_name or watch
+    size = "of unknown size" if detection.area_km2 is None else f"of {detection.area_km2:.1f} km2"
+    return Alert(name, "detection", detection.slick_id, now, f"Oil slick {size} in {where}", None, watch, detection)
 
 
 def _number(value: Any, scale: float, decimals: int) -> float | None:
     return None if pd.isna(value) else round(float(value) * scale, decimals)
 
 
-def _moment(value: Any) -> datetime | None:
+def _time(value: Any) -> datetime | None:
     if pd.isna(value):
         return None
-    moment: datetime = pd.Timestamp(value).to_pydatetime(warn=False)
-    return moment.astimezone(UTC)
+    time: datetime = pd.Timestamp(value).to_pydatetime(warn=False)
+    return time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Alerts by webhook: one POST of JSON to an address, signed where there is a key."""
+"""Alerts by webhook: one POST of JSON, signed if there is a key."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ingest.errors import SourceError
 from ingest.retries import RetryPolicy, retrying
 from ingest.sources.http import http_client, network_failures, require_success
 from outputs.alerting.records import Message
-from outputs.alerting.wording import payload
+from outputs.alerting.render import payload
 
 SIGNATURE_HEADER = "X-Slickwatch-Signature"
 RETRIES = RetryPolicy(attempts=4, seconds=60.0, first_wait=1.0, longest_wait=15.0)
 
 
 class Webhook:
-    """A channel that posts each message to one address; `title` and failures name its host alone."""
+    """A channel that posts each message to one address; `title` and errors show only its host."""
 
     limited = True
 
@@ -44,7 +44,7 @@ class Webhook:
         self.name = f"webhook {hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
     def send(self, message: Message) -> None:
-        """Post a message, again after time-outs, 408, 425, 429 and 5xx; raises `TransientError`, `SourceError`."""
+        """Post a message; retry time-outs, 408, 425, 429 and 5xx; raises `TransientError`, `SourceError`."""
         body = json.dumps(payload(message), ensure_ascii=False).encode()
         with http_client(self._timeout_s) as client, _unlogged():
             for attempt in retrying(self._retries, self._sleep):
@@ -57,32 +57,32 @@ class Webhook:
             headers[SIGNATURE_HEADER] = signature(self._secret, body, int(time.time()))
         with (
             network_failures(self.title),
-            # Streamed, because nobody wants the body of the answer, however long it is.
+            # Streamed, so that the body of the answer, which may be long, is never read.
             client.stream("POST", self._url.get_secret_value(), content=body, headers=headers) as response,
         ):
             if response.is_redirect:
-                # Followed, it could carry the alert, and the key's signature, to somebody else.
-                told = f"HTTP {response.status_code}: it redirects"
-                raise SourceError(self.title, told, "give the address that it redirects to")
+                # Following it could disclose the alert and its signature to a third party.
+                problem = f"HTTP {response.status_code}: redirects are not followed"
+                raise SourceError(self.title, problem, "configure the final address")
             require_success(response, self.title)
 
 
 def signature(secret: SecretStr, body: bytes, timestamp: int) -> str:
-    """``t=TIMESTAMP,v1=HEX``: HMAC-SHA256 of ``TIMESTAMP.BODY``, so that an old message cannot be passed off as new."""
+    """``t=TIMESTAMP,v1=HEX``: HMAC-SHA256 of ``TIMESTAMP.BODY``, so that old messages cannot be replayed."""
     signed = str(timestamp).encode() + b"." + body
     return f"t={timestamp},v1={hmac.new(secret.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()}"
 
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Keep the client's own log quiet: it tells whole addresses, which for chat services are the secret."""
+    """Silence the client's own log: it shows full addresses, which for chat services are secret."""
     thread, logger = threading.get_ident(), logging.getLogger("httpx")
 
-    def of_others(record: logging.LogRecord) -> bool:
+    def other_threads(record: logging.LogRecord) -> bool:
         return record.thread != thread
 
-    logger.addFilter(of_others)
+    logger.addFilter(other_threads)
     try:
         yield
     finally:
-        logger.removeFilter(of_others)
+        logger.removeFilter(other_threads)

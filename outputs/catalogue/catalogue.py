@@ -155,14 +155,19 @@ class Catalogue:
     ) -> list[Run]:
         """Runs, the last ended first; those of a scene, in a state, ended since."""
         query = """
-            SELECT * FROM runs WHERE (?1 IS NULL OR scene_id = ?1) AND (?2 IS NULL OR state = ?2)
-                AND (?3 IS NULL OR ended_at >= ?3)
-            ORDER BY ended_at DESC, fid DESC LIMIT ?4 OFFSET ?5
+            SELECT * FROM runs WHERE (:scene IS NULL OR scene_id = :scene) AND (:state IS NULL OR state = :state)
+                AND (:since IS NULL OR ended_at >= :since)
+            ORDER BY ended_at DESC, fid DESC LIMIT :limit OFFSET :offset
         """
-        after = None if since is None else time_text(since)
+        values = {
+            "scene": scene_id,
+            "state": state,
+            "since": None if since is None else time_text(since),
+            "limit": -1 if limit is None else limit,
+            "offset": offset,
+        }
         with self._database.reading() as connection:
-            found = connection.execute(query, (scene_id, state, after, -1 if limit is None else limit, offset))
-            return [self._run(row) for row in found]
+            return [self._run(row) for row in connection.execute(query, values)]
 
     def run(self, run_id: str) -> Run:
         """One run. Raises `UsageError` where there is none of this id."""

@@ -297,9 +297,11 @@ def _widen(connection: sqlite3.Connection, layer: str, column: str, value: str) 
     ).fetchone()
     if west is not None:
         connection.execute(
-            "UPDATE gpkg_contents SET min_x = min(coalesce(min_x, ?1), ?1), min_y = min(coalesce(min_y, ?2), ?2), "
-            "max_x = max(coalesce(max_x, ?3), ?3), max_y = max(coalesce(max_y, ?4), ?4) WHERE table_name = ?5",
-            (west, south, east, north, layer),
+            "UPDATE gpkg_contents SET "
+            "min_x = min(coalesce(min_x, :west), :west), min_y = min(coalesce(min_y, :south), :south), "
+            "max_x = max(coalesce(max_x, :east), :east), max_y = max(coalesce(max_y, :north), :north) "
+            "WHERE table_name = :layer",
+            {"west": west, "south": south, "east": east, "north": north, "layer": layer},
         )
     _tell_changed(connection, layer)
 

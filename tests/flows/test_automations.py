@@ -21,7 +21,7 @@ from flows.automations import (
     write_automations,
 )
 from ingest.errors import UsageError
-from outputs.alerting import wording
+from outputs.alerting import render
 from outputs.alerting.records import Message
 from outputs.alerting.rules import failure
 
@@ -113,7 +113,7 @@ def test_the_payload_of_a_failure_has_the_schema_of_every_alert():
         flow=SimpleNamespace(name="monitor"),
         flow_run=SimpleNamespace(name='odd "name"', state=SimpleNamespace(name="Failed", message=message)),
     )
-    ours = wording.payload(Message("0" * 32, NOW, (failure("x", "y", "flow", "", NOW),)))
+    ours = render.payload(Message("0" * 32, NOW, (failure("x", "y", "flow", "", NOW),)))
     assert told.keys() == ours.keys()
     assert told["alerts"][0].keys() == ours["alerts"][0].keys()
     assert told["counts"] == ours["counts"]

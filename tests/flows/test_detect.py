@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,13 +16,15 @@ from flows.demonstrate import detect_and_score
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
+from ingest.safe.annotation import Document
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.writer import zip_safe
 from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import simulate_product
+from outputs.options import SlickOptions
 from outputs.record import read_record
-from outputs.slicks import SlickOptions
 from preprocess.geolocate import Geolocation
+from tests.support.safe_products import sea_product
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SEED = 5
@@ -104,8 +107,6 @@ def test_a_clean_scene_leaves_an_empty_layer_and_a_record(tmp_path):
 
 
 def test_horizontal_polarisation_stands_in_with_a_flag(tmp_path):
-    from tests.support.safe_products import sea_product
-
     product = sea_product(tmp_path, 700, 900, ("HH", "HV"), mode="EW", platform="S1C")
     detection = detect_slicks(product, tmp_path / "results")
     record = read_record(detection.folder / "run.json")
@@ -140,6 +141,21 @@ def test_thresholds_and_a_coastline_are_recorded_the_coastline_by_its_contents(t
     assert DetectionOptions(coastline=Path("/vsizip/x.zip")).record(read_checkpoint(options.model))["coastline"] == (
         "/vsizip/x.zip"
     )
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_run_parses_each_document_of_the_product_once(tmp_path, monkeypatch, zipped):
+    product = sea_product(tmp_path, 300, 400, ("VV", "VH"))
+    product = zip_safe(product) if zipped else product
+    parsed, parse = Counter(), Document.parse.__func__
+
+    def counted(cls, content, subject):
+        parsed[Path(subject).name.split("-")[0]] += 1
+        return parse(cls, content, subject)
+
+    monkeypatch.setattr(Document, "parse", classmethod(counted))
+    detect_slicks(product, tmp_path / "results")
+    assert parsed == {"manifest.safe": 1, "s1a": 1, "calibration": 1, "noise": 1}
 
 
 def test_a_failure_in_the_middle_leaves_the_former_result(product, tmp_path, detected, monkeypatch):
@@ -191,15 +207,15 @@ def test_a_score_counts_cells_and_slicks(product, tmp_path):
     scene = calibrated_scene(SafeProduct.open(product.safe), PreprocessOptions())
     with rasterio.open(product.truth) as dataset:
         oil = dataset.read(1)[2::4, 2::4] == 1
-    from outputs.slicks import cell_corners, polygonise
+    from outputs.outlines import polygonise
 
-    outline = polygonise(oil, cell_corners(scene.sigma_nought[0], scene.looks))
-    perfect = gpd.GeoDataFrame(geometry=[scene.geolocation.to_lonlat(outline)], crs=4326)
-    score = score_slicks(perfect, product.truth, scene.geolocation, scene.looks)
+    outline = polygonise(oil, scene.grid.transform)
+    perfect = gpd.GeoDataFrame(geometry=[scene.grid.geolocation.to_lonlat(outline)], crs=4326)
+    score = score_slicks(perfect, product.truth, scene.grid)
     assert score.oil_iou > 0.98
     assert score.true_slicks_found == score.true_slicks
     assert score.false_slicks == 0
-    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.geolocation, scene.looks)
+    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.grid)
     assert nothing.recall == 0
     assert np.isnan(nothing.precision)
     assert nothing.as_dict()["precision"] is None

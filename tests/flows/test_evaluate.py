@@ -11,8 +11,8 @@ from PIL import Image
 from flows.evaluate import evaluate_models
 from ingest.errors import UsageError
 from models.checkpoint import SHIPPED, default_model_id
-from models.datasets import ImageMaskFolder, Split
-from models.evaluation.comparison import groups_of_copies, representative_images
+from models.datasets import ImageMaskFolder, SOSImages
+from models.evaluation.comparison import representative_images
 from models.evaluation.evaluate import EvaluationOptions
 from outputs.report import CLASS_COLOURS, coloured, summary, write_picture
 
@@ -115,11 +115,10 @@ def test_one_model_named_twice_is_wrong_usage(folder):
 
 def test_copies_within_sos_are_one_group_and_numbers_of_other_sets_mean_nothing():
     files = tuple(Path(f"{name}.jpg") for name in ("20001", "20445", "20002", "5"))
-    test = ImageMaskFolder(files, files)
-    first, copy, second, alone = groups_of_copies(Split("sos-official", None, test, ""))
+    first, copy, second, alone = SOSImages(files, files).groups
     assert first == copy
     assert len({first, second, alone}) == 3
-    assert groups_of_copies(Split("mine", None, test, "")) is None
+    assert ImageMaskFolder(files, files).groups is None
 
 
 def test_best_middle_and_worst_images_are_chosen_once_each():

@@ -32,7 +32,7 @@ from flows.settings import Settings
 from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from models.checkpoint import (
     default_model_folder,
     default_model_id,
@@ -41,7 +41,7 @@ from models.checkpoint import (
 )
 from models.registry.registry import Registry
 from models.simulator.product import simulate_product
-from outputs.alerting import Alerter
+from outputs.alerting.alerter import Alerter
 from outputs.attributes import slick_table
 from outputs.catalogue import Catalogue
 from outputs.record import input_file, read_record
@@ -218,7 +218,7 @@ def test_a_failing_scene_does_not_stop_the_others_which_go_two_at_once(site, pro
     assert not (site.settings.monitor.results / broken).exists()
     assert staged(site.settings.monitor.results) == []
     with closing(alerts.open_alerter(site.settings)) as alerter, site.ledger() as ledger:
-        alerts.tell_of_parked(alerter, ledger.get(broken))
+        alerter.report_scene(ledger.get(broken))
         assert alerter.deliver().sent == (), "the round has told of it"
 
 
@@ -284,12 +284,13 @@ async def _end(run_id):
 def test_silence_of_a_watch_is_told_and_a_watch_that_is_never_silent_is_not(site):
     old = datetime.now(UTC) - timedelta(hours=30)
     with site.alerter() as alerter:
-        alerts.tell_of_silence(alerter, site.settings, {"all": old})
+        alerter.record_run({"all": old}, alerts.last_run_file(site.settings))
         alerter.deliver()
     assert [(line[0], line[2:]) for line in site.told()] == [("silence", ["watch", "all"])]
     site.config.write_text(site.config.read_text().replace('source = "inbox"', 'source = "inbox"\nsilence_hours = 0'))
+    site.settings = Settings.read(site.config)
     with site.alerter() as alerter:
-        alerts.tell_of_silence(alerter, Settings.read(site.config), {"all": old - timedelta(hours=9)})
+        alerter.record_run({"all": old - timedelta(hours=9)}, alerts.last_run_file(site.settings))
         alerter.deliver()
     assert len(site.told()) == 1
 
@@ -298,7 +299,7 @@ def test_a_gap_in_the_monitoring_is_told_by_the_first_run_after_it(site):
     note = site.settings.prefect.home / "monitored.json"
     note.write_text(json.dumps({"finished": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
     with site.alerter() as alerter:
-        alerts.tell_of_silence(alerter, site.settings, {})
+        alerter.record_run({}, note)
         alerter.deliver()
     assert [line[0] for line in site.told()] == ["silence", "all-clear"]
     assert datetime.now(UTC) - datetime.fromisoformat(json.loads(note.read_text())["finished"]) < timedelta(minutes=5)
@@ -311,8 +312,8 @@ def test_a_round_that_fails_is_told_and_raised(site, prefect_server, direct):
     with pytest.raises(UsageError, match="has no watch 'north'"):
         monitor.fn("north", str(site.config))
     with closing(alerts.open_alerter(Settings.read(site.config))) as alerter:
-        assert alerter.failed("monitor", "x", of="flow")
-        assert not alerter.failed("source inbox", _down(site), of="other")
+        assert alerter.report_failure("monitor", "x", kind="flow")
+        assert not alerter.report_failure("source inbox", _down(site), kind="other")
 
 
 def _down(site):
@@ -339,7 +340,7 @@ class Killed(BaseException):
 STEPS = {
     "before it is in place": (processing, "put_in_place", False),
     "before the catalogue": (Catalogue, "publish", False),
-    "before the alerts": (Alerter, "detected", False),
+    "before the alerts": (Alerter, "report_slicks", False),
     "before the ledger": (Ledger, "processed", False),
     "after all": (Ledger, "processed", True),
 }
@@ -563,12 +564,13 @@ def test_slicks_outside_the_watched_areas_and_those_told_before_are_no_news(site
     )
     site.config.write_text(SETTINGS.replace('source = "inbox"', 'source = "inbox"\narea = "0,50,10,60"'))
     settings = Settings.read(site.config)
+    areas = alerts.alerted_areas(settings)
     with site.alerter() as alerter:
-        assert alerts.tell_of_slicks(alerter, settings, slicks, former, "scene", "model") == 2
-        assert alerts.tell_of_slicks(alerter, settings, slicks, former, "scene", "model") == 0
+        assert len(alerter.report_slicks(slicks, alerts.WATCH, areas, "scene", "model", former)) == 2
+        assert alerter.report_slicks(slicks, alerts.WATCH, areas, "scene", "model", former) == ()
         alerter.deliver()
     assert sorted(line[2] for line in site.told()) == ["b", "c"]
-    assert isinstance(alerts.alerted_areas(settings)[0], Area)
+    assert isinstance(areas[0], Area)
 
 
 def _slick(name: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Prefect's own command line inside a checkout: bare names, the server of the settings, clear words."""
+"""The plugin for Prefect's command line: bare deployment names, the server of the settings, error messages."""
 
 import os
 import subprocess
@@ -32,11 +32,11 @@ def hook(monkeypatch, *argv, api_url=None):
         ([], None),
     ],
 )
-def test_only_the_command_prefect_is_meant(argv, command):
+def test_only_the_prefect_command_is_recognised(argv, command):
     assert prefect_plugin._command(argv) == command
 
 
-def test_the_server_is_that_of_the_settings(monkeypatch, tmp_path):
+def test_the_server_comes_from_the_settings(monkeypatch, tmp_path):
     (tmp_path / "slickwatch.toml").write_text("[prefect]\nport = 4321\n")
     monkeypatch.chdir(tmp_path)
     result = hook(monkeypatch, "prefect", "flow-run", "ls")
@@ -45,33 +45,33 @@ def test_the_server_is_that_of_the_settings(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("argv", [("pytest",), ("prefect", "--help"), ("prefect", "server", "start")])
-def test_nothing_is_done_for_others(monkeypatch, argv):
+def test_other_commands_are_ignored(monkeypatch, argv):
     assert hook(monkeypatch, *argv) is None
 
 
-def test_a_server_that_the_user_named_stays(monkeypatch):
+def test_a_configured_server_is_kept(monkeypatch):
     assert hook(monkeypatch, "prefect", "flow-run", "ls", api_url="http://elsewhere/api") is None
 
 
-def test_settings_that_are_wrong_are_a_warning(monkeypatch, tmp_path, capsys):
+def test_invalid_settings_cause_a_warning(monkeypatch, tmp_path, capsys):
     (tmp_path / "slickwatch.toml").write_text("[prefect]\nport = -1\n")
     monkeypatch.chdir(tmp_path)
     assert hook(monkeypatch, "prefect", "flow-run", "ls") is None
-    said = capsys.readouterr().err
-    assert said.startswith("prefect: slickwatch's plugin is not used: ")
-    assert said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("prefect: slickwatch plugin disabled: ")
+    assert err.count("\n") == 1
 
 
-def test_a_prefect_that_has_changed_is_a_warning(monkeypatch, capsys):
-    def gone(url):
+def test_a_changed_prefect_causes_a_warning(monkeypatch, capsys):
+    def missing(url):
         raise AttributeError("PrefectClient has no such method")
 
-    monkeypatch.setattr(prefect_plugin, "_resolve_bare_names", gone)
+    monkeypatch.setattr(prefect_plugin, "_accept_bare_names", missing)
     assert hook(monkeypatch, "prefect", "deployment", "run", "x", api_url="http://127.0.0.1:1/api") is None
     assert "no such method" in capsys.readouterr().err
 
 
-def test_help_does_not_wait_for_it(tmp_path):
+def test_help_does_not_load_the_settings(tmp_path):
     program = (
         "import sys; sys.argv = ['prefect', '--help']; import prefect; print('flows.prefect_plugin' in sys.modules, "
     )
@@ -81,7 +81,7 @@ def test_help_does_not_wait_for_it(tmp_path):
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 
-def test_without_a_server_it_says_where_and_what_to_do(tmp_path):
+def test_without_a_server_the_error_names_address_and_remedy(tmp_path):
     port = prefect_services_.free_port()
     (tmp_path / "slickwatch.toml").write_text(f"[prefect]\nport = {port}\n")
     (tmp_path / "pyproject.toml").write_text("[tool.prefect.plugins]\nenabled = true\n")
@@ -93,7 +93,7 @@ def test_without_a_server_it_says_where_and_what_to_do(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_literal_command_runs_the_deployment(prefect_services):
+def test_a_bare_name_runs_the_deployment(prefect_services):
     with Api(prefect_services.url) as api:
         before = {run["id"] for run in prefect_services.runs(api, "retrain-dakd")}
         done = prefect_services.prefect("deployment", "run", "retrain-dakd")
@@ -109,12 +109,12 @@ def test_the_literal_command_runs_the_deployment(prefect_services):
     assert "an output of its own" in prefect_services.home.log("runs").read_text()
 
 
-def test_the_full_name_works_as_ever(prefect_services):
+def test_the_full_name_still_works(prefect_services):
     done = prefect_services.prefect("deployment", "inspect", "retrain-dakd/retrain-dakd")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_two_deployments_of_one_name_are_both_named(prefect_services):
+def test_an_ambiguous_name_lists_both_deployments(prefect_services):
     with Api(prefect_services.url) as api:
         flow = api.post("/flows/", name="another")
         deployment = api.post("/deployments/", name="retrain-dakd", flow_id=flow["id"])
@@ -125,14 +125,14 @@ def test_two_deployments_of_one_name_are_both_named(prefect_services):
     assert "another/retrain-dakd, retrain-dakd/retrain-dakd" in done.stderr
 
 
-def test_a_name_that_nobody_bears_is_left_to_prefect(prefect_services):
+def test_an_unknown_name_is_reported_by_prefect(prefect_services):
     done = prefect_services.prefect("deployment", "run", "retrain-nothing")
     assert done.returncode == 1
     assert "'retrain-nothing' not found" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_package_brings_the_plugin_and_the_checkout_turns_it_on():
+def test_the_package_contains_the_plugin_and_the_checkout_enables_it():
     import tomllib
 
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())

@@ -108,7 +108,7 @@ def test_the_command_prints_json_or_a_table(folder, synthetic, tmp_path):
     printed = CliRunner().invoke(quality_app, [*arguments, "--json"])
     assert printed.exit_code == 0, printed.output
     assert json.loads(printed.stdout)["real"]["n_images"] == 4
-    assert "FID wants 2 times as many" in printed.stderr
+    assert "FID needs 2 times as many" in printed.stderr
 
 
 def test_other_people_s_folders_stay(folder, tmp_path):

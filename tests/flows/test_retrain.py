@@ -13,13 +13,8 @@ import pytest
 import torch
 
 from flows.registering import describe_model
-from flows.retraining import comparing, trainings
-from flows.retraining.combined import collect
-from flows.retraining.decision import Margins
-from flows.retraining.pipeline import retrain, settle
-from flows.retraining.plan import planned
-from flows.retraining.standing import champion_standing
-from flows.retraining.steps import DONE, Done
+from flows.retraining.pipeline import collect_data, compare_and_promote, retrain
+from flows.retraining.plan import make_plan
 from flows.settings import Settings
 from ingest.errors import ModelError
 from models.checkpoint import default_model_id, save_model
@@ -27,6 +22,11 @@ from models.classes import OIL_CLASSES
 from models.networks.architecture import Architecture
 from models.networks.build import build_network
 from models.registry.registry import Registry
+from models.retraining import diffusion
+from models.retraining.champion import report_champion
+from models.retraining.decision import Margins
+from models.retraining.promotion import decide_promotion
+from models.retraining.steps import DONE, StepResult
 from preprocess.options import PreprocessOptions
 from tests.support.retraining_folders import write_small_retraining
 
@@ -36,10 +36,10 @@ KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from flows.retraining.pipeline import retrain
-from flows.retraining.plan import planned
+from flows.retraining.plan import make_plan
 from flows.settings import Settings
 
-plan = planned(Settings.read(Path(sys.argv[1]), {}))
+plan = make_plan(Settings.read(Path(sys.argv[1]), {}))
 
 def watch():
     while not any(len(log.read_text().splitlines()) >= 6 for log in plan.folder.glob("jointnet-*/log.csv")):
@@ -52,7 +52,7 @@ retrain(plan)
 
 
 def settings_plan(config, **changed):
-    return replace(planned(Settings.read(config, {})), **changed)
+    return replace(make_plan(Settings.read(config, {})), **changed)
 
 
 def finished(folder):
@@ -80,7 +80,7 @@ def failed(killed):
     """The same, gone on with until it failed before the training of SAROSS-Net; what was printed."""
     plan, said = settings_plan(killed), []
 
-    def do(name, function):
+    def run(name, function):
         def step(*arguments):
             if name == "train-saross":
                 raise RuntimeError("the machine went down")
@@ -93,7 +93,7 @@ def failed(killed):
     (state,) = plan.folder.glob("jointnet-*/state.pt")
     said.append(torch.load(state, weights_only=True)["stage"])
     with pytest.raises(RuntimeError, match="went down"):
-        retrain(plan, do)
+        retrain(plan, run)
     after = finished(plan.folder)
     assert {path: after[path] for path in before} == before
     return killed, said[0], before
@@ -132,7 +132,7 @@ def test_a_worse_challenger_leaves_the_champion_and_says_why(ended):
     registry = Registry(settings_plan(config).registry)
     assert not outcome.promoted
     assert registry.champion().id == outcome.champion == default_model_id()
-    assert any("beyond the margin of" in reason or "cannot be compared" in reason for reason in outcome.reasons)
+    assert any("beyond the margin of" in reason or "not comparable" in reason for reason in outcome.reasons)
     (version,) = registry.versions()
     card = (version.folder / "README.md").read_text()
     assert "## Why it was not promoted" in card
@@ -181,20 +181,21 @@ def test_prefect_has_the_steps_and_the_artifacts(ended):
 def test_the_next_round_begins_with_the_last_diffusion_model(ended):
     config, _, _ = ended
     plan = settings_plan(config)
-    data = collect(plan)
-    start = trainings.start_of(plan, data)
+    data = collect_data(plan)
+    start = diffusion.diffusion_start(plan.folder, plan.jointnet, data)
     assert start.folder is not None
     assert start.folder.name.startswith("jointnet-")
-    options = trainings.diffusion_options(plan, data, 0.5, start)
+    options = diffusion.diffusion_options(plan.jointnet, data, 0.5, start)
     assert (options.steps, options.start, options.b) == ((0, 0, 2), str(start.folder), 0.5)
-    wider = replace(plan, jointnet=replace(plan.jointnet, channels=(8, 24)))
-    assert trainings.start_of(wider, data).folder is None
-    assert "another architecture" in trainings.start_of(wider, data).note
+    wider = replace(plan.jointnet, channels=(8, 24))
+    start = diffusion.diffusion_start(plan.folder, wider, data)
+    assert start.folder is None
+    assert "another architecture" in start.note
 
 
 def student_of(plan):
     (folder,) = plan.folder.glob("saross-dakd-*")
-    return Done(folder, json.loads((folder / DONE).read_text())["value"], 0.0, reused=True)
+    return StepResult(folder, json.loads((folder / DONE).read_text())["value"], 0.0, reused=True)
 
 
 def steps_of(plan):
@@ -202,7 +203,7 @@ def steps_of(plan):
     found = {}
     for name, step in by_name.items():
         (folder,) = (done.parent for done in plan.folder.glob(f"{step}-*/{DONE}"))
-        found[name] = Done(folder, json.loads((folder / DONE).read_text())["value"], 0.0, reused=True)
+        found[name] = StepResult(folder, json.loads((folder / DONE).read_text())["value"], 0.0, reused=True)
     return {**found, "student": student_of(plan)}
 
 
@@ -213,7 +214,7 @@ def promoted(ended):
     plan = settings_plan(config, margins=ANYTHING_GOES)
     plan = replace(plan, registry=plan.registry.with_name("generous"))
     steps = steps_of(plan)
-    return plan, steps, settle(plan, collect(plan), steps, "run-1")
+    return plan, steps, compare_and_promote(plan, collect_data(plan), steps, "run-1")
 
 
 def test_a_challenger_within_the_margins_is_promoted_with_its_card_and_reasons(promoted):
@@ -221,7 +222,7 @@ def test_a_challenger_within_the_margins_is_promoted_with_its_card_and_reasons(p
     champion = Registry(plan.registry).champion()
     assert outcome.promoted
     assert champion.id == outcome.challenger
-    assert champion.promotion.reason.startswith("takes the champion's place: ")
+    assert champion.promotion.reason.startswith("replaces the champion: ")
     assert champion.promotion.by == "retrain-dakd, run run-1"
     assert "## Why it was promoted" in (champion.folder / "README.md").read_text()
     assert champion.version.provenance.champion == default_model_id()
@@ -229,29 +230,33 @@ def test_a_challenger_within_the_margins_is_promoted_with_its_card_and_reasons(p
 
 def test_interrupted_after_the_promotion_it_only_finishes(promoted):
     plan, steps, outcome = promoted
-    again = settle(plan, collect(plan), steps, "run-2")
+    again = compare_and_promote(plan, collect_data(plan), steps, "run-2")
     assert (again.promoted, again.reasons) == (True, outcome.reasons)
     assert len(Registry(plan.registry).promotions()) == 1
 
 
+def report_of_champion(plan):
+    return report_champion(plan.folder, plan.registry, plan.heldout, Margins(0.0, 0.0, 0.0), None)
+
+
 def test_the_champion_holds_until_it_drops(promoted, tmp_path):
     plan, _, outcome = promoted
-    standing = champion_standing(replace(plan, margins=Margins(0.0, 0.0, 0.0)))
-    assert (standing.champion, standing.holds, len(standing.checks)) == (outcome.challenger, True, 3)
-    standing.require()
+    now = report_of_champion(plan)
+    assert (now.champion, now.holds, len(now.checks)) == (outcome.challenger, True, 3)
+    now.require()
     (heldout,) = plan.heldout
     kept = tmp_path / "kept"
     shutil.copytree(heldout, kept)
     try:  # all is oil now that it takes for the sea
         for mask in Path(heldout, "masks").iterdir():
             shutil.copy(Path(heldout, "images") / mask.name, mask)
-        dropped = champion_standing(replace(plan, margins=Margins(0.0, 0.0, 0.0)))
+        dropped = report_of_champion(plan)
     finally:
         shutil.rmtree(heldout)
         shutil.copytree(kept, heldout)
     assert not dropped.holds
-    assert "It has dropped. The images of" in dropped.verdict
-    with pytest.raises(ModelError, match=f"{outcome.challenger}: is not what it was"):
+    assert "Scores have dropped. The images of" in dropped.verdict
+    with pytest.raises(ModelError, match=f"{outcome.challenger}: scores have dropped"):
         dropped.require()
     assert json.loads((dropped.folder / "standing.json").read_text())["verdict"] == dropped.verdict
 
@@ -274,23 +279,21 @@ def test_a_two_class_model_is_never_promoted(promoted, tmp_path):
     network = build_network(architecture)
     save_model(folder, network, architecture, PreprocessOptions(), {}, {}, OIL_CLASSES)
     perfect = {"miou": 1.0, "object_f1": 1.0, "false_alarms_per_image": 0.0}
-    comparison = Done(tmp_path, {"set": {"champion": perfect, "challenger": perfect}}, 0.0, reused=False)
-    decision = comparing.decided(plan, comparing.Opponents("champion", folder, folder.name, folder), comparison)
+    decision = decide_promotion({"set": {"champion": perfect, "challenger": perfect}}, folder, plan.margins)
     assert not decision.promote
     assert decision.reasons == (
-        "two-classes tells apart other, oil alone, and the monitoring needs all five classes",
+        "two-classes tells apart other, oil alone, and monitoring needs all five classes",
     )  # fmt: skip
 
 
 def test_time_that_is_up_ends_a_training_at_a_state_to_go_on_from(ended, tmp_path):
-    from flows.retraining.budget import OutOfTime
+    from models.retraining.budget import OutOfTime
 
     config, _, _ = ended
     plan = settings_plan(config)
-    data = collect(plan)
-    plan = replace(plan, folder=tmp_path)
-    nothing = trainings.Start(None, None, "from random weights")
-    with pytest.raises(OutOfTime, match=r"SAR-JointNet: its 0.00 hours are over .* run it again"):
-        trainings.train_diffusion(plan, data, 0.5, nothing, 0.0)
+    data = collect_data(plan)
+    nothing = diffusion.Start(None, None, "from random weights")
+    with pytest.raises(OutOfTime, match=r"SAR-JointNet: its 0.00 hours are used up .* run it again"):
+        diffusion.train_diffusion(tmp_path, plan.jointnet, data, 0.5, nothing, 0.0)
     assert len(list(tmp_path.glob("jointnet-*/state.pt"))) == 1
     assert not list(tmp_path.glob(f"jointnet-*/{DONE}"))

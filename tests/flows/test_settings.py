@@ -1,4 +1,4 @@
-"""The settings file: defaults, environment above file, what is refused in which words, the example, the check."""
+"""The settings file: defaults, environment variables, error messages, the example, the check."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,11 @@ from flows.commands.settings import settings_app
 from flows.settings import Settings
 from flows.settings.environment import is_key
 from flows.settings.example import example
-from flows.settings.nearest import known_keys
 from flows.settings.sections import Monitor
+from flows.settings.suggestions import known_keys
 from ingest.errors import SourceError, UsageError
+from ingest.watch import WatchOptions
+from outputs.slicks import SlickOptions
 
 SECRET = "hunter2hunter2"
 
@@ -56,7 +58,7 @@ def run(capfd):
     return call
 
 
-def refused(text, file, **environ):
+def error_of(text, file, **environ):
     file(text)
     with pytest.raises(UsageError) as caught:
         Settings.read(environ=environ)
@@ -64,7 +66,7 @@ def refused(text, file, **environ):
     return str(caught.value)
 
 
-def test_without_a_file_the_defaults_hold_in_the_working_folder(here):
+def test_without_a_file_the_defaults_apply_in_the_working_folder(here):
     read = Settings.read()
     assert read.file is None
     assert (read.scenes.folder, read.scenes.ledger) == (here / "scenes", str(here / "ledger.sqlite"))
@@ -75,19 +77,19 @@ def test_without_a_file_the_defaults_hold_in_the_working_folder(here):
     assert (read.sources, read.watch) == ({}, ())
 
 
-def test_the_example_says_exactly_the_defaults(here, file):
+def test_the_example_is_equivalent_to_the_defaults(here, file):
     defaults = Settings.read()
     file(example())
     read = Settings.read()
     assert read.file == Path("slickwatch.toml")
     assert read.model_dump() == defaults.model_dump()
-    said = {keys for keys in known_keys(Settings) if is_key(Settings, keys)}
+    documented = {keys for keys in known_keys(Settings) if is_key(Settings, keys)}
     table = tomllib.loads(example())
-    unset = {keys for keys in said if not _has(table, keys)}
-    assert all(_at(defaults, keys) is None for keys in unset), "only what is not set may be off in the example"
+    unset = {keys for keys in documented if not _has(table, keys)}
+    assert all(_at(defaults, keys) is None for keys in unset), "only keys without a default may be commented out"
 
 
-def test_each_line_that_is_off_in_the_example_can_be_switched_on(here, file):
+def test_each_commented_line_of_the_example_is_valid(here, file):
     everything = re.sub(r"(?m)^#(?=[a-z\[])", "", example())
     everything = everything.replace("recipients = []", 'recipients = ["Duty <duty@example.org>"]')
     file(everything)
@@ -114,7 +116,7 @@ def _at(value, keys):
     return value
 
 
-def test_the_environment_goes_before_the_file_and_the_file_before_the_defaults(file):
+def test_the_environment_overrides_the_file_and_the_file_the_defaults(file):
     file('[monitor]\nparallel = 3\nresults = "r"\n[sources.inbox]\nfolder = "in"\nsettle = 5\n')
     read = Settings.read(
         environ={
@@ -148,13 +150,15 @@ def test_the_file_is_found_by_argument_then_variable_then_name(here, file):
     environ = {"SLICKWATCH_CONFIG": "second.toml"}
     assert Settings.read(environ=environ).prefect.work_pool == "second.toml"
     assert Settings.read(Path("third.toml"), environ).prefect.work_pool == "third.toml"
-    with pytest.raises(UsageError, match=r"^none\.toml: no such settings file; write one: slickwatch settings example"):
+    with pytest.raises(
+        UsageError, match=r"^none\.toml: no such settings file; create one: slickwatch settings example"
+    ):
         Settings.read(environ={"SLICKWATCH_CONFIG": "none.toml"})
     with pytest.raises(UsageError, match="no such settings file"):
         Settings.read(here)
 
 
-def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(here, monkeypatch):
+def test_relative_paths_are_resolved_in_the_folder_of_the_file(here, monkeypatch):
     (here / "site").mkdir()
     (here / "site" / "s.toml").write_text(
         """
@@ -209,7 +213,7 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[monitor]\npolarization = 'VV'\n", "monitor.polarization: unknown; did you mean monitor.polarisation?"),
         ("[processing]\npolarization = 'VV'\n", "processing.polarization: unknown; did you mean monitor.polarisation?"),
@@ -225,16 +229,16 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[prefect]\nxyzzy = 1\n", "prefect.xyzzy: unknown; see slickwatch settings example"),
         ("[sources.inbox]\nfoldr = 'x'\n", "sources.inbox.foldr: unknown; did you mean sources.inbox.folder?"),
         ("[sources.inbox]\n", "sources.inbox.folder: is missing; add it; docs/operator/sources.md"),
-        ("[sources.ftp]\n", "sources.ftp.kind: 'ftp' is no kind of source; set kind to one of inbox, cdse"),
+        ("[sources.ftp]\n", "sources.ftp.kind: unknown kind 'ftp'; use one of inbox, cdse"),
         (
             "[sources.inbox]\nfolder = 'x'\n[[watch]]\nname = 'a'\nsource = 'inbox'\n[[watch]]\nnam = 'b'\n",
             "watch.1.nam: unknown; did you mean watch.1.name?",
         ),
         ("[sources.cdse]\n[[watch]]\nname = 'a'\n", "watch.0.source: is missing; add it"),
-        ("[[watch]]\nname = 'a'\nsource = 'cdse'\n", "source 'cdse' that there is not; add [sources.cdse]"),
+        ("[[watch]]\nname = 'a'\nsource = 'cdse'\n", "watch.0.source: no source named 'cdse'; add [sources.cdse]"),
         (
             "[sources.cdse]\n" + "[[watch]]\nname = 'a'\nsource = 'cdse'\n" * 2,
-            "watch.1.name: two watches bear the name 'a'; give each its own",
+            "watch.1.name: duplicate watch name 'a'; give each watch its own name",
         ),
         ("[watch]\nname = 'a'\n", "watch: should be a list: [[watch]], in double brackets"),
         ("monitor = 3\n", "monitor: should be a section: [monitor]"),
@@ -247,16 +251,19 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[monitor]\npolarisation = 'XX'\n", "monitor.polarisation: should be 'VV', 'VH', 'HH' or 'HV'"),
         ("[detection]\nkeep = 0.4\n", "detection: should have grow <= outline <= keep"),
         ("[detection]\nminimum_area_km2 = -1\n", "detection.minimum_area_km2: should be greater than or equal to 0"),
-        ("[monitor]\ncron = '61 * * * *'\n", "monitor.cron: should be five fields of cron"),
+        ("[monitor]\ncron = '61 * * * *'\n", "monitor.cron: should be a cron schedule"),
         ("[alerts]\nareas = 'x'\n", "alerts.areas: should be a list"),
         ("[alerts]\nminimum_confidence = 1.5\n", "alerts.minimum_confidence: should be less than or equal to 1"),
-        ("[alerts]\nwebhooks = ['ftp://a/b']\n", "alerts.webhooks.0: should be an address that begins with https://"),
+        ("[alerts]\nwebhooks = ['ftp://a/b']\n", "alerts.webhooks.0: should be a URL that starts with https://"),
         (
             "[alerts]\nlink_template = 'https://a/{ident}'\n",
-            "alerts.link_template: should hold no fields but {scene_id}",
+            "alerts.link_template: should contain no fields except {scene_id}",
         ),
-        ("[alerts]\nlink_template = 'https://a/{slick_id.__class__}'\n", "alerts.link_template: should hold no fields"),
-        ("[alerts.mail]\nhost = 'h'\n", "alerts.mail: host is given, and so sender and recipients must be"),
+        (
+            "[alerts]\nlink_template = 'https://a/{slick_id.__class__}'\n",
+            "alerts.link_template: should contain no fields",
+        ),
+        ("[alerts.mail]\nhost = 'h'\n", "alerts.mail: host requires sender and recipients"),
         ("[alerts.mail]\nsender = 'nobody'\n", "alerts.mail.sender: should be an e-mail address"),
         ("[scenes]\nsince = 5\n", "scenes.since: should be a time such as"),
         ("[scenes]\nledger = 'mysql://h/d'\n", "scenes.ledger: should be a file, sqlite:///FILE or postgresql://"),
@@ -266,13 +273,13 @@ def test_relative_places_are_in_the_folder_of_the_file_wherever_the_worker_is(he
         ("[monitor\n", "not a readable TOML file"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_one_line_with_its_key(file, text, says):
-    assert refused(text, file).startswith("slickwatch.toml: ")
-    assert says in refused(text, file)
+def test_an_error_in_the_file_is_one_line_with_its_key(file, text, message):
+    assert error_of(text, file).startswith("slickwatch.toml: ")
+    assert message in error_of(text, file)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("MONITOR__POLARIZATION", "VV", "unknown; did you mean SLICKWATCH_MONITOR__POLARISATION?"),
         ("MONITR__CRON", "0 0 * * *", "unknown; did you mean SLICKWATCH_MONITOR__CRON?"),
@@ -282,15 +289,15 @@ def test_what_is_wrong_in_the_file_is_one_line_with_its_key(file, text, says):
         ("MONITOR__PARALLEL", "2.5", "should be a valid integer; see slickwatch settings example"),
         ("MONITOR__PARALLEL", "0", "should be greater than or equal to 1; see slickwatch settings example"),
         ("ALERTS__WEBHOOKS", "https://a/b", "should be a list; see slickwatch settings example"),
-        ("ALERTS__WEBHOOKS", '["gopher://a/b"]', "should be an address that begins with https:// or http://"),
-        ("WATCH__0__MODE", "EW", "unknown; set what is watched in the file, under [[watch]]"),
+        ("ALERTS__WEBHOOKS", '["gopher://a/b"]', "should be a URL that starts with https:// or http://"),
+        ("WATCH__0__MODE", "EW", "unknown; use [[watch]] in the settings file instead"),
         ("SOURCES__INBOX__FOLDR", "x", "unknown; did you mean SLICKWATCH_SOURCES__INBOX__FOLDER?"),
     ],
 )
-def test_what_is_wrong_in_the_environment_is_one_line_with_the_variable(file, name, value, says):
-    told = refused("[sources.inbox]\nfolder = 'x'\n", file, **{f"SLICKWATCH_{name}": value})
-    assert told.startswith(f"SLICKWATCH_{name}: ")
-    assert says in told
+def test_an_error_in_the_environment_is_one_line_with_the_variable(file, name, value, message):
+    error = error_of("[sources.inbox]\nfolder = 'x'\n", file, **{f"SLICKWATCH_{name}": value})
+    assert error.startswith(f"SLICKWATCH_{name}: ")
+    assert message in error
 
 
 @pytest.mark.parametrize(
@@ -309,29 +316,29 @@ def test_what_is_wrong_in_the_environment_is_one_line_with_the_variable(file, na
         (f"[sources.stac]\nurl='https://h'\ncollection='c'\ntoken_variable='ey.{SECRET}'\n", "not a token"),
     ],
 )
-def test_secrets_in_the_file_are_refused_with_a_pointer_and_never_quoted(file, text, pointer):
-    told = refused(text, file)
-    assert pointer in told
-    assert SECRET not in told
+def test_secrets_in_the_file_are_rejected_and_never_quoted(file, text, pointer):
+    error = error_of(text, file)
+    assert pointer in error
+    assert SECRET not in error
 
 
-def test_secrets_in_variables_of_settings_are_refused_too(file):
-    told = refused("", file, SLICKWATCH_ALERTS__MAIL__PASSWORD=SECRET)
-    assert told.startswith("SLICKWATCH_ALERTS__MAIL__PASSWORD: is a secret")
-    assert "SLICKWATCH_SMTP_PASSWORD" in told
-    told = refused("", file, SLICKWATCH_SCENES__LEDGER=f"postgresql://u:{SECRET}@h/d")
-    assert "PGPASSWORD" in told
-    assert SECRET not in told
+def test_secrets_in_settings_variables_are_rejected(file):
+    error = error_of("", file, SLICKWATCH_ALERTS__MAIL__PASSWORD=SECRET)
+    assert error.startswith("SLICKWATCH_ALERTS__MAIL__PASSWORD: is a secret")
+    assert "SLICKWATCH_SMTP_PASSWORD" in error
+    error = error_of("", file, SLICKWATCH_SCENES__LEDGER=f"postgresql://u:{SECRET}@h/d")
+    assert "PGPASSWORD" in error
+    assert SECRET not in error
 
 
-def test_options_that_only_sound_like_secrets_are_taken(file):
+def test_options_named_like_secrets_are_accepted(file):
     file(
         "[sources.stac]\nurl='https://h/'\ncollection='c'\ntoken_variable='MY_TOKEN'\n[sources.cdse]\ntoken_url='https://h/t'\n"
     )
     assert Settings.read().sources["stac"]["token_variable"] == "MY_TOKEN"
 
 
-def test_what_is_shown_says_where_it_comes_from_and_holds_no_secret(here, file, run, monkeypatch):
+def test_show_prints_origins_and_no_secrets(here, file, run, monkeypatch):
     file("[monitor]\nparallel = 3\nlease_minutes = 9\n[sources.inbox]\nfolder = 'in'\n")
     monkeypatch.setenv("SLICKWATCH_MONITOR__PARALLEL", "5")
     monkeypatch.setenv("SLICKWATCH_ALERTS__WEBHOOKS", f'["https://hook.example/{SECRET}"]')
@@ -352,7 +359,7 @@ def test_what_is_shown_says_where_it_comes_from_and_holds_no_secret(here, file, 
     assert SECRET not in out + plain + repr(Settings.read())
 
 
-def test_the_ledger_of_the_environment_goes_before_the_file(here, file, monkeypatch):
+def test_the_ledger_variable_overrides_the_file(here, file, monkeypatch):
     file("[scenes]\nledger = 'a.sqlite'\n")
     assert Settings.read().ledger_url() == str(here / "a.sqlite")
     monkeypatch.setenv("SLICKWATCH_LEDGER", "postgresql://u@db/scenes")
@@ -360,7 +367,7 @@ def test_the_ledger_of_the_environment_goes_before_the_file(here, file, monkeypa
     assert Settings.read().scenes.ledger == str(here / "a.sqlite")
 
 
-def test_reading_settings_leaves_prefect_alone():
+def test_reading_settings_does_not_import_prefect():
     """Its first import fixes its own settings, which are for `up` and the flows to make."""
     code = "import sys; from flows.settings import Settings; Settings.read(); sys.exit('prefect' in sys.modules)"
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "SLICKWATCH_MONITOR__CRON": "1 * * * *"}
@@ -375,7 +382,7 @@ def test_settings_cannot_be_changed_after_reading():
         read.monitor = None
 
 
-def test_prefect_takes_every_schedule_that_settings_take():
+def test_prefect_accepts_every_schedule_that_settings_accept():
     fields = ["*", "*/5", "0", "1-3", "1,5", "2-8/2", "L", "7", "12", "31", "59", "MON", "JAN", "5L", "MON#2", "?", "H"]
     chance = random.Random(6)
     drawn = [" ".join(chance.choices(fields, k=5)) for _ in range(10000)]
@@ -401,11 +408,11 @@ def _is_taken(expression):
 @pytest.mark.parametrize(
     "cron", ["", "@daily", "* * * *", "* * * * * *", "60 * * * *", "0 0 31 2 *", "0 0 * * 5L", "x"]
 )
-def test_what_is_no_schedule_is_refused(cron):
+def test_invalid_schedules_are_rejected(cron):
     assert not _is_taken(cron)
 
 
-def test_check_says_all_that_is_wrong_a_line_each(here, file, run, monkeypatch):
+def test_check_reports_all_problems_a_line_each(here, file, run, monkeypatch):
     monkeypatch.setenv("NETRC", str(here / "none"))
     (here / "occupied").write_text("a file where a folder should be")
     (here / "no.geojson").write_text("{}")
@@ -433,18 +440,19 @@ def test_check_says_all_that_is_wrong_a_line_each(here, file, run, monkeypatch):
     code, out, err = run("check")
     assert (code, out) == (2, "")
     begins = [
-        "watch.0.area: ", "alerts.areas.1: ", "sources.twin: is called inbox as sources.inbox is", "sources.cdse: ",
-        "scenes.ledger: ", "scenes.folder: ", "monitor.coastline: ",
+        "watch.0.area: ", "alerts.areas.1: ",
+        "sources.twin: duplicate source name 'inbox', also used by sources.inbox",
+        "sources.cdse: ", "scenes.ledger: ", "scenes.folder: ", "monitor.coastline: ",
     ]  # fmt: skip
     lines = err.splitlines()
     assert len(lines) == len(begins), err
     for line, begin in zip(lines, begins, strict=True):
         assert line.startswith(f"slickwatch: slickwatch.toml: {begin}")
     assert "SLICKWATCH_CDSE_USERNAME" in err
-    assert not (here / "scenes").exists(), "a check makes nothing"
+    assert not (here / "scenes").exists(), "a check creates nothing"
 
 
-def test_check_of_the_defaults_and_of_a_good_file_finds_nothing(here, file, run):
+def test_check_accepts_the_defaults_and_a_valid_file(here, file, run):
     assert run("check") == (0, "no settings file, hence the defaults: nothing wrong\n", "")
     file("[sources.inbox]\nfolder = 'in'\n[[watch]]\nname = 'a'\nsource = 'inbox'\narea = '0,0,1,1'\n")
     assert run("check") == (0, "slickwatch.toml: nothing wrong\n", "")
@@ -492,5 +500,14 @@ def test_the_settings_in_the_documents_are_valid(file):
     assert [watch.name for watch in read.watch] == ["from-the-inbox", "gulf"]
     assert set(read.sources) == {"inbox", "cdse", "incoming"}
     sections = {keys[0] for keys in known_keys(Settings)}
-    told = (docs / "settings.md").read_text()
-    assert all(f"`[{name}" in told or f"`[[{name}" in told for name in sections)
+    documented = (docs / "settings.md").read_text()
+    assert all(f"`[{name}" in documented or f"`[[{name}" in documented for name in sections)
+
+
+def test_defaults_are_those_of_the_options_they_configure():
+    """Not imported by the sections: they load numpy, geopandas and SQLAlchemy."""
+    defaults, slicks = Settings(), SlickOptions()
+    assert defaults.watching.overlap_hours == WatchOptions().overlap / timedelta(hours=1)
+    detection = defaults.detection
+    assert (detection.keep, detection.outline, detection.grow) == (slicks.keep, slicks.outline, slicks.grow)
+    assert detection.minimum_area_km2 * 1e6 == slicks.minimum_area_m2

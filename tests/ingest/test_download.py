@@ -23,10 +23,9 @@ import pytest
 
 from ingest import download as download_module
 from ingest.download import BeingFetched, BrokenScene, FetchOptions, Unreachable, fetch
-from ingest.errors import SourceError, StorageError
+from ingest.errors import SourceError, StorageError, TransientError
 from ingest.locks import Stopped, locked
 from ingest.retries import RetryPolicy
-from ingest.sources.source import TransientError
 from ingest.store import SceneFolder
 from tests.support.full_disk import full_after
 from tests.support.http_scenes import (

@@ -50,7 +50,7 @@ def test_the_longest_unused_go_first_and_no_more_than_needed(tmp_path):
 
 def test_a_use_makes_a_scene_young(tmp_path):
     folder = filled(tmp_path)
-    with folder.reading(NAMES[0]) as path:
+    with folder.use(NAMES[0]) as path:
         assert path == folder.archive(NAMES[0])
     assert folder.evict(900, lambda name: True) == NAMES[1:2]
     (tmp_path / f".{NAMES[2]}.json").unlink()
@@ -69,7 +69,7 @@ def test_what_is_not_released_stays_whatever_the_budget(tmp_path):
 def test_what_is_read_or_fetched_is_not_even_asked_for(tmp_path):
     folder = filled(tmp_path)
     asked: list[str] = []
-    with folder.reading(NAMES[0]), folder.reading(NAMES[0]), locked(tmp_path / f".{NAMES[1]}.lock"):
+    with folder.use(NAMES[0]), folder.use(NAMES[0]), locked(tmp_path / f".{NAMES[1]}.lock"):
         evicted = folder.evict(0, lambda name: asked.append(name) or True)
         assert folder.evictable(0, lambda name: True) == []
     assert evicted == asked == NAMES[2:]
@@ -148,7 +148,7 @@ def test_admitting_and_condemning(tmp_path):
     archive = safe_zip(NAMES[0], 5000)
     scene, folder = scene_of(NAMES[0], archive), SceneFolder(tmp_path)
     folder.part(scene.id).write_bytes(bytes(3 << 20))
-    folder.condemn(scene, {"reason": "all zeros"})
+    folder.reject(scene, {"reason": "all zeros"})
     assert (folder.quarantine(scene.id) / "first_bytes").stat().st_size == 1 << 20
     reason = json.loads((folder.quarantine(scene.id) / "reason.json").read_text())
     assert (reason["reason"], reason["bytes"], reason["key"]) == ("all zeros", 3 << 20, NAMES[0])
@@ -157,17 +157,17 @@ def test_admitting_and_condemning(tmp_path):
     assert folder.admit(scene).read_bytes() == archive
     assert (folder.usage().quarantined, folder.usage().unfinished) == (0, 0)
     assert folder.is_recorded(scene)
-    assert folder.holds(scene)
-    assert not folder.holds(scene_of(NAMES[0], archive + b"x"))
+    assert folder.has(scene)
+    assert not folder.has(scene_of(NAMES[0], archive + b"x"))
 
 
 def test_reading_waits_for_a_fetch_and_needs_a_scene(tmp_path):
     folder = filled(tmp_path, (100,))
     stop = threading.Event()
     stop.set()
-    with locked(tmp_path / f".{NAMES[0]}.lock"), pytest.raises(Stopped), folder.reading(NAMES[0], stop):
+    with locked(tmp_path / f".{NAMES[0]}.lock"), pytest.raises(Stopped), folder.use(NAMES[0], stop):
         pass
-    with pytest.raises(SourceError, match=r"is not in .*; fetch it first"), folder.reading(NAMES[1]):
+    with pytest.raises(SourceError, match=r"is not in .*; fetch it first"), folder.use(NAMES[1]):
         pass
 
 

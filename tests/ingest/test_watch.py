@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 from ingest.download import FetchOptions
-from ingest.errors import SourceError, StorageError, UsageError
-from ingest.ledger import Ledger
+from ingest.errors import SourceError, StorageError, TransientError, UsageError
+from ingest.ledger.ledger import Ledger
 from ingest.retries import RetryPolicy
-from ingest.sources.source import Query, TransientError
+from ingest.sources.source import Query
 from ingest.store import SceneFolder
 from ingest.watch import (
     Round,
     Watch,
     WatchOptions,
-    may_go,
-    might_go,
+    is_releasable,
+    release_file,
     stopping_on_signals,
     watch_forever,
     watch_once,
@@ -228,9 +228,9 @@ def test_the_budget_lets_only_processed_scenes_go(tmp_path):
         assert {one.attempts for one in watched.ledger.list()} == {0}
         (claim,) = watched.ledger.claim("process", "me", 60)
         folder, processed = SceneFolder(watched.folder), claim.scene.id
-        assert folder.evictable(0, lambda name: might_go(watched.ledger, name)) == []
+        assert folder.evictable(0, lambda name: is_releasable(watched.ledger, name)) == []
         watched.ledger.processed(claim, "results", "model", None)
-        assert folder.evictable(0, lambda name: might_go(watched.ledger, name)) == [processed]
+        assert folder.evictable(0, lambda name: is_releasable(watched.ledger, name)) == [processed]
         done = watched.round(replace(OPTIONS, budget=3 * size))
         assert (len(done.fetched), done.evicted, done.stopped) == (1, (processed,), None)
         assert not folder.archive(processed).exists()
@@ -241,9 +241,9 @@ def test_a_file_that_the_ledger_does_not_know_or_has_not_recorded_stays(tmp_path
     with watching(tmp_path, count=2) as watched:
         first, second = (scene.id for scene in watched.server.scenes)
         watched.ledger.record_found("http", "north-sea", watched.server.scenes[:1])
-        assert not may_go(watched.ledger, first)  # fetched by one that died before it could say so
-        assert not may_go(watched.ledger, second)
-        assert not may_go(watched.ledger, "no-scene-at-all")
+        assert not release_file(watched.ledger, first)  # fetched by one that died before it could say so
+        assert not release_file(watched.ledger, second)
+        assert not release_file(watched.ledger, "no-scene-at-all")
 
 
 def test_a_full_disk_costs_no_attempt(tmp_path):
@@ -309,7 +309,7 @@ def test_a_signal_ends_the_wait_at_once_and_handlers_are_put_back(number):
 CRASH = """
 import os, sys
 from ingest import watch
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.sources.source import Query
 from tests.support.http_scenes import HttpScenes
 from tests.ingest.test_watch import OPTIONS

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from outputs.options import SlickOptions
 from outputs.rasters import write_probability_cog, write_probability_style
-from outputs.slicks import SlickOptions, find_slicks
+from outputs.slicks import find_slicks
 from outputs.style import LOOKS
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from tests.support.slick_scenes import CLASSES, PROCESSED_AT, probabilities, scene
 
 PYTHON = Path("/usr/bin/python3")
-SCRIPT = Path(__file__).with_name("qgis_layers.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "qgis_layers.py"
 
 
 def with_qgis(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,9 @@ import pytest
 from matplotlib import image
 
 from ingest.errors import StorageError
+from outputs.options import SlickOptions
 from outputs.quicklook import write_quicklook
-from outputs.slicks import SlickOptions, find_slicks
+from outputs.slicks import find_slicks
 from outputs.style import LOOKS
 from tests.support.full_disk import full_after
 from tests.support.slick_scenes import PROCESSED_AT, probabilities, scene

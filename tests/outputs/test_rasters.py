@@ -26,7 +26,7 @@ from tests.support.slick_scenes import (
     CLASSES,
     NAME,
     coordinates,
-    geolocation,
+    image_grid,
     probabilities,
     scene,
 )
@@ -130,7 +130,7 @@ def test_a_byte_is_within_half_a_step_of_its_probability(probability):
 def test_control_points_put_the_raster_where_the_geolocation_does(tmp_path, centre, projection):
     calibrated = scene(np.full((60, 80), 0.05), centre=centre)
     path = tmp_path / "s.tif"
-    write_sigma_nought(calibrated.sigma_nought[0], path, calibrated.geolocation, calibrated.looks)
+    write_sigma_nought(calibrated.sigma_nought[0], path, calibrated.grid)
     row, column = np.array([0.0, 30.0, 59.0]), np.array([0.0, 17.0, 79.0])
     with rasterio.open(path) as raster:
         points, crs = raster.gcps
@@ -138,7 +138,7 @@ def test_control_points_put_the_raster_where_the_geolocation_does(tmp_path, cent
         with GCPTransformer(points) as transformer:
             x, y = transformer.xy(row, column, offset="center")
     line, pixel = coordinates((60, 80)).values()
-    longitude, latitude = calibrated.geolocation.lonlat(line[row.astype(int)], pixel[column.astype(int)])
+    longitude, latitude = calibrated.grid.geolocation.lonlat(line[row.astype(int)], pixel[column.astype(int)])
     x, y = Transformer.from_crs(projection, "EPSG:4326", always_xy=True).transform(x, y)
     away = Geod(ellps="WGS84").inv(np.array(x), np.array(y), longitude, latitude)[2]
     assert away.max() < 1.0
@@ -147,13 +147,12 @@ def test_control_points_put_the_raster_where_the_geolocation_does(tmp_path, cent
 @pytest.mark.parametrize("latitude", [0.0, 60.0, 76.0])
 def test_a_second_order_polynomial_fits_a_whole_swath(latitude):
     """In degrees, the polynomial that readers lay through the points is over 100 m off in the Barents Sea."""
-    grid = np.broadcast_to(np.float32(0.0), (4175, 6350))
-    cells = xr.DataArray(grid, dims=("line", "pixel"), coords=coordinates(grid.shape))
-    where = geolocation(16_700, 25_400, (30.0, latitude))
-    points, projection = control_points(cells, where, (4, 4))
+    grid = image_grid(16_700, 25_400, (30.0, latitude))
+    assert grid.shape == (4175, 6350)
+    points, projection = control_points(grid)
     rng = np.random.default_rng(7)
     row, column = rng.uniform(0, 4175, 300), rng.uniform(0, 6350, 300)
-    longitude, latitudes = where.lonlat(row * 4 - 0.5, column * 4 - 0.5)
+    longitude, latitudes = grid.geolocation.lonlat(row * 4 - 0.5, column * 4 - 0.5)
     x, y = Transformer.from_crs("EPSG:4326", projection, always_xy=True).transform(longitude, latitudes)
     with GCPTransformer(points) as transformer:
         east, north = map(np.array, transformer.xy(list(row), list(column), offset="ul"))
@@ -167,7 +166,7 @@ def test_a_gis_that_warps_by_control_points_shows_the_slick_in_place(written):
         rows, columns = np.nonzero(shown != 255)
         some = np.random.default_rng(0).choice(len(rows), 500, replace=False)
         x, y = map(np.array, warped.xy(rows[some], columns[some]))
-    line, pixel = calibrated.geolocation.line_pixel(x, y)
+    line, pixel = calibrated.grid.geolocation.line_pixel(x, y)
     i, j = np.rint((line - 1.5) / 4).astype(int), np.rint((pixel - 1.5) / 4).astype(int)
     inside = (i >= 0) & (i < SHAPE[0]) & (j >= 0) & (j < SHAPE[1])
     expected = probability_to_byte(classes.values[1])[i[inside], j[inside]]
@@ -189,7 +188,7 @@ def test_sigma_nought_is_written_strip_by_strip(tmp_path):
     grid = xr.DataArray(lazy, dims=("line", "pixel"), coords=coordinates(values.shape, (1, 1)))
     path = tmp_path / "sigma_nought.tif"
     grid = grid.assign_coords(polarisation="VH").assign_attrs(flags=("no noise table", "odd"))
-    write_sigma_nought(grid, path, geolocation(333, 128))
+    write_sigma_nought(grid, path, image_grid(333, 128, looks=(1, 1)))
     assert computed == [0, 100, 200, 300]
     with rasterio.open(path) as raster:
         assert raster.tags()["FLAGS"] == "no noise table; odd"
@@ -208,7 +207,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path, room):
         write_probability_cog(classes, calibrated, tmp_path / "p.tif")
     # GDAL's own reason is to be shown, not rasterio's "See previous exception for details".
     with full_after(room), pytest.raises(StorageError, match=r"^((?!previous exception).)*$"):
-        write_sigma_nought(calibrated.sigma_nought[0], tmp_path / "s.tif", calibrated.geolocation, calibrated.looks)
+        write_sigma_nought(calibrated.sigma_nought[0], tmp_path / "s.tif", calibrated.grid)
     assert [*tmp_path.iterdir()] == []
 
 

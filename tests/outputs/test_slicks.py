@@ -13,12 +13,15 @@ from rasterio import features
 from scipy import ndimage
 
 from ingest.errors import UsageError
-from outputs.attributes import ATTRIBUTES, attribute_table, ring_around, slick_table
-from outputs.slicks import SlickOptions, find_slicks, polygonise
+from outputs.attributes import ATTRIBUTES, attribute_table, slick_table
+from outputs.measurements import ring_around
+from outputs.options import SlickOptions
+from outputs.outlines import polygonise
+from outputs.slicks import find_slicks
 from tests.support.slick_scenes import (
     PROCESSED_AT,
     coordinates,
-    geolocation,
+    image_grid,
     probabilities,
     scene,
 )
@@ -39,7 +42,7 @@ def find(probability, calibrated=None, *, land=None, options=SMALL, model_id="mo
 def cells_of(slicks, calibrated, shape=SHAPE) -> np.ndarray:
     """Number of slicks on each cell, from their lon/lat outlines."""
     line, pixel = np.meshgrid(*coordinates(shape).values(), indexing="ij")
-    points = shapely.points(*calibrated.geolocation.lonlat(line, pixel))
+    points = shapely.points(*calibrated.grid.geolocation.lonlat(line, pixel))
     return sum((shapely.contains(outline, points).astype(int) for outline in slicks.geometry), np.zeros(shape, int))
 
 
@@ -126,9 +129,9 @@ def test_what_the_model_calls_land_is_no_slick():
 
 def test_the_last_cells_do_not_reach_beyond_the_image():
     plane = np.full((20, 30), 0.9)
-    calibrated = replace(scene(np.full(plane.shape, 0.05)), geolocation=geolocation(78, 117))
+    calibrated = replace(scene(np.full(plane.shape, 0.05)), grid=image_grid(78, 117))
     outline = find(probabilities(oil=plane), calibrated).geometry[0]
-    image = calibrated.geolocation.footprint(78, 117)
+    image = calibrated.grid.geolocation.footprint(78, 117)
     assert shapely.hausdorff_distance(outline, image) < 1e-6
     assert outline.area == pytest.approx(image.area, rel=1e-5)
 
@@ -145,9 +148,9 @@ def test_size_and_bearing_of_a_rectangle(heading):
     assert slick.fill_factor == pytest.approx(1.0, abs=2e-3)
     assert slick.aspect_ratio == pytest.approx(4.0, abs=0.02)
     assert slick.polsby_popper == pytest.approx(4 * np.pi * 2400 * 600 / 6000**2, rel=5e-3)
-    longitude, latitude = calibrated.geolocation.lonlat((15 + 75) * 2 - 0.5, (50 + 65) * 2 - 0.5)
+    longitude, latitude = calibrated.grid.geolocation.lonlat((15 + 75) * 2 - 0.5, (50 + 65) * 2 - 0.5)
     assert Geod(ellps="WGS84").inv(slick.centroid_lon, slick.centroid_lat, longitude, latitude)[2] < 1.0
-    expected = calibrated.geolocation.incidence_angle((15 + 75) * 2 - 0.5, (50 + 65) * 2 - 0.5)
+    expected = calibrated.grid.geolocation.incidence_angle((15 + 75) * 2 - 0.5, (50 + 65) * 2 - 0.5)
     assert slick.incidence_angle_deg == pytest.approx(float(expected), abs=1e-6)
 
 

@@ -9,7 +9,8 @@ from pystac.errors import STACValidationError
 from pystac.stac_object import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from outputs.slicks import SlickOptions, find_slicks
+from outputs.options import SlickOptions
+from outputs.slicks import find_slicks
 from outputs.stac import scene_item, write_item
 from tests.support.slick_scenes import CLASSES, NAME, PROCESSED_AT, probabilities, scene
 

@@ -11,7 +11,8 @@ import shapely
 
 from ingest.errors import StorageError
 from outputs.attributes import ATTRIBUTES
-from outputs.slicks import SlickOptions, find_slicks
+from outputs.options import SlickOptions
+from outputs.slicks import find_slicks
 from outputs.style import LOOKS
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from tests.support.full_disk import full_after

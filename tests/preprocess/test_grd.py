@@ -12,7 +12,7 @@ from rasterio.control import GroundControlPoint
 
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe, zip_safe
 from preprocess import grd
 from preprocess.grd import digital_number, open_measurement

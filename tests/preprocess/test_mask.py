@@ -13,13 +13,13 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.mask import land_mask
 from tests.support.full_disk import full_after
 from tests.support.grids import geolocation_grid
 
 LOOKS = 40
-LINE = np.arange(400) * LOOKS + 0.5 * (LOOKS - 1)
-PIXEL = np.arange(625) * LOOKS + 0.5 * (LOOKS - 1)
+SIZE = (16_000, 25_000)
 PLACES = {"north sea": (4.0, 55.0), "antimeridian": (179.9, -17.0), "antarctica": (179.0, -77.0)}
 
 
@@ -29,18 +29,23 @@ def coastline(folder: Path, *land: BaseGeometry, crs: str = "EPSG:4326") -> Path
     return path
 
 
-def on_the_ground(geolocation: Geolocation, cells: Polygon) -> MultiPolygon:
+def grid_at(place: str) -> Grid:
+    """A grid of 400 x 625 cells."""
+    return Grid.of_image(SIZE, Geolocation(geolocation_grid(*PLACES[place])), (LOOKS, LOOKS))
+
+
+def on_the_ground(grid: Grid, cells: Polygon) -> MultiPolygon:
     """A polygon of (column, row) of the raster, corners at integers, in longitude and latitude."""
-    return geolocation.to_lonlat(translate(scale(cells, LOOKS, LOOKS, origin=(0.0, 0.0)), -0.5, -0.5))
+    return grid.geolocation.to_lonlat(translate(scale(cells, LOOKS, LOOKS, origin=(0.0, 0.0)), -0.5, -0.5))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_drawn_island_comes_back_cell_by_cell(place: str, tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES[place]))
+    grid = grid_at(place)
     # A little inside the cells' borders: land that touches a cell claims it.
     island = Polygon(box(100.1, 50.1, 499.9, 299.9).exterior, [box(200.1, 100.1, 399.9, 199.9).exterior])
-    land = on_the_ground(geolocation, island)
-    mask = land_mask(geolocation, LINE, PIXEL, coastline(tmp_path, *land.geoms))
+    land = on_the_ground(grid, island)
+    mask = land_mask(grid, coastline(tmp_path, *land.geoms))
     expected = np.zeros((400, 625), bool)
     expected[50:300, 100:500] = True
     expected[101:199, 201:399] = False
@@ -49,44 +54,38 @@ def test_a_drawn_island_comes_back_cell_by_cell(place: str, tmp_path: Path) -> N
 
 
 def test_land_far_beyond_the_scene_covers_all_of_it_without_a_seam(tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES["antimeridian"]))
+    grid = grid_at("antimeridian")
     land = coastline(tmp_path, box(170.0, -40.0, 180.0, 0.0), box(-180.0, -40.0, -170.0, 0.0))
-    assert land_mask(geolocation, LINE, PIXEL, land).all()
+    assert land_mask(grid, land).all()
 
 
 def test_a_part_of_a_scene_gets_its_part_of_the_mask(tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES["north sea"]))
-    land = on_the_ground(geolocation, Polygon([(50.3, 20.2), (590.7, 130.4), (300.2, 390.9)]))
+    grid = grid_at("north sea")
+    land = on_the_ground(grid, Polygon([(50.3, 20.2), (590.7, 130.4), (300.2, 390.9)]))
     path = coastline(tmp_path, *land.geoms)
-    whole = land_mask(geolocation, LINE, PIXEL, path)
-    np.testing.assert_array_equal(land_mask(geolocation, LINE[100:200], PIXEL[250:400], path), whole[100:200, 250:400])
+    whole = land_mask(grid, path)
+    np.testing.assert_array_equal(land_mask(grid[100:200, 250:400], path), whole[100:200, 250:400])
     assert 0.2 < whole.mean() < 0.6
 
 
 def test_the_open_sea_is_all_sea(tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES["north sea"]))
-    mask = land_mask(geolocation, LINE, PIXEL, coastline(tmp_path, box(100.0, 0.0, 110.0, 10.0)))
+    grid = grid_at("north sea")
+    mask = land_mask(grid, coastline(tmp_path, box(100.0, 0.0, 110.0, 10.0)))
     assert mask.shape == (400, 625)
     assert not mask.any()
 
 
 def test_unfit_coastlines_are_refused(tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES["north sea"]))
+    grid = grid_at("north sea")
     with pytest.raises(UnreadableInput, match=r"missing\.fgb"):
-        land_mask(geolocation, LINE, PIXEL, tmp_path / "missing.fgb")
+        land_mask(grid, tmp_path / "missing.fgb")
     projected = coastline(tmp_path, box(0.0, 0.0, 1e6, 1e6), crs="EPSG:32631")
     with pytest.raises(UsageError, match="reproject"):
-        land_mask(geolocation, LINE, PIXEL, projected)
+        land_mask(grid, projected)
     # A coast drawn as lines has no inside: without a word, nothing would be masked.
     lines = coastline(tmp_path, LineString([(2.0, 53.0), (6.0, 57.0)]))
     with pytest.raises(UsageError, match="polygons"):
-        land_mask(geolocation, LINE, PIXEL, lines)
-
-
-def test_an_uneven_raster_is_refused(tmp_path: Path) -> None:
-    geolocation = Geolocation(geolocation_grid(*PLACES["north sea"]))
-    with pytest.raises(ValueError, match="evenly spaced"):
-        land_mask(geolocation, LINE[[0, 1, 3]], PIXEL, coastline(tmp_path, box(0.0, 0.0, 1.0, 1.0)))
+        land_mask(grid, lines)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +108,7 @@ def test_the_packaged_coastline_knows_land_from_sea(name: str, cache: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     (longitude, latitude), is_land = POINTS[name]
     geolocation = Geolocation(geolocation_grid(longitude, latitude, lines=1001, samples=1001, shape=(4, 4)))
-    axis = np.arange(1001.0)
-    mask = land_mask(geolocation, axis, axis)
+    mask = land_mask(Grid.of_image((1001, 1001), geolocation))
     assert mask[500, 500] == is_land
     assert [path.suffix for path in (cache / "slickwatch").iterdir()] == [".fgb"]
 
@@ -120,10 +118,10 @@ def test_a_cache_that_cannot_be_written_is_a_storage_error(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    geolocation = Geolocation(geolocation_grid())
+    grid = grid_at("north sea")
     with pytest.raises(StorageError, match="XDG_CACHE_HOME"):
-        land_mask(geolocation, LINE, PIXEL)
+        land_mask(grid)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with full_after(1000), pytest.raises(StorageError, match="XDG_CACHE_HOME"):
-        land_mask(geolocation, LINE, PIXEL)
+        land_mask(grid)
     assert list((tmp_path / "slickwatch").iterdir()) == []

@@ -12,15 +12,11 @@ from hypothesis.extra import numpy as hnp
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.metadata import ThermalNoise
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe
-from preprocess.pipeline import (
-    PreprocessOptions,
-    calibrated_scene,
-    looks_for,
-    multilook,
-    sigma_nought,
-)
+from preprocess.grid import looks_for
+from preprocess.options import PreprocessOptions
+from preprocess.pipeline import calibrated_scene, multilook, sigma_nought
 
 LINES, SAMPLES = 141, 118
 
@@ -131,7 +127,7 @@ def test_calibrated_scene_of_two_polarisations(tmp_path: Path) -> None:
     product = make_product(tmp_path)
     options = PreprocessOptions(polarisations=("VV", "VH"), pixel_spacing=40.0)
     calibrated = calibrated_scene(product, options)
-    assert calibrated.looks == (4, 4)
+    assert calibrated.grid.looks == (4, 4)
     assert calibrated.scene is product.scene
     assert calibrated.flags == ()
     assert calibrated.sigma_nought.dims == ("polarisation", "line", "pixel")
@@ -141,7 +137,7 @@ def test_calibrated_scene_of_two_polarisations(tmp_path: Path) -> None:
     for index, polarisation in enumerate(("VV", "VH")):
         expected = averaged(reckoned(product, polarisation, numbers(index)), (4, 4))
         np.testing.assert_allclose(calibrated.sigma_nought.values[index], expected, rtol=2e-6)
-    corner = calibrated.geolocation.lonlat(0.0, 0.0)
+    corner = calibrated.grid.geolocation.lonlat(0.0, 0.0)
     grid = product.image("VV").annotation.geolocation_grid
     assert corner[0] == pytest.approx(grid.longitude[0, 0], abs=1e-4)
     assert corner[1] == pytest.approx(grid.latitude[0, 0], abs=1e-4)
@@ -152,7 +148,7 @@ def test_calibrated_scene_of_two_polarisations(tmp_path: Path) -> None:
 )
 def test_looks_follow_the_spacing(spacing: float, native: float, looks: int, tmp_path: Path) -> None:
     product = make_product(tmp_path, ("VV",), spacing=native)
-    assert calibrated_scene(product, PreprocessOptions(pixel_spacing=spacing)).looks == (looks, looks)
+    assert calibrated_scene(product, PreprocessOptions(pixel_spacing=spacing)).grid.looks == (looks, looks)
 
 
 def test_looks_stay_within_the_image(tmp_path: Path) -> None:

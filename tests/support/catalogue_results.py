@@ -83,7 +83,8 @@ def found(run_id: str = "run-1", centre: tuple[float, float] = (3.0, 58.0)) -> g
     """Three slicks as they are really found, one with a hole, with all their attributes."""
     import numpy as np  # these here, for the sake of processes that do without
 
-    from outputs.slicks import SlickOptions, find_slicks
+    from outputs.options import SlickOptions
+    from outputs.slicks import find_slicks
     from tests.support.slick_scenes import PROCESSED_AT, probabilities
     from tests.support.slick_scenes import scene as calibrated_scene
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
-from ingest.ledger import Ledger, kept
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import Ledger
 
 
 def drain(url: str, owner: str) -> None:
@@ -23,7 +24,7 @@ def hold(url: str, owner: str) -> None:
     """Claim one scene, say so, and keep it for ever."""
     with Ledger.open(url) as ledger:
         (claim,) = ledger.claim("fetch", owner, 4.0)
-        with kept(ledger, claim):
+        with keep_lease(ledger, claim):
             print(claim.scene.id, flush=True)
             threading.Event().wait()
 

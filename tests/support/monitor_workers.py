@@ -18,8 +18,8 @@ from pathlib import Path
 from flows.alerts import alert_options
 from flows.processing import process
 from flows.settings import Settings
-from ingest.ledger import Ledger
-from outputs.alerting import Alerter
+from ingest.ledger.ledger import Ledger
+from outputs.alerting.alerter import Alerter
 from outputs.alerting.records import Message
 
 LEASE_S = 2.0

@@ -18,9 +18,10 @@ from typing import Any
 import yaml
 
 from flows.operations import start_stop
-from flows.operations.home import Home, holder
-from flows.operations.plan import Plan, plan
+from flows.operations.home import Home
+from flows.operations.plan import Plan, make_plan
 from flows.operations.prefect_api import Api
+from flows.operations.process_locks import holder
 from flows.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +103,7 @@ class Services:
 
     @property
     def plan(self) -> Plan:
-        return plan(Settings.read(self.folder / "slickwatch.toml"), self.deployments)
+        return make_plan(Settings.read(self.folder / "slickwatch.toml"), self.deployments)
 
     def slickwatch(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         program = "from flows.commands.up import operate_app; operate_app()"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.safe.metadata import ImageMetadata
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe, zip_safe
 
 LOOKS = 4.4

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ingest.scene import scene_from_name
 from preprocess.geolocate import Geolocation
+from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 from tests.support.grids import geolocation_grid
 
@@ -19,12 +20,16 @@ SPACING = 10.0  # m, of the full-resolution image
 LOOKS = (4, 4)
 
 
-def geolocation(
-    lines: int, samples: int, centre: tuple[float, float] = (3.0, 58.0), heading: float = 193.0
-) -> Geolocation:
-    """An image of 10 m pixels around `centre` (lon, lat)."""
-    grid = geolocation_grid(*centre, heading, lines=lines, samples=samples, spacing=SPACING, shape=(6, 9))
-    return Geolocation(grid)
+def image_grid(
+    lines: int,
+    samples: int,
+    centre: tuple[float, float] = (3.0, 58.0),
+    heading: float = 193.0,
+    looks: tuple[int, int] = LOOKS,
+) -> Grid:
+    """The grid of an image of 10 m pixels around `centre` (lon, lat)."""
+    points = geolocation_grid(*centre, heading, lines=lines, samples=samples, spacing=SPACING, shape=(6, 9))
+    return Grid.of_image((lines, samples), Geolocation(points), looks)
 
 
 def coordinates(shape: tuple[int, int], looks: tuple[int, int] = LOOKS) -> dict[str, np.ndarray]:
@@ -48,8 +53,8 @@ def scene(
         coords={"polarisation": list(polarisations), **coordinates(power.shape)},
         name="sigma_nought",
     ).chunk({"polarisation": 1, "line": 64, "pixel": -1})
-    where = geolocation(power.shape[0] * LOOKS[0], power.shape[1] * LOOKS[1], centre, heading)
-    return CalibratedScene(scene_from_name(NAME), sigma_nought, where, LOOKS, ())
+    grid = image_grid(power.shape[0] * LOOKS[0], power.shape[1] * LOOKS[1], centre, heading)
+    return CalibratedScene(scene_from_name(NAME), sigma_nought, grid, ())
 
 
 def probabilities(**planes: np.ndarray) -> xr.DataArray:

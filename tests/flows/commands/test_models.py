@@ -189,5 +189,5 @@ def test_a_damaged_version_that_is_asked_for_by_name_is_not_replaced_by_another(
         there.promote(id, "better", "ann")
     os.truncate(there.folder / "versions" / "two" / "weights.safetensors", 100)
     assert resolve_model("champion", there.folder).name == "one"
-    with pytest.raises(ModelError, match="not as it was added"):
+    with pytest.raises(ModelError, match="changed since it was added"):
         resolve_model("two", there.folder)

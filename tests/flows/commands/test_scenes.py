@@ -20,7 +20,7 @@ from flows.scenes import (
     time_of,
 )
 from ingest.errors import UsageError
-from ingest.ledger import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.scene import scene_from_name
 
 FIRST = "S1A_IW_GRDH_1SDV_20240101T055104_20240101T055129_051909_064584_AD4F"

@@ -16,12 +16,15 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from flows.operations import deploy, home, ports, processes, start_stop
-from flows.operations.crashed_runs import STOPPED, Mending
-from flows.operations.environment import environment
-from flows.operations.home import Home, holder, is_held, take
-from flows.operations.plan import Plan, plan
+from flows.operations import home, ports, processes, start_stop
+from flows.operations.crashed_runs import STOPPED, CrashedRuns
+from flows.operations.deployments import render_deployments
+from flows.operations.environment import service_environment
+from flows.operations.home import Home
+from flows.operations.plan import Plan, make_plan, read_plan, write_plan
 from flows.operations.prefect_api import Api
+from flows.operations.process_locks import acquire, holder, is_held
+from flows.operations.work_pool import ensure_work_pool
 from flows.settings import Settings
 from ingest.errors import UsageError
 from tests.support import postgres
@@ -49,7 +52,7 @@ def named(content):
 
 
 def test_each_area_has_a_schedule_with_its_name(some_plan):
-    schedules = named(deploy.rendered(some_plan))["monitor"]["schedules"]
+    schedules = named(render_deployments(some_plan))["monitor"]["schedules"]
     assert [schedule["parameters"]["watch"] for schedule in schedules] == ["North Sea", "north/sea", "Ærfjord"]
     assert [schedule["cron"] for schedule in schedules] == ["5 * * * *", "6 * * * *", "7 * * * *"]
     slugs = [schedule["slug"] for schedule in schedules]
@@ -59,13 +62,13 @@ def test_each_area_has_a_schedule_with_its_name(some_plan):
 
 
 def test_without_areas_one_schedule_is_for_all(some_plan):
-    (schedule,) = named(deploy.rendered(dataclasses.replace(some_plan, areas=())))["monitor"]["schedules"]
+    (schedule,) = named(render_deployments(dataclasses.replace(some_plan, areas=())))["monitor"]["schedules"]
     assert schedule["cron"] == "*/15 * * * *"
     assert "parameters" not in schedule
 
 
 def test_the_settings_reach_every_deployment(some_plan):
-    content = named(deploy.rendered(some_plan))
+    content = named(render_deployments(some_plan))
     assert content.keys() == {"monitor", "process-scene", "retrain-dakd", "evaluate-champion"}
     assert content["retrain-dakd"]["schedules"][0]["cron"] == "0 4 2 * *"
     assert content["process-scene"]["concurrency_limit"]["limit"] == 2
@@ -103,8 +106,8 @@ def test_each_entrypoint_is_a_flow_of_that_name_that_takes_the_settings():
 
 def test_a_file_that_is_no_deployments_file_is_told(some_plan, tmp_path):
     (tmp_path / "no.yaml").write_text("- 1\n")
-    with pytest.raises(UsageError, match=r"no\.yaml: no readable file of deployments"):
-        deploy.rendered(dataclasses.replace(some_plan, deployments=tmp_path / "no.yaml"))
+    with pytest.raises(UsageError, match=r"no\.yaml: not a valid deployments file"):
+        render_deployments(dataclasses.replace(some_plan, deployments=tmp_path / "no.yaml"))
 
 
 # The plan.
@@ -112,18 +115,18 @@ def test_a_file_that_is_no_deployments_file_is_told(some_plan, tmp_path):
 
 def test_a_host_that_others_see_is_refused(tmp_path):
     (tmp_path / "s.toml").write_text('[prefect]\nhost = "0.0.0.0"\n')
-    with pytest.raises(UsageError, match=r"0\.0\.0\.0 is seen by others"):
-        plan(Settings.read(tmp_path / "s.toml", {}))
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0 is reachable from other machines without a password"):
+        make_plan(Settings.read(tmp_path / "s.toml", {}))
 
 
 def test_a_plan_comes_back_as_it_was_written(some_plan):
-    assert start_stop.read_plan(start_stop.write_plan(some_plan)) == some_plan
+    assert read_plan(write_plan(some_plan)) == some_plan
 
 
 def test_everything_stays_on_loopback_and_tells_nobody(some_plan, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "true")
     monkeypatch.setenv("PREFECT_API_URL", "https://elsewhere.example/api")
-    around = environment(some_plan)
+    around = service_environment(some_plan)
     assert around["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert around["DO_NOT_TRACK"] == "1"
     assert around["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
@@ -136,12 +139,12 @@ def test_a_taken_port_is_told_with_its_holder(some_plan):
         other.bind(("127.0.0.1", some_plan.port))
         other.listen()
         with pytest.raises(UsageError) as caught:
-            ports.require_free(some_plan)
+            ports.require_free_port(some_plan)
     assert f"127.0.0.1:{some_plan.port}" in str(caught.value)
     assert f"[prefect] port in {some_plan.config}" in str(caught.value)
     if Path("/proc/net/tcp").exists():
         assert f"process {os.getpid()}" in str(caught.value)
-    ports.require_free(some_plan)
+    ports.require_free_port(some_plan)
 
 
 # Processes.
@@ -149,17 +152,17 @@ def test_a_taken_port_is_told_with_its_holder(some_plan):
 
 def a_service(some_plan, program, name="server"):
     at = Home(some_plan.home)
-    at.make()
+    at.create()
     return processes.Service(name, [sys.executable, "-c", program], dict(os.environ), some_plan.folder, at)
 
 
 def test_a_process_that_dies_is_started_again_ever_later(some_plan):
     service = a_service(some_plan, "pass")
-    assert service.tend()
-    service.reap()
-    assert not service.tend()  # not at once
-    assert until(service.tend)
-    service.reap()
+    assert service.ensure_running()
+    service.wait()
+    assert not service.ensure_running()  # not at once
+    assert until(service.ensure_running)
+    service.wait()
     assert service.restarts == 1
 
 
@@ -167,11 +170,11 @@ def test_a_lock_tells_of_the_life_of_its_process(some_plan):
     service = a_service(some_plan, "import time; time.sleep(600)")
     lock = Home(some_plan.home).lock("server")
     assert not is_held(lock)
-    service.tend()
+    service.ensure_running()
     assert holder(lock) == service.pid
-    assert take(lock) is None
-    processes.end([lock], grace=60)
-    service.reap()
+    assert acquire(lock) is None
+    processes.terminate([lock], grace=60)
+    service.wait()
     assert holder(lock) is None
 
 
@@ -183,12 +186,12 @@ def test_what_does_not_end_when_asked_is_killed_with_its_children(some_plan):
     service = a_service(
         some_plan, f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])\n{child}"
     )
-    service.tend()
+    service.ensure_running()
     log = Home(some_plan.home).log("server")
     until(lambda: len(log.read_text().split()) == 2)
     (number,) = {int(text) for text in log.read_text().split()} - {service.pid}
-    processes.end([Home(some_plan.home).lock("server")], grace=0.2)
-    service.reap()
+    processes.terminate([Home(some_plan.home).lock("server")], grace=0.2)
+    service.wait()
     assert service.process.returncode == -signal.SIGKILL
     until(lambda: not lives(number))
 
@@ -203,7 +206,7 @@ def lives(process):
 def test_logs_are_set_aside_while_they_are_written(some_plan, monkeypatch):
     monkeypatch.setattr(home, "LOG_BYTES", 10)
     at = Home(some_plan.home)
-    at.make()
+    at.create()
     with at.log("server").open("a") as log:
         for i in range(7):
             print(f"entry number {i}", file=log, flush=True)
@@ -272,14 +275,14 @@ def test_changed_settings_are_deployed_by_another_up(prefect_services):
 
 
 def test_what_cannot_be_changed_while_it_is_up_is_refused(prefect_services):
-    with pytest.raises(UsageError, match="up with another worker_limit; run slickwatch down, then"):
+    with pytest.raises(UsageError, match="already running with a different worker_limit; run slickwatch down, then"):
         start_stop.up(dataclasses.replace(prefect_services.plan, worker_limit=9), print)
 
 
 def test_a_second_supervisor_is_refused(prefect_services):
     from flows.operations.supervisor import supervise
 
-    with pytest.raises(UsageError, match="up already"):
+    with pytest.raises(UsageError, match="server and worker are already running"):
         supervise(prefect_services.plan, threading.Event())
 
 
@@ -337,17 +340,17 @@ def _seconds(text):
 @pytest.mark.parametrize(("marked", "after"), [(f"1 {STOPPED}", "SCHEDULED"), ("1", "CRASHED")])
 def test_a_run_that_down_has_ended_begins_again(prefect_services, tmp_path, marked, after):
     at = Home(tmp_path)
-    at.make()
+    at.create()
     with Api(prefect_services.url) as api:
         (found,) = api.post("/deployments/filter", deployments={"name": {"any_": ["evaluate-champion"]}})
         later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2999-01-01T00:00:00+00:00"}}
         run = api.post(f"/deployments/{found['id']}/create_flow_run", state=later)["id"]
         api.post(f"/flow_runs/{run}/set_state", state={"type": "CRASHED"}, force=True)
         (at.runs / run).write_text(marked)
-        mending = Mending(dataclasses.replace(prefect_services.plan, home=tmp_path, work_pool="none"))
-        mending.look(api)
-        assert state(api, run) == "CRASHED"  # one look is not enough
-        mending.look(api)
+        crashed_runs = CrashedRuns(dataclasses.replace(prefect_services.plan, home=tmp_path, work_pool="none"))
+        crashed_runs.reschedule(api)
+        assert state(api, run) == "CRASHED"  # one check is not enough
+        crashed_runs.reschedule(api)
         begun = state(api, run)
         assert not (at.runs / run).exists()
         api.delete(f"/flow_runs/{run}")
@@ -365,20 +368,20 @@ def test_the_server_runs_on_postgresql_by_one_setting(some_plan, monkeypatch):
         database = f"postgresql+asyncpg://{parts.username}@{parts.hostname}:{parts.port}/postgres"
         wanted = dataclasses.replace(some_plan, database=database)
         at = Home(wanted.home)
-        at.make()
+        at.create()
         serve = [sys.executable, "-m", "prefect", "server", "start"]
-        server = processes.Service("server", serve, environment(wanted), wanted.folder, at)
+        server = processes.Service("server", serve, service_environment(wanted), wanted.folder, at)
         try:
             with Api(wanted.api_url) as api:
-                until(lambda: server.tend() or api.is_up(), lambda: at.log("server").read_text())
+                until(lambda: server.ensure_running() or api.is_up(), lambda: at.log("server").read_text())
                 until(api.is_up, lambda: at.log("server").read_text())
-                deploy.ensure_limits(api, wanted)
+                ensure_work_pool(api, wanted)
                 assert api.get("/work_pools/oil")["concurrency_limit"] == 3
         finally:
-            processes.end([at.lock("server")], grace=60)
-            server.reap()
+            processes.terminate([at.lock("server")], grace=60)
+            server.wait()
         assert not (wanted.home / "prefect.db").exists()
-        assert postgres.PASSWORD not in json.dumps(deploy.rendered(wanted)) + at.log("server").read_text()
+        assert postgres.PASSWORD not in json.dumps(render_deployments(wanted)) + at.log("server").read_text()
 
 
 def test_the_compose_file_keeps_to_loopback_and_looks_after_health():

@@ -31,11 +31,14 @@ from ingest.errors import (
     UnreadableInput,
     UsageError,
 )
-from ingest.ledger import LeaseLost, Ledger, RetryPolicy, kept
-from ingest.ledger.database import Database, parse_url, shown
+from ingest.ledger.database import Database, parse_url, redacted
+from ingest.ledger.heartbeat import keep_lease
+from ingest.ledger.ledger import RETRIES, Ledger
 from ingest.ledger.migration import REVISIONS, migrate
+from ingest.ledger.records import LeaseLost
 from ingest.ledger.supersession import Member, ProductName, standings
 from ingest.ledger.tables import VERSION_TABLE, Base
+from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
 from tests.support import postgres
 from tests.support.full_disk import full_after
@@ -122,7 +125,7 @@ def made(request, empty, tmp_path):
 
 @pytest.fixture
 def ledger(made, clock):
-    with Ledger.open(made, clock=clock, policy=RetryPolicy(attempts=3, deaths=3)) as ledger:
+    with Ledger.open(made, clock=clock, retries=replace(RETRIES, attempts=3), crashes=3) as ledger:
         yield ledger
 
 
@@ -189,7 +192,7 @@ def test_a_claim_is_for_one_worker_until_its_lease_runs_out(ledger, clock):
         lambda: ledger.fetched(first, "/data/late.zip", 1, None),
         lambda: ledger.failed(first, "late"),
         lambda: ledger.quarantined(first, "late"),
-        lambda: ledger.give_up(first),
+        lambda: ledger.release(first),
     ):
         with pytest.raises(LeaseLost, match="w1 has lost its lease"):
             action()
@@ -206,7 +209,7 @@ def test_the_same_owner_cannot_record_by_a_former_claim(ledger, clock):
     (second,) = ledger.claim("fetch", "w1", 60)
     with pytest.raises(LeaseLost):
         ledger.fetched(first, "/data/a.zip", 1, None)
-    ledger.give_up(second)
+    ledger.release(second)
     assert ledger.claim("fetch", "w2", 60)[0].attempt == 1
 
 
@@ -242,8 +245,8 @@ def test_a_source_may_say_when_to_come_again(ledger, clock):
 
 
 def test_waits_do_not_grow_beyond_the_longest():
-    policy = RetryPolicy(first_s=60, longest_s=3600)
-    assert [policy.wait(n).total_seconds() for n in (1, 2, 6, 7, 10_000)] == [60, 120, 1920, 3600, 3600]
+    policy = RetryPolicy(first_wait=60, longest_wait=3600)
+    assert [policy.wait(n) for n in (1, 2, 6, 7, 10_000)] == [60, 120, 1920, 3600, 3600]
 
 
 def test_a_scene_that_kills_its_workers_is_parked(ledger, clock):
@@ -323,7 +326,7 @@ def test_two_sources_of_a_product_are_one_scene_tried_in_turn(ledger, clock):
     clock.now = ledger.failed(claim, "HTTP 503").due_at
     (claim,) = ledger.claim("fetch", "w", 60)
     assert (claim.scene.source, claim.scene.key, claim.scene.checksum) == ("dhus", "k2", there.checksum)
-    ledger.give_up(claim)
+    ledger.release(claim)
     assert ledger.claim("fetch", "w", 60, sources=["cdse"])[0].scene.source == "cdse"
 
 
@@ -671,7 +674,7 @@ def test_a_living_worker_learns_that_its_lease_was_lost(made):
     with Ledger.open(made) as ledger:
         found(ledger, scene())
         (claim,) = ledger.claim("fetch", "w", 0.3)
-        with kept(ledger, claim) as check:
+        with keep_lease(ledger, claim) as check:
             check()
             with ledger._writing() as (session, _):
                 from ingest.ledger.tables import SceneRow
@@ -807,7 +810,7 @@ def test_other_addresses_are_refused(address, told):
 
 
 def test_addresses_are_shown_without_secrets():
-    shown_url = shown(parse_url("postgres://u:hunter2@host/db?password=hunter2&sslmode=require"))
+    shown_url = redacted(parse_url("postgres://u:hunter2@host/db?password=hunter2&sslmode=require"))
     assert shown_url == "postgresql://u:***@host/db"
 
 
@@ -914,7 +917,7 @@ def test_a_worker_that_hangs_keeps_its_scene_no_longer_than_it_may(tmp_path):
     with Ledger.open(str(tmp_path / "ledger.sqlite")) as ledger:
         ledger.record_found("cdse", "w", [scene()])
         (claim,) = ledger.claim("fetch", "a", 0.3)
-        with kept(ledger, claim, longest_s=0.0):
+        with keep_lease(ledger, claim, longest_s=0.0):
             while not (others := ledger.claim("fetch", "b", 60)):
                 time.sleep(0.05)
         assert others[0].token > claim.token

@@ -9,7 +9,7 @@ import pytest
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.metadata import ImageMetadata
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe, zip_safe
 
 LINES, SAMPLES = 60, 90

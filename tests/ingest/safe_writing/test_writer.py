@@ -34,7 +34,7 @@ from ingest.safe.metadata import (
 )
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
-from ingest.safe_writing.geometry import grd_metadata
+from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import product_name, write_safe, zip_safe
 from ingest.scene import scene_from_name
 from tests.support.safe_products import sea_images, sea_product

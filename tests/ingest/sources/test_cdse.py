@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ingest.credentials import Credentials
-from ingest.errors import SlickwatchError, SourceError, UsageError
+from ingest.errors import SlickwatchError, SourceError, TransientError, UsageError
 from ingest.scene import Scene
 from ingest.sources.cdse import TOKEN_URL, CopernicusDataSpace
 from ingest.sources.http import content_range, retry_after
 from ingest.sources.odata import filter_text, read_page, scene_of
-from ingest.sources.source import Query, TransientError
+from ingest.sources.source import Query
 from tests.support.cdse_server import (
     PASSWORD,
     SEA,
@@ -569,9 +569,9 @@ def fetch_with_one_try(source: CopernicusDataSpace, scene: Scene, server: CdseSe
         ("https://dataspace.copernicus.eu@example.org/x", False),
     ],
 )
-def test_who_may_have_the_token(host: str, trusted: bool) -> None:
+def test_who_is_trusted(host: str, trusted: bool) -> None:
     with CopernicusDataSpace(Credentials("a", SecretStr("b"))) as source:
-        assert source._may_have_the_token(httpx.URL(host)) is trusted
+        assert source._is_trusted(httpx.URL(host)) is trusted
 
 
 def test_redirects_in_a_circle_end(server: CdseServer, source: CopernicusDataSpace) -> None:

@@ -24,12 +24,12 @@ from requests.auth import _basic_auth_str
 from shapely.geometry import box
 
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.scene import Scene, scene_from_name
 from ingest.sources import dhus as dhus_module
-from ingest.sources import open_source
 from ingest.sources.dhus import DhusNode
-from ingest.sources.source import Query, TransientError
+from ingest.sources.kinds import open_source
+from ingest.sources.source import Query
 
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "s1" / "api" / "dhus-sentinelsat"
 needs_sentinelsat = pytest.mark.skipif(
@@ -381,7 +381,11 @@ def test_archive_that_takes_no_more_requests(node: Node, source: DhusNode, statu
     ("answer", "error", "told"),
     [
         *(each for each in FAILURES if each[0].status != 200),
-        (Answer(200, b"<html>log in</html>", "text/html"), TransientError, "a page in place of an archive"),
+        (
+            Answer(200, b"<html>log in</html>", "text/html"),
+            TransientError,
+            "text/html in place of an archive",
+        ),
         (Answer(206, b"x", "application/zip", {"Content-Range": "bytes 0-0/9"}), TransientError, "those from 0"),
     ],
 )

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ingest.credentials import Credentials
-from ingest.errors import SourceError
+from ingest.errors import SourceError, TransientError
 from ingest.safe.product import SafeProduct
 from ingest.scene import Scene
 from ingest.sources import eodata
 from ingest.sources.eodata import EodataStore, StoredObject, zip_size
-from ingest.sources.source import Query, TransientError
+from ingest.sources.source import Query
 from tests.support.cdse_server import CdseServer, product
 from tests.support.safe_products import sea_product
 

@@ -19,8 +19,8 @@ from ingest.download import LocalSource, fetch
 from ingest.errors import SourceError
 from ingest.safe_writing.writer import zip_safe
 from ingest.scene import Scene
-from ingest.sources import open_source
 from ingest.sources.inbox import Inbox
+from ingest.sources.kinds import open_source
 from ingest.sources.source import Query
 from tests.support.safe_products import sea_product
 

@@ -29,11 +29,11 @@ from pydantic import SecretStr
 from shapely.geometry import box, shape
 
 from ingest.areas import read_areas
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.scene import Scene, scene_from_name
-from ingest.sources import open_source
 from ingest.sources import stac as stac_module
-from ingest.sources.source import Query, TransientError
+from ingest.sources.kinds import open_source
+from ingest.sources.source import Query
 from ingest.sources.stac import StacCatalogue
 from ingest.sources.stac_items import checksum_of, read_item, scene_of
 

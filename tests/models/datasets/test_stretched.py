@@ -26,7 +26,6 @@ from models.datasets.fingerprint import fingerprint
 from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
 from models.datasets.reduced import block_labels, block_means
 from models.datasets.simulated import GREY_DB
-from models.evaluation.comparison import groups_of_copies
 from models.simulator import simulate_chip
 from models.training.options import TrainOptions
 from models.training.validation import held_out
@@ -257,7 +256,7 @@ def test_copies_are_left_out_of_reduced_data_as_of_any(sos):
     kept = without_leak(official.train, official.test)
     assert [kept.name(i) for i in range(len(kept))] == names
     np.testing.assert_array_equal(kept.grey(4)[0], clean.train.grey(4)[0])
-    assert len(set(groups_of_copies(clean))) == 3
+    assert len(set(clean.test.groups)) == 3
 
 
 def test_folds_and_held_out_pairs_of_reduced_data_are_those_of_the_whole(sos):

@@ -204,7 +204,7 @@ def test_a_value_of_files_that_changed_meanwhile_is_not_kept(folder, tmp_path):
 
 def test_other_pairs_have_other_values(folder, tmp_path):
     images = open_dataset(str(folder)).test
-    values = [computed(one, tmp_path) for one in (images, images.selected([0]), Selection(images, (1, 2)))]
+    values = [computed(one, tmp_path) for one in (images, Selection(images, (0,)), Selection(images, (1, 2)))]
     assert all(new for _, new in values)
     assert all(a.b != b.b for (a, _), (b, _) in pairwise(values))
 

@@ -91,7 +91,7 @@ def test_classes_are_held_to_labels_that_know_them():
     assert scores == pytest.approx(
         {"pixels": 3, "ece": 0.4, "maximum_calibration_error": 0.4, "brier": 0.16 + 4 * 0.01}
     )
-    with pytest.raises(ValueError, match="oil alone"):
+    with pytest.raises(ValueError, match="oil only"):
         soft_class_counts(logits, np.full((2, 2), NOT_OIL))
     two = soft_class_counts(logits[:2], np.where(labels == 4, NOT_OIL, labels))
     assert calibration_scores(two)["pixels"] == 3

@@ -137,9 +137,9 @@ def test_patches_ten_times_larger_are_a_decade_apart():
 def test_sizes_are_not_mixed():
     with pytest.raises(UsageError, match="in one set"):
         gathered(speckle(5, (64, 64)), speckle(5, (64, 65)))
-    with pytest.raises(UsageError, match="too few"):
+    with pytest.raises(UsageError, match="image too small"):
         gathered(speckle(5, (31, 64)))
-    with pytest.raises(UsageError, match="one size"):
+    with pytest.raises(UsageError, match="one image size"):
         statistics_measures(gathered(speckle(5, (64, 64))), gathered(speckle(5, (32, 32))))
     with pytest.raises(ValueError, match="no image"):
         StatisticsGatherer().result()

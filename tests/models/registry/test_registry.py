@@ -127,7 +127,7 @@ def test_another_model_of_the_same_id_is_refused(registry, tmp_path):
 def test_an_id_that_is_no_folder_name_is_refused(tmp_path, models, id):
     record = json.loads((models["A"] / "checkpoint.json").read_text())
     (models["A"] / "checkpoint.json").write_text(json.dumps({**record, "id": id}))
-    with pytest.raises(UsageError, match="cannot be that of a version"):
+    with pytest.raises(UsageError, match="invalid version id"):
         Registry(tmp_path / "registry").add(models["A"])
     assert names(tmp_path / "registry" / "versions") == []
 
@@ -170,7 +170,7 @@ def test_any_damage_to_any_file_is_found(registry, name, how):
 
 def test_a_record_that_was_edited_is_not_believed(registry):
     damage(registry.version("B").folder / "version.json", lambda text: text.replace(b'"run": null', b'"run": "mine"'))
-    with pytest.raises(ModelError, match="not as it was written"):
+    with pytest.raises(ModelError, match="changed since it was written"):
         registry.version("B")
     assert [version.id for version in registry.versions()] == ["A", "C"]
 
@@ -197,12 +197,17 @@ def test_a_promotion_names_the_champion_and_who_wanted_it(registry):
 def test_what_makes_no_sense_is_not_promoted(registry, tmp_path):
     registry.add(trained(tmp_path / "runs" / "oil-alone", 1, classes=OIL_CLASSES))
     damage(registry.version("C").folder / "weights.safetensors")
-    for id, problem in (("oil-alone", "alone"), ("C", "not as it was added"), ("../A", "no such"), ("D", "A, B, C")):
+    for id, problem in (
+        ("oil-alone", "alone"),
+        ("C", "changed since it was added"),
+        ("../A", "no such"),
+        ("D", "A, B, C"),
+    ):
         with pytest.raises(ModelError, match=problem):
             registry.promote(id, "why not", "ann")
     with pytest.raises(UsageError, match="reason"):
         registry.promote("A", " ", "ann")
-    with pytest.raises(UsageError, match="no version was promoted"):
+    with pytest.raises(UsageError, match="no version has been promoted"):
         registry.rollback("none there", "ann")
     assert registry.promotions() == ()
 
@@ -240,7 +245,7 @@ def test_a_damaged_entry_of_the_journal_is_passed_over_and_healed_by_the_next(re
     damage(registry.folder / "promotions" / "000002.json", lambda _: content)
     chosen = registry.champion()
     assert (chosen.id, len(chosen.refused)) == ("A", 1)
-    with pytest.raises(ModelError, match="unknown"):
+    with pytest.raises(ModelError, match="the newest promotion cannot be read"):
         registry.prune(0)
     assert registry.promote("A", "sure now", "ann").number == 3
     assert registry.champion().refused == ()

@@ -24,8 +24,10 @@ from shapely.geometry import MultiPolygon, box
 from ingest.areas import Area
 from ingest.errors import StorageError
 from ingest.retries import RetryPolicy
-from outputs.alerting import Alerter, AlertOptions
-from outputs.alerting.alerter import LogChannel, open_channels
+from outputs.alerting.alerter import Alerter
+from outputs.alerting.channels import open_channels
+from outputs.alerting.log import Log
+from outputs.alerting.options import AlertOptions
 from outputs.alerting.outbox import LEASE
 from outputs.alerting.webhook import Webhook
 from outputs.attributes import slick_table
@@ -114,7 +116,7 @@ def opened(tmp_path, clock):
     alerters = []
 
     def open_(*urls, secret=None, timeout_s=5.0, **options):
-        hooks = [Webhook(url, secret, timeout_s, retries=QUICK) for url in urls] or [LogChannel()]
+        hooks = [Webhook(url, secret, timeout_s, retries=QUICK) for url in urls] or [Log()]
         chosen = AlertOptions(**{"minimum_confidence": 0.5, **options})
         alerters.append(Alerter.open(chosen, tmp_path / "alerts.sqlite", channels=hooks, clock=clock))
         return alerters[-1]
@@ -139,7 +141,7 @@ def slicks(count, prefix="slick"):
 
 
 def see(alerter, count=1, scene="scene-1", watch="gulf"):
-    return alerter.detected(slicks(count, f"{scene}-slick"), watch, AREA, scene, "saross-1")
+    return alerter.report_slicks(slicks(count, f"{scene}-slick"), watch, AREA, scene, "saross-1")
 
 
 def test_five_hundred_slicks_of_a_scene_are_one_message(opened, receiver):
@@ -157,7 +159,7 @@ def test_a_flood_of_scenes_is_one_message(opened, receiver):
     alerter = opened(receiver.url(), rate_count=3)
     for i in range(50):
         see(alerter, 10, scene=f"scene-{i}")
-    alerter.failed("scene-x", "no orbit file")
+    alerter.report_failure("scene-x", "no orbit file")
     alerter.deliver()
     (content,) = receiver.contents()
     assert content["title"] == "501 alerts: 500 slicks, 1 failure"
@@ -212,7 +214,7 @@ def test_the_message_is_signed_over_time_and_body(opened, receiver):
 @pytest.mark.parametrize(
     "script", [[(500, {}), (500, {})], [(429, {"Retry-After": "0"}), (503, {"Retry-After": "0"})]], ids=["500", "429"]
 )
-def test_what_passes_is_tried_again_at_once(opened, script):
+def test_what_passes_is_tried_retry_at_once(opened, script):
     with Receiver(*script) as server:
         alerter = opened(server.url())
         see(alerter)
@@ -227,7 +229,7 @@ def test_a_service_that_asks_for_time_is_given_it(opened, clock):
         alerter = opened(server.url())
         see(alerter)
         (failed,) = alerter.deliver().failed
-        assert failed.again_at == START + timedelta(seconds=1800)
+        assert failed.retry_at == START + timedelta(seconds=1800)
         clock.pass_(seconds=1799)
         assert alerter.deliver().sent == ()
         clock.pass_(seconds=1)
@@ -267,7 +269,7 @@ def test_a_redirect_is_not_followed(opened, receiver):
         alerter = opened(server.url())
         see(alerter)
         (failed,) = alerter.deliver().failed
-    assert "redirects" in failed.reason
+    assert "redirects are not followed" in failed.reason
     assert receiver.posts == []
 
 
@@ -316,10 +318,11 @@ def test_waiting_alerts_outlive_the_process(opened, receiver):
 
 _KILLED = """
 import sys
-from flows.alerting import Alerter, AlertOptions
-from flows.alerting.webhook import Webhook
+from outputs.alerting.alerter import Alerter
+from outputs.alerting.options import AlertOptions
+from outputs.alerting.webhook import Webhook
 with Alerter.open(AlertOptions(), sys.argv[1], channels=[Webhook(sys.argv[2], None, 20.0)]) as alerter:
-    alerter.failed("scene-1", "no orbit file")
+    alerter.report_failure("scene-1", "no orbit file")
     print("ready", flush=True)
     alerter.deliver()
 """
@@ -362,39 +365,42 @@ def test_silence_is_told_again_only_after_a_day_and_its_end_once(opened, clock):
     last, told = START - timedelta(hours=40), []
     for hour in range(0, 70, 2):
         clock.now = START + timedelta(hours=hour)
-        told += [(hour, alert.kind) for alert in alerter.silence(clock.now, {"gulf": last}, None)]
+        told += [(hour, alert.kind) for alert in alerter.check_silence(clock.now, {"gulf": last}, None)]
     # 48 hours after the last scene, then each day.
     assert told == [(8, "silence"), (32, "silence"), (56, "silence")]
-    (clear,) = alerter.silence(clock.now, {"gulf": clock.now}, None)
+    (clear,) = alerter.check_silence(clock.now, {"gulf": clock.now}, None)
     assert clear.kind == "all-clear"
     assert "2026-02-27 20:00:00 UTC" in clear.reason
-    assert alerter.silence(clock.now, {"gulf": clock.now}, None) == ()
+    assert alerter.check_silence(clock.now, {"gulf": clock.now}, None) == ()
     clock.pass_(hours=49)
-    (again,) = alerter.silence(clock.now, {"gulf": clock.now - timedelta(hours=49)}, None)
+    (again,) = alerter.check_silence(clock.now, {"gulf": clock.now - timedelta(hours=49)}, None)
     assert again.kind == "silence"
 
 
 def test_each_watch_and_the_runs_have_hours_of_their_own(opened, clock):
     alerter = opened(silence_hours=48, silence_hours_by_watch={"rare": 300.0}, idle_hours=6, all_clear=False)
     ago = {hours: START - timedelta(hours=hours) for hours in (5, 6, 47, 100)}
-    alerts = alerter.silence(START, {"gulf": ago[100], "rare": ago[100], "busy": ago[47]}, ago[6])
+    alerts = alerter.check_silence(START, {"gulf": ago[100], "rare": ago[100], "busy": ago[47]}, ago[6])
     assert {(alert.subject, alert.watch) for alert in alerts} == {("watch gulf", "gulf"), ("monitoring", None)}
-    assert "no new scene for 100 hours (48 are allowed)" in alerts[0].reason
-    assert alerter.silence(START, {"gulf": START}, START) == ()
+    assert "no new scene for 100 hours (limit 48)" in alerts[0].reason
+    assert alerter.check_silence(START, {"gulf": START}, START) == ()
 
 
 def test_where_there_was_never_a_scene_the_wait_begins_with_the_first_look(opened, clock):
     alerter = opened(silence_hours=48, idle_hours=6)
-    assert alerter.silence(START, {"gulf": None}, None) == ()
+    assert alerter.check_silence(START, {"gulf": None}, None) == ()
     later = START + timedelta(hours=48)
-    assert {alert.subject for alert in alerter.silence(later, {"gulf": None}, None)} == {"watch gulf", "monitoring"}
+    assert {alert.subject for alert in alerter.check_silence(later, {"gulf": None}, None)} == {
+        "watch gulf",
+        "monitoring",
+    }
 
 
 def test_a_failure_is_told_again_when_it_lasts_and_when_it_is_another(opened, clock):
     alerter = opened(repeat_hours=24)
 
     def told(reason="no space", **more):
-        return len(alerter.failed("scene-1", reason, of="scene", **more))
+        return len(alerter.report_failure("scene-1", reason, kind="scene", **more))
 
     assert [told(), told(), told("no orbit")] == [1, 0, 1]
     clock.pass_(hours=24)
@@ -409,9 +415,9 @@ def test_the_log_is_always_there_and_knows_no_limit(tmp_path, caplog, clock, mon
     with Alerter.open(options, tmp_path / "deep" / "alerts.sqlite", clock=clock) as alerter:
         for i in range(3):
             see(alerter, scene=f"scene-{i}")
-        alerter.failed("flow\nnext", "no\nreason", of="flow")
+        alerter.report_failure("flow\nnext", "no\nreason", kind="flow")
         assert len(alerter.deliver().sent) == 4
-    levels = [record.levelno for record in caplog.records if record.name == "outputs.alerting.alerter"]
+    levels = [record.levelno for record in caplog.records if record.name == "outputs.alerting.log"]
     assert levels == [logging.WARNING] * 3 + [logging.ERROR]
     assert "Flow failed: flow next" in caplog.text
 
@@ -430,23 +436,23 @@ def test_channels_are_those_of_the_options(monkeypatch):
         "log",
         "webhook at a.example",
         "webhook at b.example",
-        "mail by mail.example",
+        "mail via mail.example",
     ]
-    assert isinstance(channels[0], LogChannel)
+    assert isinstance(channels[0], Log)
     assert len({channel.name for channel in channels}) == 4
     assert not any("s3cret" in channel.name for channel in channels)
 
 
 def test_a_state_that_cannot_be_kept_leaves_the_alert_in_the_log(tmp_path, caplog):
     path = tmp_path / "alerts.sqlite"
-    with Alerter.open(AlertOptions(), path, channels=[LogChannel()]) as alerter:
+    with Alerter.open(AlertOptions(), path, channels=[Log()]) as alerter:
         alerter.close()
         for file in tmp_path.glob("alerts.sqlite*"):
             file.unlink()
         path.write_bytes(b"something else, and long enough not to be taken for a short file" * 20)
         with pytest.raises(StorageError, match=r"alerts\.sqlite"):
-            alerter.failed("scene-1", "no orbit file", of="scene")
-    assert "not kept for delivery: Scene parked: scene-1 (no orbit file)" in caplog.text
+            alerter.report_failure("scene-1", "no orbit file", kind="scene")
+    assert "alert not saved for delivery: Scene failed: scene-1 (no orbit file)" in caplog.text
 
 
 def test_the_state_of_a_newer_program_is_refused(tmp_path, opened):

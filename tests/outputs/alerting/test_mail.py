@@ -22,11 +22,12 @@ from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area
 from ingest.credentials import Credentials
-from ingest.errors import SourceError, UsageError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy
-from ingest.sources.source import TransientError
-from outputs.alerting import Alerter, AlertOptions, rules
+from outputs.alerting import rules
+from outputs.alerting.alerter import Alerter
 from outputs.alerting.mail import Mail
+from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
 from outputs.attributes import slick_table
 
@@ -167,7 +168,7 @@ def test_a_letter_reads_well_in_text_and_html(serve, trusted):
     assert encrypted
     assert content.isascii()  # whatever servers are on the way
     (letter,) = postman.letters()
-    assert letter["Subject"] == "[Slickwatch] 2 oil slicks in watch nordsee, the largest of 12.3 km2"
+    assert letter["Subject"] == "[Slickwatch] 2 oil slicks in watch nordsee, largest 12.3 km2"
     assert letter["From"] == "Slickwatch Nordsee <watch@sea.example>"
     assert letter["To"].addresses[0].display_name == "Zoë Ölwehr"
     assert letter["Message-ID"] == f"<{'0' * 32}@sea.example>"
@@ -183,7 +184,7 @@ def test_a_letter_reads_well_in_text_and_html(serve, trusted):
 
 
 EXPECTED = f"""\
-2 oil slicks seen for the watch nordsee, in one scene:
+2 oil slicks in watch nordsee (1 scene):
 
 1. 12.34 km2, 8.4 km long, at 58.1235 N, 3.4568 E
    area       Ölfeld Süd
@@ -228,21 +229,21 @@ def test_nothing_that_is_alerted_becomes_a_header(serve, trusted):
     (letter,) = postman.letters()
     assert letter["Bcc"] is None
     assert letter["X-Evil"] is None
-    assert letter["Subject"].strip() == "[Slickwatch] Scene parked: scene Bcc: thief@evil.example body X-Evil: 1"
+    assert letter["Subject"].strip() == "[Slickwatch] Scene failed: scene Bcc: thief@evil.example body X-Evil: 1"
     assert postman.envelopes[0][1] == ["zoe@coast.example", "duty@coast.example"]
     assert "reason     x . MAIL FROM:<thief@evil.example>" in letter.get_body(("plain",)).get_content()
 
 
 def test_an_unknown_certificate_is_refused_before_the_password_is_sent(serve):
     port, postman = serve()
-    with pytest.raises(SourceError, match="certificate is not trusted"):
+    with pytest.raises(SourceError, match="untrusted certificate"):
         mail(port).send(message())
     assert postman.envelopes == []
 
 
 def test_without_starttls_nothing_is_sent_where_it_is_wanted(serve):
     port, postman = serve(plain=True)
-    with pytest.raises(SourceError, match="does not offer"):
+    with pytest.raises(SourceError, match="does not support STARTTLS"):
         mail(port).send(message())
     assert postman.envelopes == []
 
@@ -262,7 +263,7 @@ def test_a_password_never_goes_unencrypted_to_another_machine():
 def test_a_wrong_password_is_told_without_it(serve, trusted):
     port, _ = serve()
     wrong = "another-pass-word"
-    with pytest.raises(SourceError, match=r"log-in is refused \(SMTP 535\)") as refused:
+    with pytest.raises(SourceError, match=r"login rejected \(SMTP 535\)") as refused:
         mail(port, Credentials(USER, SecretStr(wrong))).send(message())
     assert wrong not in str(refused.value)
 
@@ -288,12 +289,12 @@ def test_one_refused_recipient_does_not_keep_it_from_the_others(serve, trusted):
     mail(port).send(message())
     assert postman.envelopes[0][1] == ["duty@coast.example"]
     postman.recipients_refused["duty@coast.example"] = "550 gone"
-    with pytest.raises(SourceError, match="all recipients are refused"):
+    with pytest.raises(SourceError, match="all recipients rejected"):
         mail(port).send(message())
 
 
 def test_nobody_there_may_pass():
-    with pytest.raises(TransientError, match=r"mail by 127\.0\.0\.1: the connection failed"):
+    with pytest.raises(TransientError, match=r"mail via 127\.0\.0\.1: the connection failed"):
         mail(free_port()).send(message())
 
 
@@ -303,7 +304,7 @@ def test_mail_by_the_settings_and_the_environment(serve, trusted, monkeypatch, t
     monkeypatch.setenv("SLICKWATCH_SMTP_PASSWORD", PASSWORD)
     port, postman = serve()
     with Alerter.open(options(port), tmp_path / "alerts.sqlite") as alerter:
-        alerter.detected(slicks(), "nordsee", None, SCENE, "saross-1")
-        assert [sent.channel for sent in alerter.deliver().sent] == ["log", "mail by 127.0.0.1"]
+        alerter.report_slicks(slicks(), "nordsee", None, SCENE, "saross-1")
+        assert [sent.channel for sent in alerter.deliver().sent] == ["log", "mail via 127.0.0.1"]
     assert len(postman.envelopes) == 1
     assert PASSWORD not in caplog.text

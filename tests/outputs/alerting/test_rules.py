@@ -14,8 +14,9 @@ from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area, read_areas
 from ingest.errors import UsageError
-from outputs.alerting import rules, wording
-from outputs.alerting.options import AlertOptions, mailbox, smtp_credentials
+from outputs.alerting import render, rules
+from outputs.alerting.credentials import smtp_credentials
+from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message, identity, one_line
 from outputs.attributes import slick_table
 
@@ -81,8 +82,8 @@ def test_an_alert_carries_all_that_is_known_of_the_slick():
     table = slicks(("s 1", 5.123456, 55, {}), ("s2", 6, 56, {"area_m2": 9e6, "length_m": None}))
     areas = (NORTH, Area("everywhere", box(-180, -90, 180, 90)))
     largest, alert = rules.detections(table, "gulf", areas, OPTIONS, NOW, scene_id=SCENE, model_id="saross-1")
-    assert largest.sighting.length_km is None
-    seen = alert.sighting
+    assert largest.detection.length_km is None
+    seen = alert.detection
     assert (seen.slick_id, seen.scene_id, seen.model_id) == ("s 1", SCENE, "saross-1")
     assert (seen.longitude, seen.latitude, seen.area_name) == (5.12346, 55.0, "north, everywhere")
     assert (seen.area_km2, seen.length_km) == (5.0, 4.321)
@@ -121,12 +122,12 @@ def message(*alerts):
 def test_the_text_of_many_slicks_tells_the_ten_largest_and_counts_the_rest():
     table = slicks(*[(f"slick-{i:03}", 5, 55, {"area_m2": 1e6 * (i + 1)}) for i in range(60)])
     told = message(*rules.detections(table, "gulf", (NORTH,), OPTIONS, NOW, scene_id=SCENE, model_id="saross-1"))
-    assert wording.title(told) == "60 oil slicks in watch gulf, the largest of 60.0 km2"
-    text = wording.text(told)
+    assert render.title(told) == "60 oil slicks in watch gulf, largest 60.0 km2"
+    text = render.text(told)
     assert re.findall(r"slick-\d+$", text.replace(SCENE, ""), re.M)[0] == "slick-059"
     assert text.count("confidence") == 10
     assert text.rstrip().endswith("... and 50 more, none larger than 50.0 km2.")
-    content = wording.payload(told)
+    content = render.payload(told)
     assert content["counts"] == {"detection": 60, "failure": 0, "silence": 0, "all-clear": 0}
     assert (len(content["alerts"]), content["omitted"]) == (50, 10)
     assert json.loads(json.dumps(content)) == content
@@ -137,14 +138,14 @@ def test_a_mixed_message_counts_each_kind():
     alert = rules.detections(slicks(("s1", 5, 55, {})), "gulf", (), OPTIONS, NOW, scene_id=SCENE, model_id=None)[0]
     broken = [rules.failure(f"scene {i}", "no orbit", "scene", "", NOW) for i in range(2)]
     told = message(alert, *broken)
-    assert wording.title(told) == "3 alerts: 1 slick, 2 failures"
-    assert wording.text(told).index("oil slick") < wording.text(told).index("Scene parked: scene 0")
+    assert render.title(told) == "3 alerts: 1 slick, 2 failures"
+    assert render.text(told).index("oil slick") < render.text(told).index("Scene failed: scene 0")
 
 
 def test_html_shows_what_it_is_given_as_text():
     spiteful = '<script>alert(1)</script>" onload="x'
     told = message(rules.failure(spiteful, "<b>bold</b>\r\nSubject: x", "flow", "1", NOW))
-    page = wording.page(told)
+    page = render.page(told)
     assert "<script>" not in page
     assert "<b>bold</b>" not in page
     assert html.escape("<b>bold</b> Subject: x") in page
@@ -153,7 +154,7 @@ def test_html_shows_what_it_is_given_as_text():
 def test_positions_are_read_by_their_hemisphere():
     table = slicks(("s1", -3.25, -12.5, {}))
     alert = rules.detections(table, "gulf", (), OPTIONS, NOW, scene_id=SCENE, model_id=None)[0]
-    assert "5.00 km2, 4.3 km long, at 12.5000 S, 3.2500 W" in wording.text(message(alert))
+    assert "5.00 km2, 4.3 km long, at 12.5000 S, 3.2500 W" in render.text(message(alert))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_options_that_cannot_work_are_refused_by_name(wrong, named):
     "given", ["a@b\r\nBcc: c@d.example", "a@b, c@d.example", "@b", "a@", "a..b@c.example", "ä@b.example", ""]
 )
 def test_what_is_no_single_address_is_refused(given):
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="invalid e-mail address"):
         mailbox(given)
 
 

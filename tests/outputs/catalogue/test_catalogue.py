@@ -17,7 +17,7 @@ from shapely.geometry import MultiPolygon, Point, box
 from ingest.errors import UsageError
 from outputs.catalogue import Catalogue
 from outputs.catalogue.blobs import bounds, from_blob, is_empty, to_blob
-from outputs.slicks import SlickOptions
+from outputs.options import SlickOptions
 from tests.support.catalogue_results import (
     FOOTPRINT,
     OTHER_MODEL,

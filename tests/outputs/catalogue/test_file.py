@@ -1,12 +1,12 @@
 """The catalogue's file: readers beside a writer, other programs, damage, and whether its indexes are used."""
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pyogrio
 import pytest
@@ -152,7 +152,7 @@ def test_qgis_shows_it_with_its_style_and_reviews_in_it_are_journalled(copy, tmp
     if not PYTHON.exists() or with_qgis("-c", "import qgis.core", home=tmp_path).returncode:
         pytest.skip("QGIS cannot be imported by /usr/bin/python3 (Debian: apt-get install python3-qgis)")
     id = Catalogue.open(copy).slicks().id.iloc[0]
-    script = os.path.join(os.path.dirname(__file__), "qgis_catalogue.py")
+    script = str(Path(__file__).parents[2] / "support" / "qgis_catalogue.py")
     run = with_qgis(script, str(copy), id, home=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "only be partially supported" not in run.stderr
@@ -187,7 +187,7 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
     for selection in (Selection(wanted.bounds), Selection((179, 57, 3.0, 57.1), current=False)):
         query, values = queries.statement("slicks", "*", selection)
         with Database(catalogue.path).reading() as connection:
-            queries.prepare(connection)
+            selection.prepare(connection)
             ordered = f"EXPLAIN QUERY PLAN {query} ORDER BY acquired_start DESC, id, run_id LIMIT 10"
             plan = [row["detail"] for row in connection.execute(ordered, values)]
         assert any(step.startswith("SCAN rtree_slicks_geom VIRTUAL TABLE INDEX 2:") for step in plan), plan

@@ -1,0 +1,1 @@
+"""The state of the services: collected from the locks and Prefect's API, judged, and printed."""

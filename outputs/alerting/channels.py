@@ -1,0 +1,52 @@
+"""The channels that deliver alerts; a new one is a class with the members of `Channel` and a line in `CHANNELS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from ingest.credentials import Credentials
+from outputs.alerting.credentials import smtp_credentials, webhook_secret
+from outputs.alerting.log import Log
+from outputs.alerting.mail import Mail
+from outputs.alerting.options import AlertOptions
+from outputs.alerting.records import Message
+from outputs.alerting.webhook import Webhook
+
+MailCredentials = Callable[[], Credentials | None]
+
+
+class Channel(Protocol):
+    """A way to deliver messages. `name` identifies it in the state file, `title` is for people; neither is secret."""
+
+    name: str
+    title: str
+    limited: bool  # whether the rate limit applies
+
+    def send(self, message: Message) -> None:
+        """Deliver; raises `TransientError` where it may or may not have arrived, `SourceError` where rejected."""
+
+
+def _log(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
+    return [Log()]
+
+
+def _webhooks(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
+    return [Webhook(url, webhook_secret(), options.timeout_s) for url in dict.fromkeys(options.webhooks)]
+
+
+def _mail(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
+    return [Mail(options, mail_credentials())] if options.recipients else []
+
+
+# For each kind, the channels that the options ask for.
+CHANNELS: dict[str, Callable[[AlertOptions, MailCredentials], Iterable[Channel]]] = {
+    "log": _log,
+    "webhook": _webhooks,
+    "mail": _mail,
+}
+
+
+def open_channels(options: AlertOptions, mail_credentials: MailCredentials = smtp_credentials) -> tuple[Channel, ...]:
+    """All channels of the options; raises `UsageError` for an incomplete login or one that would go unencrypted."""
+    return tuple(channel for channels in CHANNELS.values() for channel in channels(options, mail_credentials))

@@ -1,0 +1,114 @@
+"""The frame of a picture of a scene: a page to scale with north up, a north arrow and a scale bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from preprocess.grid import Grid
+
+DPI = 100
+LONGEST = 14.0  # inches of the image; with title and legend the picture stays below 1600 pixels
+NARROWEST = 8.5  # inches that title and legend need
+HALO = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
+NO_DATA_COLOUR = "#dfe6ec"
+_HEADER, _FOOTER, _SIDE = 0.8, 0.5, 0.15  # inches around the image
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A grid as a picture: its size on the ground, and how it is turned so that north is up."""
+
+    rows: int
+    columns: int
+    spacing: tuple[float, float]  # m between rows, between columns
+    rows_upwards: bool
+    columns_rightwards: bool
+    north: tuple[float, float]  # on the picture, rightwards and upwards, length 1
+
+    @classmethod
+    def of(cls, grid: Grid) -> Frame:
+        """Turn a grid so that north is up and the picture is no mirror image of the map."""
+        down, right = (np.array(axis) for axis in grid.axes)  # metres east and north
+        upwards = bool(down[1] > 0.0)
+        rightwards = upwards if right[0] * down[1] > right[1] * down[0] else not upwards
+        north = np.array([right[1] / np.hypot(*right), down[1] / np.hypot(*down)])
+        north *= (1.0 if rightwards else -1.0, 1.0 if upwards else -1.0)
+        north /= np.hypot(*north)
+        return cls(*grid.shape, grid.spacing, upwards, rightwards, (float(north[0]), float(north[1])))
+
+    @property
+    def height(self) -> float:
+        """Metres along columns."""
+        return self.rows * self.spacing[0]
+
+    @property
+    def width(self) -> float:
+        """Metres along rows."""
+        return self.columns * self.spacing[1]
+
+    @property
+    def inches_per_metre(self) -> float:
+        """The scale of the picture."""
+        return LONGEST / max(self.width, self.height)
+
+    @property
+    def dots_per_cell(self) -> tuple[float, float]:
+        """Pixels of the picture across and along a cell."""
+        dots = DPI * self.inches_per_metre
+        return dots * self.spacing[1], dots * self.spacing[0]
+
+
+def canvas(frame: Frame) -> tuple[Figure, Axes]:
+    """A figure with axes for the image, true to scale on the ground."""
+    width, height = frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre
+    page = max(width + 2 * _SIDE, NARROWEST), height + _HEADER + _FOOTER
+    figure = Figure(figsize=page, facecolor="white")
+    FigureCanvasAgg(figure)
+    place = (0.5 - width / 2 / page[0], _FOOTER / page[1], width / page[0], height / page[1])
+    return figure, figure.add_axes(place, facecolor=NO_DATA_COLOUR, xticks=[], yticks=[])
+
+
+def turn(axes: Axes, frame: Frame) -> None:
+    axes.set_xlim((0, frame.columns) if frame.columns_rightwards else (frame.columns, 0))
+    axes.set_ylim((0, frame.rows) if frame.rows_upwards else (frame.rows, 0))
+
+
+def draw_north(axes: Axes, frame: Frame) -> None:
+    """An arrow in the upper right corner."""
+    east, up = frame.north
+    inch = np.array([1.0, 1.0]) / (frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre)
+    middle, half = 1.0 - 0.42 * inch, 0.25 * inch * (east, up)
+    axes.annotate(
+        "N",
+        xy=tuple(middle + half),
+        xytext=tuple(middle - half),
+        xycoords="axes fraction",
+        textcoords="axes fraction",
+        ha="center",
+        va="center",
+        fontsize=11,
+        fontweight="bold",
+        path_effects=HALO,
+        arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.6, "path_effects": HALO},
+    )
+
+
+def draw_scale_bar(figure: Figure, axes: Axes, frame: Frame) -> None:
+    """A bar of 1, 2 or 5 times a power of ten metres under the image, on the left."""
+    place = axes.get_position()
+    longest = min(frame.width / 3.0, 1.8 / frame.inches_per_metre)
+    power = 10.0 ** np.floor(np.log10(longest))
+    length = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= longest)
+    start = min(place.x0, (figure.get_figwidth() - NARROWEST) / 2 / figure.get_figwidth() + 0.015)
+    end = start + length * frame.inches_per_metre / figure.get_figwidth()
+    height = 0.27 / figure.get_figheight()
+    figure.add_artist(Line2D([start, end], [height, height], color="black", linewidth=3, solid_capstyle="butt"))
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    figure.text(end, height, f"  {text}", va="center", fontsize=9)
