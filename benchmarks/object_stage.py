@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,17 @@ from preprocess.options import normalised_db
 
 SEED, SIMULATED_SEED, SIMULATED_SIDE = 5, 2_100_001_000, 400
 REGIONS, SIMULATED = ("GBR", "JAV", "SIN"), "simulated"
+# Chips by region and label whose surroundings are looked at.
+LOOKED_AT = {
+    ("SIN", True): 260,
+    ("SIN", False): 260,
+    ("GBR", True): 330,
+    ("GBR", False): 450,
+    ("JAV", True): 260,
+    ("JAV", False): 90,
+    ("GGu", True): 63,
+    ("GGu", False): 8,
+}
 LEAST_OIL = 30  # pixels that make a simulated chip one with oil
 CHIP_SPREAD_DB = 1.0  # of a calibrated sea at 40 m
 FALSE_SHARE = 0.05  # of the oil-free chips that may keep a candidate
@@ -79,8 +92,7 @@ def main() -> None:
     parser.add_argument("--model", default="saross-nano-4")
     parser.add_argument("--imagenet", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--looked-at", type=int, default=600, help="chips of each region and label, for surroundings")
-    parser.add_argument("--searched", type=int, default=60, help="chips of each region and label, for candidates")
+    parser.add_argument("--searched", type=int, default=40, help="chips of each region and label, for candidates")
     parser.add_argument("--simulated", type=int, default=24)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
@@ -99,13 +111,23 @@ def region_of(chip: SeaChip) -> str:
     return "JAV" if chip.region in {"GGu", "SUE"} else chip.region
 
 
-def sample(chips: SeaChips, each: int) -> list[int]:
-    """Draw numbers of `each` chips of every region and label; a smaller draw is the beginning of a larger one."""
+def sample(chips: SeaChips) -> list[int]:
+    """Draw the numbers of `LOOKED_AT` chips of every region and label, in a random order."""
     by_kind = defaultdict(list)
     for i, chip in enumerate(chips.chips):
-        by_kind[region_of(chip), chip.oil].append(i)
-    rng = np.random.default_rng(SEED)
-    return [kind[i] for kind in by_kind.values() for i in rng.permutation(len(kind))[:each]]
+        by_kind[chip.region, chip.oil].append(i)
+    rng = random.Random(SEED)
+    chosen = [i for kind, n in LOOKED_AT.items() for i in rng.sample(by_kind[kind], min(n, len(by_kind[kind])))]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def searched_among(chips: SeaChips, each: int) -> list[int]:
+    """The first `each` chips of the sample of every region to hold out and label."""
+    by_kind = defaultdict(list)
+    for i in sample(chips):
+        by_kind[region_of(chips.chips[i]), chips.chips[i].oil].append(i)
+    return [i for kind in by_kind.values() for i in kind[:each]]
 
 
 def looks_at(chips: SeaChips, encoder: dict[str, Tensor], arguments: argparse.Namespace) -> Looks:
@@ -114,16 +136,21 @@ def looks_at(chips: SeaChips, encoder: dict[str, Tensor], arguments: argparse.Na
     network.encoder.load_state_dict(encoder)
     folder: Path = arguments.out / "looks"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = sample(chips, arguments.looked_at)
+    chosen = sample(chips)
     names = [chips.name(i) for i in chosen] + [f"simulated-{seed}" for seed in range(arguments.simulated)]
-    rows = [look(network, lambda i=i: chips.image(i) ** 2, folder / f"{chips.name(i)}.npy") for i in chosen]
+    rows = [look(network, partial(real_power, chips, i), folder / f"{chips.name(i)}.npy") for i in chosen]
     oil, regions = [chips.chips[i].oil for i in chosen], [region_of(chips.chips[i]) for i in chosen]
     for seed in range(arguments.simulated):
         power, truth = simulate_chip(SIMULATED_SEED + seed, SIMULATED_SIDE)
-        rows.append(look(network, lambda power=power: power, folder / f"simulated-{seed}.npy"))
+        rows.append(look(network, partial(np.asarray, power), folder / f"simulated-{seed}.npy"))
         oil.append(bool(np.count_nonzero(truth == OIL) >= LEAST_OIL))
     regions += [SIMULATED] * arguments.simulated
     return Looks(tuple(names), np.stack(rows), np.array(oil), np.array(regions))
+
+
+def real_power(chips: SeaChips, index: int) -> NDArray[np.float32]:
+    """Grey values taken for amplitudes."""
+    return chips.image(index) ** 2
 
 
 def look(network: Surroundings, power: Callable[[], NDArray[np.floating]], path: Path) -> NDArray[np.float32]:
@@ -143,7 +170,7 @@ def candidates_of(chips: SeaChips, looks: Looks, arguments: argparse.Namespace) 
     folder.mkdir(parents=True, exist_ok=True)
     number = {name: i for i, name in enumerate(looks.names)}
     x, chip, sure, of_oil_chip, searched = [], [], [], [], []
-    for i in sample(chips, arguments.searched):
+    for i in searched_among(chips, arguments.searched):
         grey, name = chips.image(i), chips.name(i)
         plane = predicted(network, chip_input(grey, options), folder / f"{name}.npz")
         for _, features in measured_candidates(plane, Sea(grey**2), UNFITTED, blind):
@@ -168,7 +195,7 @@ def predicted(network: nn.Module, image: NDArray[np.float32], path: Path) -> NDA
     """Class probabilities of one image (H, W), computed once; NaN = no data."""
     if not path.is_file():
         np.savez(path, p=probabilities(network, image[None, None])[0].astype(np.float16))
-    plane = np.load(path)["p"].astype(np.float32)
+    plane: NDArray[np.float32] = np.load(path)["p"].astype(np.float32)
     plane[:, np.isnan(image)] = np.nan
     return plane
 

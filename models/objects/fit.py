@@ -57,7 +57,9 @@ def fit_logistic(x: Floats, y: NDArray[np.bool_], penalty: float, balanced: bool
     return Logistic(mean, std, found.x[1:], float(found.x[0]))
 
 
-def out_of_region(x: Floats, y: NDArray[np.bool_], regions: Sequence[str], penalty: float) -> NDArray[np.float64]:
+def out_of_region(
+    x: Floats, y: NDArray[np.bool_], regions: Sequence[str] | NDArray[np.str_], penalty: float
+) -> NDArray[np.float64]:
     """Logit of each row by a regression fitted to all rows of other regions."""
     logits, names = np.zeros(len(y)), np.asarray(regions)
     for region in np.unique(names):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.checkpoint import model_folder
 from models.classes import LOOK_ALIKE, OIL
@@ -76,7 +78,7 @@ def judge_image(
 
 
 def measured_candidates(
-    probability: Floats, sea: Sea, judge: Judge, surroundings: Surroundings
+    probability: Floats, sea: Sea, judge: Judge, surroundings: Callable[[Tensor], Tensor]
 ) -> list[tuple[Candidate, NDArray[np.float64]]]:
     """Return the candidates with their features; arguments as for `judge_image`, nothing is changed."""
     shape = (probability.shape[1], probability.shape[2])
@@ -101,7 +103,7 @@ def _on_grid(middle: tuple[int, int]) -> tuple[int, int]:
     return row, column
 
 
-def _logit(power: Floats, surroundings: Surroundings) -> float:
+def _logit(power: Floats, surroundings: Callable[[Tensor], Tensor]) -> float:
     image = torch.from_numpy(surroundings_input(np.sqrt(power)))[None]
     with torch.inference_mode():
         return float(surroundings(image)[0])

@@ -25,9 +25,7 @@ def slick_db(looks=20, seed=0, shape=(192, 208)):
 def test_gain_unit_and_ramp_change_nothing(gain, unit, lines, pixels):
     image, _ = slick_db()
     ramp = lines * np.arange(image.shape[0])[:, None] + pixels * np.arange(image.shape[1])[None, :]
-    np.testing.assert_allclose(
-        sea_contrast(unit * image + gain + ramp, LIMIT), sea_contrast(image, LIMIT), atol=0.05
-    )
+    np.testing.assert_allclose(sea_contrast(unit * image + gain + ramp, LIMIT), sea_contrast(image, LIMIT), atol=0.05)
 
 
 @pytest.mark.parametrize("looks", [5, 20, 80])
