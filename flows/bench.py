@@ -1,4 +1,4 @@
-"""Figures of this machine and of the default model; they are printed, never judged."""
+"""Scores and times on simulated scenes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from flows.demonstrate import detect_and_score
+from flows.demo import detect_and_score
+from flows.detection import DetectionOptions
 from models.simulator.product import simulate_product
 from outputs.record import read_record
 
-BENCH_SEED = 900_000  # scenes from here on are used by nothing else
+BENCH_SEED = 900_000  # no training uses seeds from here on
 Row = dict[str, Any]
 
 
-def bench_scene(count: int, size: tuple[int, int], model: str | None, report: Callable[[Row], None]) -> Row:
-    """Simulate unseen scenes with look-alikes, detect, score; `report` gets each scene's row, the total returns."""
+def bench_scene(count: int, size: tuple[int, int], model: str, report: Callable[[Row], None]) -> Row:
+    """Simulate unseen scenes with look-alikes, detect and score; `report` takes a row a scene. Returns the total."""
     rows: list[Row] = []
     cells = np.zeros(4, np.int64)  # in both, in either, published, true
     for seed in range(BENCH_SEED, BENCH_SEED + count):
         with tempfile.TemporaryDirectory() as folder:
             product = simulate_product(Path(folder), seed, size)
             began = time.perf_counter()
-            detection, score = detect_and_score(product, Path(folder) / "results", model)
+            detection, score = detect_and_score(product, Path(folder) / "results", DetectionOptions(model))
             seconds = time.perf_counter() - began
             record = read_record(detection.folder / "run.json")
         rows.append({"seed": seed, **score.as_dict(), "seconds": round(seconds, 1), "steps": dict(record.durations_s)})

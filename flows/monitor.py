@@ -30,8 +30,8 @@ from flows.alerts import last_run_file, open_alerter
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
 from flows.settings import Settings
-from flows.sources import Watching, opened
 from flows.tasks import artifact_key
+from flows.watches import OpenWatches, open_watches
 from ingest.errors import SlickwatchError
 from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
@@ -90,8 +90,8 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
 
 
 def _round(watch: str | None, config: str | None, settings: Settings, alerter: Alerter) -> Monitored:
-    with opened(settings, None if watch is None else [watch]) as watching:
-        found = watching.once(threading.Event())
+    with open_watches(settings, None if watch is None else [watch]) as watching:
+        found = watching.run_round(threading.Event())
         _tell(found, watching.ledger, alerter)
         waiting = watching.ledger.waiting("process")
         parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
@@ -196,7 +196,7 @@ def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(release_file, ledger)))
 
 
-def _newest(watching: Watching) -> dict[str, datetime | None]:
+def _newest(watching: OpenWatches) -> dict[str, datetime | None]:
     """When the newest scene of each watch was published; where its source does not tell, recorded."""
     newest: dict[str, datetime | None] = {}
     for watch in watching.watches:

@@ -21,7 +21,6 @@ from flows import tasks
 from flows.alerts import WATCH, alerted_areas
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
-from flows.registering import CHAMPION, code_version, resolve_model
 from flows.resolve import slick_options
 from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
 from flows.settings import Settings
@@ -40,9 +39,11 @@ from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import awaited, never
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
+from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
 from outputs.catalogue import Catalogue
+from outputs.record import code_version
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"
@@ -83,7 +84,7 @@ def pinned_model(settings: Settings, alerter: Alerter) -> Path:
     """The folder of the model to use from here on; a refused version is told of. Raises `ModelError`."""
     wanted = str(settings.monitor.model)
     if wanted != CHAMPION:
-        return resolve_model(wanted, settings.models.registry)
+        return find_model(wanted, settings.models.registry)
     champion = Registry(settings.models.registry).champion()
     for problem in champion.refused:
         alerter.report_failure(f"{CHAMPION}, using {champion.id} instead", problem, kind="model")

@@ -17,13 +17,13 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.registering import code_version
 from flows.retraining.pipeline import Outcome, retrain
 from flows.retraining.plan import make_plan
 from flows.settings import Settings
 from flows.tasks import artifact_key
 from models.retraining.card import COMPARISON, SHEET
 from models.retraining.champion import TEXT, ChampionReport, report_champion
+from outputs.record import code_version
 
 
 @flow(name="retrain-dakd", log_prints=True)

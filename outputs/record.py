@@ -47,6 +47,11 @@ def git_commit() -> str | None:
         return None
 
 
+def code_version() -> str | None:
+    """The commit of the source tree, else the installed version."""
+    return git_commit() or software_version()
+
+
 @dataclass(frozen=True)
 class InputFile:
     """One file or folder that went into a run; `size` is the sum of its bytes.

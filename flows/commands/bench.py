@@ -1,4 +1,4 @@
-"""`slickwatch bench`: figures of this machine."""
+"""`slickwatch bench`: figures measured on this machine."""
 
 from __future__ import annotations
 
@@ -9,47 +9,51 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.options import (
-    Json,
-    Model,
-    Verbose,
-    prefect_logging,
-    shape_option,
-    two_numbers,
-)
+from flows.commands.help import Command, command_group
+from flows.commands.options import Json, Model, Verbose, shape_option, two_numbers
+from flows.commands.terminal import quiet_prefect
 
-bench_app = typer.Typer(help="Figures of this machine, never a verdict.", no_args_is_help=True, rich_markup_mode=None)
+app = command_group("Measure scores, times and sizes on this machine.")
+Side = Annotated[int, typer.Option(metavar="PIXELS", min=32, help="Side of the square image.")]
 
 
-@bench_app.command("scene")
-def bench_scene(
-    count: Annotated[int, typer.Option(min=1, help="Scenes.")] = 10,
-    size: Annotated[str, typer.Option(help="Lines,pixels at 10 m.")] = "4096,4096",
+@app.command("scene", cls=Command)
+def scene(
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of scenes.")] = 10,
+    size: Annotated[
+        str, typer.Option(metavar="LINES,PIXELS", help="Size of each scene, at 10 m spacing.")
+    ] = "4096,4096",
     model: Model = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Detect on simulated scenes that no training saw, and print scores and times.
+    """Detect slicks in simulated scenes unseen in training; print scores and times.
 
     Example: slickwatch bench scene --count 10
     """
-    prefect_logging(verbose)
-    from flows import bench
+    quiet_prefect()
+    from flows.bench import bench_scene
+    from flows.resolve import find_model
 
-    total = bench.bench_scene(count, shape_option(size), model, _row_printer(json_))
+    total = bench_scene(count, shape_option(size), str(find_model(model)), _row_printer(json_))
     typer.echo(json.dumps(total, indent=2))
 
 
-@bench_app.command("predict")
-def bench_predict(
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
-    encoder: Annotated[list[str] | None, typer.Option("--encoder", help="Of SAROSS-Net; may be repeated.")] = None,
-    windows: Annotated[str | None, typer.Option(help="Of MambaVision at strides 16 and 32, such as 8,8.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Passes of which the median is taken.")] = 5,
+@app.command("predict", cls=Command)
+def predict(
+    size: Side = 512,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", metavar="NAME", help="Encoder of SAROSS-Net; repeatable. Default: nano and T."),
+    ] = None,
+    windows: Annotated[
+        str | None, typer.Option(metavar="A,B", help="MambaVision windows at strides 16 and 32, such as 8,8.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Runs to take the median of.")] = 5,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Time the selective scan, the encoder and the whole network, eager and on faster paths, beside a plain scan.
+    """Time the selective scan, the encoder and the whole network on each backend.
 
     Example: slickwatch bench predict --encoder nano --encoder T
     """
@@ -64,20 +68,30 @@ def bench_predict(
         typer.echo(json.dumps(rows))
 
 
-@bench_app.command("teacher")
-def bench_teacher(
-    dataset: Annotated[str, typer.Argument(help="A data set's name or a folder, with images of the model's size.")],
-    model: Annotated[Path, typer.Option("--model", help="Folder of a model that `train jointnet` wrote.")],
-    count: Annotated[int | None, typer.Option(min=1, help="Test images, the first so many; by default all.")] = None,
-    solver: Annotated[str, typer.Option(help="ddim or dpm++.")] = "dpm++",
-    steps: Annotated[int, typer.Option(help="Steps of the solver.")] = 20,
+@app.command("teacher", cls=Command)
+def teacher(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="Name of a data set or a folder, with images of the model's size."),
+    ],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
+    ],
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Number of test images, from the first; default: all.")
+    ] = None,
+    solver: Annotated[str, typer.Option(metavar="SOLVER", help="ddim or dpm++.")] = "dpm++",
+    steps: Annotated[int, typer.Option(metavar="N", help="Solver steps.")] = 20,
     timestep: Annotated[
-        int | None, typer.Option(min=0, help="Restore true labels that are as noisy as then, in one step, instead.")
+        int | None,
+        typer.Option(
+            metavar="T", min=0, help="Instead, restore true labels with the noise of this timestep in a single step."
+        ),
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Let SAR-JointNet label real test images: what its soft labels are worth, and whether they are as sure as right.
+    """Score the soft labels that SAR-JointNet gives real test images, also their calibration.
 
     Example: slickwatch bench teacher sos-clean@4 --model runs/jointnet-sos-64 --count 200
     """
@@ -87,14 +101,14 @@ def bench_teacher(
     typer.echo(json.dumps(record, indent=2 if not json_ else None))
 
 
-@bench_app.command("skips")
-def bench_skips(
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side of the image.")] = 512,
-    encoder: Annotated[str, typer.Option(help="Of SAROSS-Net.")] = "B",
+@app.command("skips", cls=Command)
+def skips(
+    size: Side = 512,
+    encoder: Annotated[str, typer.Option(metavar="NAME", help="Encoder of SAROSS-Net.")] = "B",
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Count parameters and multiply-adds of SAROSS-Net with each skip module, beside the paper's Table 7.
+    """Count parameters and multiply-adds of SAROSS-Net for each skip module, beside Table 7 of the paper.
 
     Example: slickwatch bench skips
     """
@@ -106,5 +120,5 @@ def bench_skips(
 
 
 def _row_printer(json_: bool) -> Callable[[dict[str, Any]], None]:
-    """Print rows as they are measured, unless all come at the end as JSON."""
+    """Prints each row as it is measured, unless all follow at the end as JSON."""
     return lambda row: None if json_ else typer.echo(json.dumps(row))

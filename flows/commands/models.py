@@ -1,144 +1,73 @@
-"""`slickwatch train`, `evaluate`, `screen` and `models`: making models and knowing what they are worth."""
+"""`slickwatch models`: the shipped models, the registry and its champion."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.help import Command, command_group
 from flows.commands.options import Json, Verbose
+from flows.commands.terminal import print_note
 from ingest.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from models.registry.registry import Promotion
 
-scores_app = typer.Typer()
-models_app = typer.Typer(
-    help="The models at hand, and which of them is used: the champion.", no_args_is_help=True, rich_markup_mode=None
-)
-train_app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
+app = command_group("List, verify and promote models; the champion is the model in use.")
 RegistryFolder = Annotated[
-    Path | None, typer.Option("--registry", help="Folder of model versions; by default that of the settings.")
+    Path | None,
+    typer.Option("--registry", metavar="FOLDER", help="Registry of model versions; default: models.registry."),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for those who read the journal.")]
-By = Annotated[str | None, typer.Option("--by", help="Who; by default the user and the machine.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the journal.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; default: user@host.")]
 
 
-@train_app.command("saross")
-def train_saross(
-    out: Annotated[Path, typer.Option("--out", help="Model folder to write; its name becomes the model's id.")] = Path(
-        "runs/saross"
-    ),
-    config: Annotated[Path | None, typer.Option(help="TOML file of options; see docs/researcher/training.md.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training in this folder stopped.")] = False,
-    json_: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train SAROSS-Net, or a network it is compared with, on simulated and real pairs.
-
-    Example: slickwatch train saross --config configs/saross-nano.toml --out runs/saross-nano
-    """
-    from ingest.progress import step
-    from models.training import read_options, train
-
-    options = read_options(config)
-    with step("training") as advance:
-        checkpoint = train(
-            options, out, resume=resume, report=lambda line: typer.echo(line, err=True), progress=advance
-        )  # fmt: skip
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes speaks for all
-        typer.echo(json.dumps(checkpoint.metrics) if json_ else f"{out}: {next(iter(checkpoint.metrics.values()))}")
-
-
-@scores_app.command()
-def evaluate(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            help="sos-clean, sos-official, osd, simulated, or a folder of images/ and masks/; @4 averages by 4 x 4."
-        ),
-    ],
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="Id or folder; several are compared with the first.")
-    ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the scores of each model.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for tables and pictures; an earlier evaluation is replaced.")
-    ] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Score models on labelled images: pixels, objects, outlines, calibration, with intervals.
-
-    Example: slickwatch evaluate sos-clean --out evaluation
-    """
-    from flows.evaluate import evaluate_models
-    from models.checkpoint import default_model_id
-    from outputs.report import summary
-
-    typer.echo(summary(evaluate_models(dataset, model or [default_model_id()], json_file=json_, out=out)))
-
-
-@scores_app.command()
-def screen(
-    dataset: Annotated[str, typer.Argument(help="A data set's name, or a folder with train/ and test/.")],
-    mode: Annotated[
-        list[str] | None, typer.Option("--mode", help="stride, control or full (all pairs: minutes); may be repeated.")
-    ] = None,
-    verbose: Verbose = False,
-) -> None:
-    """Look for training images that repeat test images: turned, shifted, by groups of copies or all against all.
-
-    Example: slickwatch screen sos-official
-    """
-    from models.datasets import open_dataset, screening
-
-    split = open_dataset(dataset)
-    if split.train is None:
-        raise UsageError(dataset, "has no training images", "give a data set with train/ and test/")
-    typer.echo(split.note, err=True)
-    modes = mode or ("stride", "control")
-    found = screening.screen(split.train, split.test, modes, report=lambda line: typer.echo(line, err=True))
-    for name, matches in found.items():
-        typer.echo(screening.summary(name, matches))
-
-
-@models_app.command("list")
-def models_list(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """List the shipped models and the versions of the registry, the champion marked.
+@app.command("list", cls=Command)
+def list_(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """List shipped models and registry versions; an asterisk marks the champion.
 
     Example: slickwatch models list
     """
-    from flows.registering import as_dict, as_table, default_registry, list_models
+    from flows.resolve import registry_folder
+    from models.registry.inventory import inventory_json, inventory_line, list_models
 
-    folder = registry or default_registry()
-    listed, chosen = list_models(folder)
-    for problem in chosen.refused:
-        typer.echo(f"slickwatch: {problem}", err=True)
-    typer.echo(json.dumps(as_dict(listed, chosen, folder)) if json_ else as_table(listed))
+    folder = registry_folder(registry)
+    listed, champion = list_models(folder)
+    for problem in champion.refused:
+        print_note(f"slickwatch: {problem}")
+    width = max(len(one.id) for one in listed)
+    lines = [inventory_line(one, width) for one in listed]
+    typer.echo(json.dumps(inventory_json(listed, champion, folder)) if json_ else "\n".join(lines))
 
 
-@models_app.command("show")
-def models_show(
-    model: Annotated[str | None, typer.Argument(help="Id, folder or champion; the champion if left out.")] = None,
+@app.command("show", cls=Command)
+def show(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="champion, a model id or a model folder; default: champion.")
+    ] = None,
     registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:
-    """Print all that is known of a model, as JSON: its checkpoint, where it comes from, how it compared.
+    """Print the checkpoint, provenance and comparison of a model as JSON.
 
     Example: slickwatch models show
     """
-    from flows.registering import default_registry, describe_model
+    from flows.resolve import find_model, registry_folder
+    from models.registry.inventory import describe_model
 
-    typer.echo(json.dumps(describe_model(model, registry or default_registry()), indent=2))
+    folder = registry_folder(registry)
+    typer.echo(json.dumps(describe_model(find_model(model, folder), folder), indent=2))
 
 
-@models_app.command("verify")
-def models_verify(
-    model: Annotated[str | None, typer.Argument(help="Id, folder or champion; all at hand if left out.")] = None,
+@app.command("verify", cls=Command)
+def verify(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="champion, a model id or a model folder; default: all models.")
+    ] = None,
     registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:
@@ -146,54 +75,66 @@ def models_verify(
 
     Example: slickwatch models verify
     """
-    from flows.registering import default_registry, verify_models
+    from flows.resolve import registry_folder
+    from models.registry.inventory import verify_models
 
-    folder = registry or default_registry()
-    problems = verify_models(model, folder, report=lambda name, digest: typer.echo(f"{name}: {digest}"))
+    problems = verify_models(
+        model, registry_folder(registry), report=lambda name, digest: typer.echo(f"{name}: {digest}")
+    )
     for problem in problems:
-        typer.echo(f"slickwatch: {problem}", err=True)
+        print_note(f"slickwatch: {problem}")
     if problems:
         raise typer.Exit(ModelError.exit_code)
 
 
-@models_app.command("promote")
-def models_promote(
-    model: Annotated[str, typer.Argument(help="Id of a version; a shipped model or a folder is added first.")],
+@app.command("promote", cls=Command)
+def promote(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A version; a shipped model or a model folder is added first.")
+    ],
     reason: Reason,
     by: By = None,
     registry: RegistryFolder = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a model the champion: the one that is used from the next scene on.
+    """Make a model the champion, in use from the next scene.
 
     Example: slickwatch models promote runs/saross-2026-11 --reason "fewer false alarms off Fujairah"
     """
-    from flows.registering import default_registry, promote_model
+    from flows.resolve import registry_folder
+    from models.registry.inventory import promote_model, user_and_host
+    from outputs.record import code_version
 
-    _say_champion(promote_model(model, registry or default_registry(), reason, by), json_)
+    if not reason.strip():
+        raise UsageError("--reason", "is empty", "give one for the journal")
+    _print_promotion(
+        promote_model(model, registry_folder(registry), reason, by or user_and_host(), code_version()), json_
+    )
 
 
-@models_app.command("rollback")
-def models_rollback(
+@app.command("rollback", cls=Command)
+def rollback(
     reason: Reason,
     by: By = None,
     registry: RegistryFolder = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make the champion before this one the champion again; once more goes further back.
+    """Make the previous champion the champion again; repeat to go further back.
 
     Example: slickwatch models rollback --reason "takes rain cells for oil"
     """
-    from flows.registering import default_registry, rollback_model
+    from flows.resolve import registry_folder
+    from models.registry.inventory import user_and_host
+    from models.registry.registry import Registry
 
-    _say_champion(rollback_model(registry or default_registry(), reason, by), json_)
+    _print_promotion(Registry(registry_folder(registry)).rollback(reason, by or user_and_host()), json_)
 
 
-def _say_champion(promotion: Promotion, as_json: bool) -> None:
+def _print_promotion(promotion: Promotion, as_json: bool) -> None:
     for problem in promotion.refused:
-        typer.echo(f"slickwatch: passed over: {problem}", err=True)
+        print_note(f"slickwatch: skipped: {problem}")
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(promotion), "at": promotion.at.isoformat()}))
         return

@@ -1,63 +1,82 @@
-"""What the commands share: options, and how their texts are read."""
+"""Options that several commands have, and how their texts are read."""
 
 from __future__ import annotations
 
-import os
-import traceback
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ingest.errors import SlickwatchError, UsageError
+from ingest.errors import UsageError
 
-asked: set[str] = set()  # what options of the running command ask of `main`
+VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def _remember_verbose(value: bool) -> bool:
-    if value:
-        asked.add("tracebacks")
+def _set_verbose(value: bool) -> bool:
+    VERBOSE.set(value)
     return value
 
 
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", callback=_remember_verbose, help="Say more; show tracebacks.")
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=_set_verbose, help="Log more; show tracebacks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, all columns.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of rows.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the results.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file; default: $SLICKWATCH_CONFIG, else slickwatch.toml if present."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Id of a shipped model or of a version, a model folder, or champion.")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="champion, a model id or a model folder; default: champion.",
+    ),
 ]
-
-
-def verbose_asked() -> bool:
-    """Whether the running command was given `--verbose`."""
-    return "tracebacks" in asked
-
-
-def say(error: SlickwatchError) -> None:
-    """Say a known failure in one line on stderr, with its traceback where `--verbose` asks for it."""
-    typer.echo(f"slickwatch: {error}", err=True)
-    if verbose_asked():
-        traceback.print_exception(error)
-
-
-def prefect_logging(verbose: bool) -> None:
-    """Keep Prefect's log off the terminal, where failures are one line; its server has it all the same."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+Polarisation = Annotated[
+    str | None, typer.Option(metavar="POL", parser=str.upper, help="VV, VH, HH or HV; default: as the model requires.")
+]
 
 
 def shape_option(text: str) -> tuple[int, int]:
     """Read the text of `--size`; raises `UsageError`."""
-    return two_numbers(text, ",", "--size", "give lines,pixels such as 4096,4096", minimum=1)
+    return two_numbers(text, ",", "--size", "give LINES,PIXELS such as 4096,4096", minimum=1)
 
 
 def two_numbers(text: str, separator: str, option: str, remedy: str, minimum: int) -> tuple[int, int]:
-    """Read two whole numbers out of an option's text; raises `UsageError` with the remedy."""
+    """Read two integers from the text of an option; raises `UsageError` with the remedy."""
     try:
         first, second = (int(part) for part in text.split(separator))
     except ValueError:
-        raise UsageError(option, f"{text!r} is not two whole numbers", remedy) from None
+        raise UsageError(option, f"{text!r} is not two integers", remedy) from None
     if min(first, second) < minimum:
         raise UsageError(option, f"{text!r} is too small", remedy)
     return first, second
+
+
+def box_option(text: str) -> tuple[float, float, float, float]:
+    """Read the text of `--bbox`: west, south, east, north in degrees. Raises `UsageError`."""
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError("--bbox", f"{text!r} is not four numbers", "give west,south,east,north in degrees") from None
+    return west, south, east, north
+
+
+def time_option(text: str, now: datetime | None = None) -> datetime:
+    """Read a time in ISO 8601 (UTC unless it has an offset) or an age such as 30m, 12h, 7d. Raises `UsageError`."""
+    age = re.fullmatch(r"(\d{1,6})([mhd])", text.strip())
+    if age is not None:
+        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(text, "not a time", "give 2026-01-31, 2026-01-31T06:00Z, or an age: 30m, 12h, 7d") from error
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""`slickwatch quality`: how like real images synthetic ones are."""
+"""`slickwatch quality`: synthetic images compared with real ones."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Json, Verbose
+from flows.commands.terminal import print_note
 
-quality_app = typer.Typer()
 
-
-@quality_app.command()
 def quality(
-    real: Annotated[str, typer.Argument(help="A data set; its training images count, else its test images.")],
-    synthetic: Annotated[str, typer.Argument(help="A folder of synthetic pairs; or a data set, its test images.")],
-    count: Annotated[int | None, typer.Option(min=4, help="Images of each, spread evenly; by default all.")] = None,
+    real: Annotated[str, typer.Argument(metavar="REAL", help="A data set: its training images, else its test images.")],
+    synthetic: Annotated[
+        str, typer.Argument(metavar="SYNTHETIC", help="A folder of synthetic pairs, or a data set: its test images.")
+    ],
+    count: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=4, help="Images of each set, evenly spaced; default: all."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for quality.json and contact-sheet.png; an earlier one is replaced.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder for quality.json and contact-sheet.png; an earlier one is replaced."
+        ),
     ] = Path("quality"),
     inception: Annotated[
-        Path | None, typer.Option(help="Inception's weights, else those that SLICKWATCH_INCEPTION names, else none.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Inception weights; default: $SLICKWATCH_INCEPTION, else no Inception features."
+        ),
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Hold synthetic images to real ones: feature distances, SAR statistics, labels that fit, copies.
+    """Compare synthetic with real images: feature distances, SAR statistics, label fit, copies.
 
     Example: slickwatch quality sos-clean@4 runs/synthetic --out quality
     """
@@ -36,5 +45,5 @@ def quality(
     record = assess_quality(real, synthetic, out, count=count, inception=inception)
     for features in record["features"]:
         if features["warning"]:
-            typer.echo(f"note: {features['warning']}", err=True)
+            print_note(f"note: {features['warning']}")
     typer.echo((out / RECORD).read_text().rstrip() if json_ else table(record))

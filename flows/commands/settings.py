@@ -1,31 +1,22 @@
-"""`slickwatch settings`: what may be set, what holds, and what is wrong with it."""
+"""`slickwatch settings`: effective values, an example, a check."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.help import Command, command_group
+from flows.commands.options import Config, Json, Verbose
+from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
-settings_app = typer.Typer(
-    help="The settings: show, check, an example to begin with.", no_args_is_help=True, rich_markup_mode=None
-)
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        help="The settings file; else $SLICKWATCH_CONFIG, else ./slickwatch.toml; docs/operator/settings.md.",
-    ),
-]
+app = command_group("Show and check the settings, print an example.")
 
 
-@settings_app.command()
+@app.command("show", cls=Command)
 def show(config: Config = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Print every effective value and where it comes from: default, the file, or a variable of the environment.
+    """Print each effective value and its origin: default, file or environment variable.
 
     Example: slickwatch settings show
     """
@@ -37,24 +28,24 @@ def show(config: Config = None, json_: Json = False, verbose: Verbose = False) -
         typer.echo(json.dumps({one.key: {"value": one.value, "from": one.origin} for one in shown}, indent=2))
         return
     for one in shown:
-        line = f"{one.key} = {as_toml(one.value)}" if one.value is not None else f"# {one.key} is not set"
-        typer.echo(f"{line}  # {one.origin}" if one.value is not None else line)
+        unset = one.value is None
+        typer.echo(f"# {one.key} is not set" if unset else f"{one.key} = {as_toml(one.value)}  # {one.origin}")
 
 
-@settings_app.command()
+@app.command("example", cls=Command)
 def example(verbose: Verbose = False) -> None:
-    """Print a settings file with every key, what it says, its bounds and its default.
+    """Print a settings file with all keys, their meaning, bounds and defaults.
 
     Example: slickwatch settings example > slickwatch.toml
     """
     print_example()
 
 
-@settings_app.command()
+@app.command("check", cls=Command)
 def check(config: Config = None, verbose: Verbose = False) -> None:
-    """Say what is wrong with the settings, a line each: keys, values, areas, sources, credentials, places.
+    """Check keys, values, areas, sources, credentials and folders, without network access.
 
-    Nothing is asked of a network. Example: slickwatch settings check --config slickwatch.toml
+    Example: slickwatch settings check --config slickwatch.toml
     """
     from flows.settings import Settings
     from flows.settings.check import problems
@@ -62,14 +53,14 @@ def check(config: Config = None, verbose: Verbose = False) -> None:
     settings = Settings.read(config)
     found = problems(settings)
     for problem in found:
-        typer.echo(f"slickwatch: {problem}", err=True)
+        print_note(f"slickwatch: {problem}")
     if found:
         raise typer.Exit(UsageError.exit_code)
-    typer.echo(f"{settings.file or 'no settings file, hence the defaults'}: nothing wrong")
+    typer.echo(f"{settings.file or 'defaults, no settings file'}: no problems found")
 
 
 def print_example() -> None:
-    """Print what `slickwatch settings example` prints."""
+    """Print an example settings file."""
     from flows.settings.example import example
 
     typer.echo(example(), nl=False)

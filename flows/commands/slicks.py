@@ -1,118 +1,164 @@
-"""`slickwatch slicks`: the catalogue over all scenes, and what analysts say of its slicks."""
+"""`slickwatch slicks`: the catalogue of slicks of all scenes, and their reviews."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.help import Command, command_group
+from flows.commands.options import Csv, Json, Limit, Verbose, box_option, time_option
+from flows.commands.terminal import list_form, print_list
+from ingest.errors import UsageError
 
-catalogue_app = typer.Typer(
-    help="The catalogue of all scenes' slicks: list, show, review, export.", no_args_is_help=True, rich_markup_mode=None
-)
-CatalogueAt = Annotated[
-    Path | None, typer.Option("--catalogue", help="Its file; else monitor.catalogue of the settings.")
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from outputs.catalogue import Catalogue
+
+app = command_group("List, review and export the slicks of all scenes.")
+CatalogueFile = Annotated[
+    Path | None, typer.Option("--catalogue", metavar="FILE", help="Catalogue file; default: monitor.catalogue.")
 ]
-Bbox = Annotated[str | None, typer.Option(help="Only those that meet west,south,east,north, in degrees.")]
-Since = Annotated[str | None, typer.Option(help="Acquired since: 2026-01-31, 12h, 7d (UTC).")]
-Until = Annotated[str | None, typer.Option(help="Acquired until then.")]
-Status = Annotated[list[str] | None, typer.Option(help="Only these: unreviewed, confirmed, rejected; several times.")]
-OfModel = Annotated[str | None, typer.Option("--model", help="Only those that this model found: its id or SHA-256.")]
-Superseded = Annotated[bool, typer.Option("--superseded", help="Those of superseded results too.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="No more than these.")]
-SlickId = Annotated[str, typer.Argument(metavar="ID", help="Id of a slick.", show_default=False)]
+Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Slicks that intersect this box, in degrees.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Acquired since: 2026-01-31, 12h, 7d (UTC).")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Acquired until.")]
+Status = Annotated[
+    list[str] | None, typer.Option(metavar="STATUS", help="unreviewed, confirmed or rejected; repeatable.")
+]
+FoundBy = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Detected by this model: its id or SHA-256.")
+]
+Superseded = Annotated[bool, typer.Option("--superseded", help="Include slicks of superseded results.")]
+SlickId = Annotated[str, typer.Argument(metavar="SLICK", help="Id of a slick.")]
 
 
-@catalogue_app.command("list")
-def slicks_list(
-    catalogue: CatalogueAt = None,
+@app.command("list", cls=Command)
+def list_(
+    catalogue: CatalogueFile = None,
     bbox: Bbox = None,
     since: Since = None,
     until: Until = None,
     status: Status = None,
-    model: OfModel = None,
+    model: FoundBy = None,
     superseded: Superseded = False,
     limit: Limit = None,
-    csv_: Annotated[bool, typer.Option("--csv", help="Print all attributes as CSV.")] = False,
-    geojson: Annotated[Path | None, typer.Option(help="Write them to this file as GeoJSON instead.")] = None,
+    csv_: Csv = False,
+    geojson: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the slicks to this file as GeoJSON instead.")
+    ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List slicks, the latest acquisition first; times are UTC.
+    """List slicks, latest acquisition first; times are UTC.
 
     Example: slickwatch slicks list --bbox 47,23.5,57,30.5 --since 7d --status unreviewed
     """
-    from flows.reviewing import (
-        Wanted,
-        as_csv,
-        as_json,
-        as_table,
-        export_slicks,
-        list_slicks,
-    )
+    from flows.resolve import open_catalogue
+    from outputs.catalogue.text import slick_columns, slick_line, slick_records
 
-    wanted = Wanted(bbox, since, until, status or (), model, superseded, limit)
+    opened = open_catalogue(catalogue)
     if geojson is not None:
-        export_slicks(catalogue, wanted, geojson, ".geojson")
+        _require_other_file(geojson, opened)
+    slicks = _selected(opened, bbox, since, until, status, model, superseded, limit)
+    if geojson is not None:
+        from outputs.catalogue.export import export
+
+        export(slicks, geojson, ".geojson")
         typer.echo(geojson)
         return
-    slicks = list_slicks(catalogue, wanted)
-    form = as_json if json_ else as_csv if csv_ else as_table
-    if len(slicks) or json_ or csv_:
-        typer.echo(form(slicks), nl=not csv_)
+    records = slick_records(slicks)
+    print_list(records, slick_columns(slicks), [slick_line(one) for one in records], list_form(json_, csv_))
 
 
-@catalogue_app.command("show")
-def slicks_show(id: SlickId, catalogue: CatalogueAt = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Show a slick with the run that found it and all that was said of it.
+@app.command("show", cls=Command)
+def show(slick: SlickId, catalogue: CatalogueFile = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Show a slick, the run that detected it and its reviews.
 
     Example: slickwatch slicks show 3f2b8a1c9d4e5f60
     """
-    from flows.reviewing import show_slick, shown_as_json, shown_as_text
+    from flows.resolve import open_catalogue
+    from outputs.catalogue.text import slick_document, slick_text
 
-    typer.echo((shown_as_json if json_ else shown_as_text)(show_slick(catalogue, id)))
+    document = slick_document(open_catalogue(catalogue), slick)
+    typer.echo(json.dumps(document, indent=2) if json_ else slick_text(document))
 
 
-@catalogue_app.command("review")
-def slicks_review(
-    id: SlickId,
-    status: Annotated[str, typer.Argument(help="confirmed or rejected; unreviewed takes it back.")],
-    reviewer: Annotated[str, typer.Option(help="Who says so.")],
-    notes: Annotated[str | None, typer.Option(help="And why.")] = None,
-    catalogue: CatalogueAt = None,
+@app.command("review", cls=Command)
+def review(
+    slick: SlickId,
+    status: Annotated[
+        str, typer.Argument(metavar="STATUS", help="confirmed or rejected; unreviewed withdraws a review.")
+    ],
+    reviewer: Annotated[str, typer.Option(metavar="NAME", help="Name of the reviewer.")],
+    notes: Annotated[str | None, typer.Option(metavar="TEXT", help="Notes, such as the reason.")] = None,
+    catalogue: CatalogueFile = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say whether a slick is one.
+    """Confirm or reject a slick.
 
     Example: slickwatch slicks review 3f2b8a1c9d4e5f60 rejected --reviewer Ada --notes "low wind"
     """
-    from flows.reviewing import review_slick
+    from flows.resolve import open_catalogue
 
-    review = review_slick(catalogue, id, status, reviewer, notes)
-    typer.echo(f"{review.slick_id}: {review.status} by {review.reviewer}")
+    recorded = open_catalogue(catalogue).review(slick, status.lower(), reviewer, notes)
+    typer.echo(f"{recorded.slick_id}: {recorded.status} by {recorded.reviewer}")
 
 
-@catalogue_app.command("export")
-def slicks_export(
-    file: Annotated[Path, typer.Argument(help="Its suffix says the format: .geojson, .gpkg, .fgb or .parquet.")],
-    catalogue: CatalogueAt = None,
+@app.command("export", cls=Command)
+def export_(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="File to write, replaced if present: .geojson, .gpkg, .fgb or .parquet."),
+    ],
+    catalogue: CatalogueFile = None,
     bbox: Bbox = None,
     since: Since = None,
     until: Until = None,
     status: Status = None,
-    model: OfModel = None,
+    model: FoundBy = None,
     superseded: Superseded = False,
     limit: Limit = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write slicks to a file; one of that name is replaced.
+    """Export slicks to a file.
 
     Example: slickwatch slicks export confirmed.gpkg --status confirmed
     """
-    from flows.reviewing import Wanted, export_slicks
+    from flows.resolve import open_catalogue
+    from outputs.catalogue.export import export
 
-    wanted = Wanted(bbox, since, until, status or (), model, superseded, limit)
-    count = export_slicks(catalogue, wanted, file)
-    typer.echo(f"{file}: {count} slick{'' if count == 1 else 's'}")
+    opened = open_catalogue(catalogue)
+    _require_other_file(file, opened)
+    slicks = _selected(opened, bbox, since, until, status, model, superseded, limit)
+    export(slicks, file)
+    typer.echo(f"{file}: {len(slicks)} slick{'' if len(slicks) == 1 else 's'}")
+
+
+def _selected(
+    catalogue: Catalogue,
+    bbox: str | None,
+    since: str | None,
+    until: str | None,
+    status: list[str] | None,
+    model: str | None,
+    superseded: bool,
+    limit: int | None,
+) -> gpd.GeoDataFrame:
+    """The slicks that the options select, latest acquisition first."""
+    return catalogue.slicks(
+        bbox=None if bbox is None else box_option(bbox),
+        since=None if since is None else time_option(since),
+        until=None if until is None else time_option(until),
+        status=[one.lower() for one in status or ()],
+        model=model,
+        current=not superseded,
+        limit=limit,
+    )
+
+
+def _require_other_file(file: Path, catalogue: Catalogue) -> None:
+    if file.exists() and file.samefile(catalogue.path):
+        raise UsageError(file, "is the catalogue itself", "choose another file")

@@ -1,4 +1,4 @@
-"""`slickwatch up`, `down` and `status`: Prefect's server, a worker and the schedules on this machine."""
+"""`slickwatch up`, `down` and `status`: the Prefect server, a worker and the schedules on this machine."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.options import Config, Json, Verbose
+from flows.commands.terminal import print_note
 
 if TYPE_CHECKING:
     from flows.operations.plan import Plan
 
-operate_app = typer.Typer()
-Config = Annotated[
-    Path | None, typer.Option(help="Settings file; else $SLICKWATCH_CONFIG, else slickwatch.toml if there is one.")
-]
 Deployments = Annotated[
-    Path | None, typer.Option(help="What is deployed, a file like prefect.yaml; by default Slickwatch's own.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Deployments, a file like prefect.yaml; default: those of Slickwatch."),
 ]
 
 
-@operate_app.command()
 def up(
     config: Config = None,
     deployments: Deployments = None,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay, until SIGTERM or Ctrl-C; for systemd and containers.")
+        bool,
+        typer.Option("--foreground", help="Stay in the foreground until SIGTERM or Ctrl-C; for systemd, containers."),
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Start Prefect's server, a worker and the schedules on this machine, and keep them alive.
+    """Start the Prefect server, a worker and the schedules on this machine and keep them running.
 
     Example: slickwatch up
     """
@@ -46,13 +44,12 @@ def up(
         with stopping_on_signals(threading.Event()) as stop:
             supervise(plan, stop)
         return
-    changed = start_stop.up(plan, lambda line: typer.echo(line, err=True))
+    changed = start_stop.up(plan, print_note)
     typer.echo(f"{'up' if changed else 'up already'}: {plan.api_url.removesuffix('/api')}")
 
 
-@operate_app.command()
 def down(config: Config = None, verbose: Verbose = False) -> None:
-    """Stop server, worker and running flows; flows that are cut off begin again at the next `up`.
+    """Stop server, worker and running flows; interrupted flows restart at the next `up`.
 
     Example: slickwatch down
     """
@@ -61,9 +58,8 @@ def down(config: Config = None, verbose: Verbose = False) -> None:
     typer.echo("down" if start_stop.down(_plan(config, None)) else "down already")
 
 
-@operate_app.command()
 def status(config: Config = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Say what is up, planned, running and wrong; exit code 0 only where nothing is wrong.
+    """Show processes, schedules, runs and problems; exit code 0 if there are no problems.
 
     Example: slickwatch status --json
     """

@@ -7,16 +7,13 @@ import ipaddress
 import platform
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from flows.operations.home import Home
+from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.files import write_json
-
-if TYPE_CHECKING:
-    from flows.settings import Settings
 
 _ROOT = Path(__file__).parents[2]
 

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.registering import code_version, who
 from flows.retraining.comparison import compare
 from flows.retraining.plan import Plan
 from flows.retraining.quality import assess_synthetic, contact_sheet
 from ingest.files import read_json, whole_folder, write_json
 from models.checkpoint import read_checkpoint
 from models.datasets.reviewed import ReviewedScene, reviewed_scenes
+from models.registry.inventory import user_and_host
 from models.registry.registry import Registry
 from models.retraining import budget
 from models.retraining.budget import Clock
@@ -29,7 +29,7 @@ from models.retraining.student import train_student
 from models.retraining.synthetic import generate_pairs
 from models.retraining.training_data import collect_training_data
 from outputs.catalogue import Catalogue
-from outputs.record import config_hash, peak_memory_bytes
+from outputs.record import code_version, config_hash, peak_memory_bytes
 
 Result = TypeVar("Result")
 Steps = Mapping[str, StepResult]
@@ -114,7 +114,7 @@ def compare_and_promote(plan: Plan, data: TrainingData, steps: Steps, run: str |
         scratch=plan.folder,
     )  # fmt: skip
     if decision.promote:
-        by = f"retrain-dakd, {f'run {run}' if run else who()}"
+        by = f"retrain-dakd, {f'run {run}' if run else user_and_host()}"
         promote_challenger(plan.registry, opponents, decision.sentence, by)
     registry.prune(plan.keep)
     print(f"{opponents.challenger}: {decision.sentence}")

@@ -218,9 +218,9 @@ class Budget(Section):
 class RetrainingMargins(Section):
     """How much worse than the champion a challenger may be in each score and still replace it."""
 
-    miou: float = setting(Margins.miou, "Mean intersection over union may be lower by.", ge=0, le=1)
-    object_f1: float = setting(Margins.object_f1, "F1 of whole slicks may be lower by.", ge=0, le=1)
-    false_alarms: float = setting(Margins.false_alarms, "False alarms may be more by.", "per image", ge=0, le=1000)
+    miou: float = setting(Margins.miou, "Allowed decrease of mean intersection over union.", ge=0, le=1)
+    object_f1: float = setting(Margins.object_f1, "Allowed decrease of the F1 score of whole slicks.", ge=0, le=1)
+    false_alarms: float = setting(Margins.false_alarms, "Allowed increase of false alarms.", "per image", ge=0, le=1000)
 
 
 class Retraining(Section):

@@ -12,7 +12,7 @@ import rasterio
 import shapely
 from prefect.client.orchestration import get_client
 
-from flows.demonstrate import detect_and_score
+from flows.demo import detect_and_score
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED

@@ -317,9 +317,9 @@ def test_a_round_that_fails_is_told_and_raised(site, prefect_server, direct):
 
 
 def _down(site):
-    from flows.sources import opened
+    from flows.watches import open_watches
 
-    with opened(Settings.read(site.config)) as watching:
+    with open_watches(Settings.read(site.config)) as watching:
         import threading
 
         return watching.once(threading.Event()).down["inbox"]

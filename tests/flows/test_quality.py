@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from flows.commands.quality import quality_app
+from flows.cli import app
 from flows.quality import assess_quality
 from ingest.errors import UsageError
 from models.classes import OIL_CLASSES
@@ -105,7 +105,7 @@ def test_the_sheet_and_the_table_are_to_be_looked_at(against_synthetic):
 
 def test_the_command_prints_json_or_a_table(folder, synthetic, tmp_path):
     arguments = [str(folder), str(synthetic), "--count", "4", "--out", str(tmp_path / "q")]
-    printed = CliRunner().invoke(quality_app, [*arguments, "--json"])
+    printed = CliRunner().invoke(app, ["quality", *arguments, "--json"])
     assert printed.exit_code == 0, printed.output
     assert json.loads(printed.stdout)["real"]["n_images"] == 4
     assert "FID needs 2 times as many" in printed.stderr

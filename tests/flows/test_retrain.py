@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.registering import describe_model
 from flows.retraining.pipeline import collect_data, compare_and_promote, retrain
 from flows.retraining.plan import make_plan
 from flows.settings import Settings
@@ -21,6 +20,7 @@ from models.checkpoint import default_model_id, save_model
 from models.classes import OIL_CLASSES
 from models.networks.architecture import Architecture
 from models.networks.build import build_network
+from models.registry.inventory import describe_model, find_model
 from models.registry.registry import Registry
 from models.retraining import diffusion
 from models.retraining.champion import report_champion
@@ -152,7 +152,8 @@ def test_comparison_and_provenance_are_written_down(ended):
     assert set(record["durations_s"]) >= {"jointnet", "synthetic", "student", "evaluation"}
     assert (outcome.folder / "contact-sheet.png").is_file()
     assert (outcome.folder / "evaluation" / "0" / "table.md").is_file()
-    described = describe_model(outcome.challenger, settings_plan(config).registry)
+    registry = settings_plan(config).registry
+    described = describe_model(find_model(outcome.challenger, registry), registry)
     (heldout,) = described["registry"]["comparison"]
     assert described["registry"]["comparison"][heldout]["miou"]["champion"] > 0
     assert record["heldout"][heldout]["n_images"] == 4

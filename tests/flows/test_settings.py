@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.settings import settings_app
+from flows.cli import app
 from flows.settings import Settings
 from flows.settings.environment import is_key
 from flows.settings.example import example
@@ -46,7 +46,7 @@ def run(capfd):
     def call(*arguments):
         code = 0
         try:
-            settings_app([str(a) for a in arguments])
+            app(["settings", *(str(a) for a in arguments)])
         except UsageError as error:
             code = error.exit_code
             print(error)
@@ -453,9 +453,9 @@ def test_check_reports_all_problems_a_line_each(here, file, run, monkeypatch):
 
 
 def test_check_accepts_the_defaults_and_a_valid_file(here, file, run):
-    assert run("check") == (0, "no settings file, hence the defaults: nothing wrong\n", "")
+    assert run("check") == (0, "defaults, no settings file: no problems found\n", "")
     file("[sources.inbox]\nfolder = 'in'\n[[watch]]\nname = 'a'\nsource = 'inbox'\narea = '0,0,1,1'\n")
-    assert run("check") == (0, "slickwatch.toml: nothing wrong\n", "")
+    assert run("check") == (0, "slickwatch.toml: no problems found\n", "")
     assert sorted(path.name for path in here.iterdir()) == ["slickwatch.toml"]
     file("[monitor]\nparalel = 2\n")
     code, out, _ = run("check")

@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for tests, from the distribution's own package, gone with its folder."""
+"""A temporary PostgreSQL server for tests, from the distribution's package."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-PASSWORD = "s3cr3t/of:the@tests"  # guards a server on loopback that lives for seconds
+PASSWORD = "s3cr3t/of:the@tests"  # of a temporary server on loopback
 
 
 def programs() -> Path | None:
-    """The folder of the newest server installed; Debian keeps it off the PATH."""
+    """Folder of the newest installed server; Debian does not put it on the PATH."""
     folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[4]))
     found = shutil.which("initdb")
     folders += [os.path.dirname(os.path.realpath(found))] if found else []
@@ -28,19 +28,19 @@ def programs() -> Path | None:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Start a server on a free port; the value is the URL of its superuser without a database: add ``/postgres``."""
+    """Start a server on a free port; yields its superuser's URL without a database: add ``/postgres``."""
     binaries = programs()
     if binaries is None:
         pytest.skip("no PostgreSQL server here (apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed (extra postgresql)")
     from sqlalchemy import URL
 
-    # Sockets' paths are short; the server's user must be able to come to the folder.
+    # Socket paths are limited in length, and the server's user must have access to the folder.
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder, port = Path(name), _free_port()
         secret = folder / "secret"
         secret.write_text(PASSWORD)
-        _hand_over(folder)
+        _change_owner(folder)
         data, log = folder / "data", folder / "log"
         _run(binaries / "initdb", "-D", data, "-U", "tester", "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8",
              "--locale=C", "--no-sync")  # fmt: skip
@@ -54,14 +54,14 @@ def server() -> Iterator[str]:
 
 
 def _user() -> str | None:
-    """The server refuses to run as root; the package brings a user of its own."""
+    """The server refuses to run as root; the package creates a user for it."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _hand_over(folder: Path) -> None:
+def _change_owner(folder: Path) -> None:
     user = _user()
     for path in (folder, *folder.iterdir()):
         if user is not None:
@@ -69,7 +69,7 @@ def _hand_over(folder: Path) -> None:
 
 
 def _run(*command: object) -> None:
-    # Into a file: the server inherits its parent's output, and would keep a pipe open.
+    # To a file: the server inherits the output, and would keep a pipe open.
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [str(part) for part in command], user=_user(), cwd="/", check=False, timeout=120,

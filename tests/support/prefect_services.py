@@ -1,4 +1,4 @@
-"""One real Prefect server and worker for a whole test run, brought up as an owner brings them up: `slickwatch up`."""
+"""One real Prefect server and worker for a whole test run, started by `slickwatch up`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from flows.operations.process_locks import holder
 from flows.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300.0  # s; a busy machine is slow, and a test that waits for nothing fails in the end
+PATIENCE = 300.0  # s; for a busy machine
 
-REAL = {"process-scene"}  # the others would be begun by the schedule, or take minutes
+REAL = {"process-scene"}  # the others would be started by the schedule, or take minutes
 
 FLOWS = '''\
-"""Flows that stand for the real ones where a test is of what runs them."""
+"""Stand-ins for the real flows in tests of the services that run them."""
 
 import time
 from pathlib import Path
@@ -56,7 +56,7 @@ def evaluate_champion(config: str | None = None):
 
 @flow(name="cut-off")
 def cut_off(mark: str, config: str | None = None):
-    """Waits for ever at the first attempt only."""
+    """Waits forever in the first attempt."""
     attempts = Path(mark)
     attempts.open("a").write("x")
     while attempts.read_text() == "x":
@@ -88,7 +88,7 @@ worker_limit = 4
 
 @dataclass(frozen=True)
 class Services:
-    """A folder with settings and deployments like a checkout's, and what was brought up by them."""
+    """A folder with settings and deployments, and the services started from them."""
 
     folder: Path
     url: str  # of the API
@@ -106,11 +106,10 @@ class Services:
         return make_plan(Settings.read(self.folder / "slickwatch.toml"), self.deployments)
 
     def slickwatch(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        program = "from flows.commands.up import operate_app; operate_app()"
-        return self._run([sys.executable, "-c", program, command, "--config", "slickwatch.toml", *arguments])
+        return self._run([sys.executable, "-m", "flows.cli", command, "--config", "slickwatch.toml", *arguments])
 
     def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Prefect's own command line, with nothing exported for it."""
+        """Prefect's command line, without variables set for it."""
         return self._run([str(Path(sys.executable).with_name("prefect")), *arguments])
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -126,61 +125,60 @@ class Services:
         return json.loads(self.slickwatch("status", "--json").stdout)
 
     def runs(self, api: Api, deployment: str) -> list[dict[str, Any]]:
-        """The runs of a deployment that were ever begun, the last one first."""
-        begun = {"start_time": {"is_null_": False}}
+        """The started runs of a deployment, the last one first."""
+        started = {"start_time": {"is_null_": False}}
         of = {"name": {"any_": [deployment]}}
-        return api.post("/flow_runs/filter", deployments=of, flow_runs=begun, sort="START_TIME_DESC", limit=50)
+        return api.post("/flow_runs/filter", deployments=of, flow_runs=started, sort="START_TIME_DESC", limit=50)
 
     def until_ready(self) -> None:
-        """Wait until deployments and worker are there as well."""
+        """Wait for deployments and worker."""
         until(lambda: self.home.state().get("phase") == "up" and "worker" in self.home.state(), self.logs)
         assert self.home.state()["problem"] is None, self.logs()
 
     def logs(self) -> str:
-        """What server and worker said last, for a test that fails."""
+        """The last log lines of all services, for failing tests."""
         logs = sorted(self.home.folder.glob("logs/*.log"))
         return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """That of these tests without what it says of Prefect; test flows can be imported."""
+    """The environment of the tests without Prefect's variables; test flows can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     path = os.pathsep.join([str(folder), str(ROOT)])
-    # Nobody looks at its pages here, and copying them takes a while.
+    # Without the web pages, whose copying takes a while.
     return kept | {"PYTHONPATH": path, "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_PROFILE": "ephemeral"}
 
 
 @contextmanager
 def services(folder: Path) -> Iterator[Services]:
-    """Bring all up; the server answers inside the block, the rest may still be on its way (`until_ready`)."""
+    """Start all services; the server answers inside the block, the others may still be starting (`until_ready`)."""
     port = free_port()
-    shutil.copy(ROOT / "pyproject.toml", folder)  # which turns the plugin on
+    shutil.copy(ROOT / "pyproject.toml", folder)  # enables the plugin
     (folder / "tiny_flows.py").write_text(FLOWS)
     (folder / "slickwatch.toml").write_text(SETTINGS.format(port=port))
     running = Services(folder, f"http://127.0.0.1:{port}/api")
     running.deployments.write_text(yaml.safe_dump(deployments()))
     log = running.folder / "up.log"
     with log.open("wb") as output:
-        program = "from flows.commands.up import operate_app; operate_app()"
-        command = [sys.executable, "-c", program, "up", "--deployments", str(running.deployments)]
-        bringing = subprocess.Popen(
+        command = [sys.executable, "-m", "flows.cli", "up", "--deployments", str(running.deployments)]
+        starting = subprocess.Popen(
             command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         with Api(running.url) as api:
-            until(lambda: api.is_up() or bringing.poll() not in (None, 0), lambda: log.read_text() + running.logs())
+            until(lambda: api.is_up() or starting.poll() not in (None, 0), lambda: log.read_text() + running.logs())
             assert api.is_up(), log.read_text() + running.logs()
         yield running
     finally:
-        if bringing.poll() is None:
-            bringing.terminate()
-        bringing.wait()
+        if starting.poll() is None:
+            starting.terminate()
+        starting.wait()
         start_stop.down(running.plan)
         assert not _of(running.home.folder), f"left behind: {_of(running.home.folder)}"
 
 
 def _of(home: Path) -> dict[str, str]:
-    """The processes that have this home in their environment."""
+    """Processes with this home in their environment."""
     mark, found = f"SLICKWATCH_HOME={home}\0".encode(), {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -190,28 +188,28 @@ def _of(home: Path) -> dict[str, str]:
 
 
 def deployments() -> dict[str, Any]:
-    """Those of prefect.yaml, with flows of tests in the place of the real ones, and one more."""
+    """The deployments of prefect.yaml with test flows instead of most real ones, and one more."""
     content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     content.pop("build")
     for deployment in content["deployments"]:
         if deployment["name"] not in REAL:
             deployment["entrypoint"] = "tiny_flows." + deployment["entrypoint"].rpartition(".")[2]
     limit = {"limit": 2, "collision_strategy": "ENQUEUE"}
-    more = {"name": "cut-off", "entrypoint": "tiny_flows.cut_off", "concurrency_limit": limit}
-    return content | {"deployments": [*content["deployments"], more | {"work_pool": {"work_queue_name": "monitor"}}]}
+    extra = {"name": "cut-off", "entrypoint": "tiny_flows.cut_off", "concurrency_limit": limit}
+    return content | {"deployments": [*content["deployments"], extra | {"work_pool": {"work_queue_name": "monitor"}}]}
 
 
-def until(condition: Callable[[], Any], said: Callable[[], str] = lambda: "") -> Any:
-    """Wait for a condition; its value."""
+def until(condition: Callable[[], Any], logs: Callable[[], str] = lambda: "") -> Any:
+    """Wait until a condition is true; returns its value."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"nothing came of it in {PATIENCE:.0f} s\n{said()}"
-        time.sleep(0.5)
+        assert time.monotonic() < deadline, f"not true after {PATIENCE:.0f} s\n{logs()}"
+        time.sleep(0.2)
     return value
 
 
 def kill(lock: Path) -> int:
-    """`kill -9` of the process that holds a lock, and of nothing else."""
+    """`kill -9` the process that holds a lock."""
     process = holder(lock)
     assert process is not None
     os.kill(process, 9)

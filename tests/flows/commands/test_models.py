@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from flows.registering import by_hand, compared, resolve_model
 from ingest.errors import ModelError
 from models import checkpoint
 from models.checkpoint import default_model_id, model_folder, save_model
 from models.networks.architecture import Architecture
 from models.networks.build import NETWORKS
+from models.registry.inventory import compare_metrics, find_model, provenance_of
 from models.registry.registry import Provenance, Registry
 from preprocess.options import PreprocessOptions
 
@@ -79,15 +79,15 @@ def test_a_version_is_shown_with_all_that_is_known_of_it(in_registry, models, tm
 
 
 def test_what_a_model_brings_along_is_its_provenance(models):
-    provenance = by_hand(models / "one")
+    provenance = provenance_of(models / "one", "1.0")
     assert (provenance.parent, provenance.metrics) == ("zero", {"miou": 0.5})
-    assert provenance.code_version
+    assert provenance.code_version == "1.0"
 
 
 def test_figures_are_compared_where_both_have_them():
     one = {"a": 3, "b": {"c": 0.5, "d": 1}, "name": "x", "flag": True, "only": 1}
     other = {"a": 1, "b": {"c": 1.0}, "name": "y", "flag": False}
-    assert compared(one, other) == {
+    assert compare_metrics(one, other) == {
         "a": {"challenger": 3, "champion": 1, "difference": 2},
         "b": {"c": {"challenger": 0.5, "champion": 1.0, "difference": -0.5}},
     }
@@ -164,22 +164,22 @@ def test_a_missing_champion_is_found_out_by_verify(in_registry, models, tmp_path
 
 def test_a_flow_is_given_the_folder_of_the_model_that_is_meant(models, tmp_path):
     registry = tmp_path / "registry"
-    assert resolve_model(None, registry) == resolve_model("champion", registry) == model_folder(SHIPPED)
+    assert find_model(None, registry) == find_model("champion", registry) == model_folder(SHIPPED)
     there = Registry(registry)
     version = there.add(models / "one")
-    assert resolve_model(None, registry) == model_folder(SHIPPED)
+    assert find_model(None, registry) == model_folder(SHIPPED)
     there.promote("one", "better", "ann")
-    pinned = resolve_model(None, registry)
+    pinned = find_model(None, registry)
     assert pinned == version.folder
     there.add(models / "two")
     there.promote("two", "better", "ann")
     assert checkpoint.read_checkpoint(str(pinned)).id == "one"  # a scene under way keeps its model
-    assert resolve_model("champion", registry).name == "two"
-    assert resolve_model("one", registry) == version.folder
-    assert resolve_model(SHIPPED, registry) == model_folder(SHIPPED)
-    assert resolve_model(str(models / "one"), registry) == models / "one"
+    assert find_model("champion", registry).name == "two"
+    assert find_model("one", registry) == version.folder
+    assert find_model(SHIPPED, registry) == model_folder(SHIPPED)
+    assert find_model(str(models / "one"), registry) == models / "one"
     with pytest.raises(ModelError, match=f"{SHIPPED}, one, two"):
-        resolve_model("three", registry)
+        find_model("three", registry)
 
 
 def test_a_damaged_version_that_is_asked_for_by_name_is_not_replaced_by_another(models, tmp_path):
@@ -188,6 +188,6 @@ def test_a_damaged_version_that_is_asked_for_by_name_is_not_replaced_by_another(
         there.add(models / id)
         there.promote(id, "better", "ann")
     os.truncate(there.folder / "versions" / "two" / "weights.safetensors", 100)
-    assert resolve_model("champion", there.folder).name == "one"
+    assert find_model("champion", there.folder).name == "one"
     with pytest.raises(ModelError, match="changed since it was added"):
-        resolve_model("two", there.folder)
+        find_model("two", there.folder)

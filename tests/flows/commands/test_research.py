@@ -1,12 +1,14 @@
 """The commands of researchers: evaluate, screen, train, bench; what they print, and how they fail."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.checkpoint import default_model_id
+from models.checkpoint import default_model_id, model_folder
+from models.registry.registry import Registry
 from tests.support.dataset_folders import plain_pair, released_sos
 
 CONTRACT = {
@@ -30,6 +32,35 @@ def test_evaluate_writes_what_checks_rely_on(cli, folder, tmp_path):
     assert set(scores) >= CONTRACT
     assert scores["n_images"] == 2
     assert (tmp_path / "report" / "table.md").is_file()
+
+
+@pytest.fixture
+def version(tmp_path, monkeypatch):
+    """A champion in the registry of the settings: the shipped model under another id."""
+    copy = shutil.copytree(model_folder(default_model_id()), tmp_path / "runs" / "mine")
+    record = json.loads((copy / "checkpoint.json").read_text())
+    (copy / "checkpoint.json").write_text(json.dumps(record | {"id": "mine"}))
+    monkeypatch.setenv("SLICKWATCH_MODELS__REGISTRY", str(tmp_path / "registry"))
+    registry = Registry(tmp_path / "registry")
+    registry.add(copy)
+    registry.promote("mine", "a test", "ann")
+    return "mine"
+
+
+def test_evaluate_takes_versions_of_the_registry_and_the_champion(cli, folder, version, tmp_path):
+    models = ("--model", version, "--model", default_model_id())
+    code, _, err = cli("evaluate", folder, *models, "--json", tmp_path / "scores.json")
+    assert code == 0, err
+    assert list(json.loads((tmp_path / "scores.json").read_text())) == [version, default_model_id()]
+    code, out, err = cli("evaluate", folder)
+    assert (code, out.partition(":")[0]) == (0, version), err
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_bench_scene_takes_the_champion(cli, version):
+    code, out, err = cli("bench", "scene", "--count", 1, "--size", "1200,1200", "--model", "champion", "--json")
+    assert code == 0, err
+    assert json.loads(out)["model"] == version
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Listing, retrying and forgetting scenes."""
+"""`slickwatch scenes`: listing, retrying and forgetting."""
 
 import csv
 import io
@@ -8,17 +8,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from flows.scenes import (
-    as_csv,
-    as_json,
-    as_table,
-    count_scenes,
-    forget_scenes,
-    ledger_url,
-    list_scenes,
-    retry_scenes,
-    time_of,
-)
+from flows.commands.options import time_option
+from flows.resolve import ledger_address
 from ingest.errors import UsageError
 from ingest.ledger.ledger import Ledger
 from ingest.scene import scene_from_name
@@ -38,22 +29,24 @@ def ledger(tmp_path):
     return path
 
 
-def test_a_failed_scene_is_shown_with_its_reason_and_tried_again(ledger):
-    (failed,) = list_scenes(ledger, ["FAILED"])
-    assert as_table([failed]) == f'failed       2026-07-30 20:00:00Z  {SECOND}  HTTP 404, "gone"'
-    said: list[str] = []
-    failures = retry_scenes(ledger, [SECOND + ".SAFE", "nonsense"], said.append)
-    assert said == [f"{SECOND}.SAFE: found, due now"]
-    assert [str(failure) for failure in failures] == [
-        "nonsense: not a Sentinel-1 product name; give a product named S1x_..._GRDx_....SAFE"
-    ]
-    assert count_scenes(ledger)["found"] == 2
+@pytest.fixture
+def scenes(cli, ledger):
+    """Run `slickwatch scenes` on the ledger."""
+    return lambda *arguments: cli("scenes", *arguments, "--ledger", ledger)
 
 
-def test_csv_and_json_tell_the_same(ledger):
-    records = list_scenes(ledger)
-    rows = list(csv.DictReader(io.StringIO(as_csv(records))))
-    parsed = json.loads(as_json(records))
+def test_a_failed_scene_is_shown_with_its_reason_and_retried(scenes):
+    shown = f'failed       2026-07-30 20:00:00Z  {SECOND}  HTTP 404, "gone"\n'
+    assert scenes("list", "--state", "FAILED") == (0, shown, "")
+    code, out, err = scenes("retry", SECOND + ".SAFE", "nonsense")
+    assert (code, out) == (3, f"{SECOND}.SAFE: found, due now\n")
+    assert err == ("slickwatch: nonsense: not a Sentinel-1 product name; give a product named S1x_..._GRDx_....SAFE\n")
+    assert json.loads(scenes("list", "--counts", "--json")[1])["found"] == 2
+
+
+def test_csv_and_json_agree(scenes):
+    rows = list(csv.DictReader(io.StringIO(scenes("list", "--csv")[1])))
+    parsed = json.loads(scenes("list", "--json")[1])
     assert [row["id"] for row in rows] == [each["id"] for each in parsed] == [FIRST, SECOND]
     assert rows[1]["reason"] == parsed[1]["reason"] == 'HTTP 404, "gone"'
     assert rows[0]["published"] == parsed[0]["published"] == "2026-07-30T20:00:00Z"
@@ -61,32 +54,44 @@ def test_csv_and_json_tell_the_same(ledger):
     assert (rows[0]["reason"], parsed[0]["reason"]) == ("", None)
 
 
-def test_forgetting_for_good_or_entirely(ledger):
-    said: list[str] = []
-    assert forget_scenes(ledger, [FIRST], False, said.append) == []
-    assert forget_scenes(ledger, [SECOND], True, said.append) == []
-    assert [(r.id, r.state) for r in list_scenes(ledger)] == [(FIRST, "forgotten")]
-    assert said == [f"{FIRST}: forgotten; not found again", f"{SECOND}: deleted; found anew if a source lists it"]
+def test_forgetting_for_good_or_entirely(scenes):
+    assert scenes("forget", FIRST) == (0, f"{FIRST}: forgotten; will not be found again\n", "")
+    said = f"{SECOND}: deleted; found again if a source lists it\n"
+    assert scenes("forget", SECOND, "--entirely") == (0, said, "")
+    assert [(row["id"], row["state"]) for row in json.loads(scenes("list", "--json")[1])] == [(FIRST, "forgotten")]
 
 
 def test_times_are_read_as_utc():
-    assert time_of("2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC)
-    assert time_of("2026-01-31T06:00Z") == datetime(2026, 1, 31, 6, tzinfo=UTC)
-    assert time_of("2026-01-31T06:00+02:00") == datetime(2026, 1, 31, 6, tzinfo=timezone(timedelta(hours=2)))
-    assert time_of("36h", T0) == T0 - timedelta(hours=36)
+    assert time_option("2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC)
+    assert time_option("2026-01-31T06:00Z") == datetime(2026, 1, 31, 6, tzinfo=UTC)
+    assert time_option("2026-01-31T06:00+02:00") == datetime(2026, 1, 31, 6, tzinfo=timezone(timedelta(hours=2)))
+    assert time_option("36h", T0) == T0 - timedelta(hours=36)
     with pytest.raises(UsageError, match="yesterday: not a time"):
-        time_of("yesterday")
+        time_option("yesterday")
 
 
-def test_the_ledger_is_the_one_given_else_that_of_the_environment(monkeypatch):
+def test_the_ledger_is_the_one_given_else_that_of_the_environment_else_of_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLICKWATCH_LEDGER", raising=False)
-    assert ledger_url() == "ledger.sqlite"
+    assert ledger_address() == str(tmp_path / "ledger.sqlite")
+    (tmp_path / "slickwatch.toml").write_text('[scenes]\nledger = "site.sqlite"\n')
+    assert ledger_address() == str(tmp_path / "site.sqlite")
     monkeypatch.setenv("SLICKWATCH_LEDGER", "postgresql://host/scenes")
-    assert ledger_url() == "postgresql://host/scenes"
-    assert ledger_url("mine.sqlite") == "mine.sqlite"
+    assert ledger_address() == "postgresql://host/scenes"
+    assert ledger_address("mine.sqlite") == "mine.sqlite"
 
 
-def test_looking_makes_no_ledger(tmp_path):
-    with pytest.raises(UsageError, match="no such ledger"):
-        list_scenes(str(tmp_path / "none.sqlite"))
+def test_scenes_are_those_of_the_ledger_of_the_settings(cli, ledger, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLICKWATCH_LEDGER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ledger.sqlite").rename(tmp_path / "site.sqlite")
+    (tmp_path / "slickwatch.toml").write_text('[scenes]\nledger = "site.sqlite"\n')
+    code, out, err = cli("scenes", "list", "--json")
+    assert (code, [row["id"] for row in json.loads(out)]) == (0, [FIRST, SECOND]), err
+
+
+def test_looking_makes_no_ledger(cli, tmp_path):
+    code, _, err = cli("scenes", "list", "--ledger", tmp_path / "none.sqlite")
+    assert code == 2
+    assert "no such ledger" in err
     assert list(tmp_path.iterdir()) == []

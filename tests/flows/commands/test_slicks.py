@@ -9,7 +9,7 @@ import pyogrio
 import pytest
 from shapely.geometry import shape
 
-from flows.commands.slicks import catalogue_app
+from flows.cli import app
 from ingest.errors import SlickwatchError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue
@@ -43,7 +43,7 @@ def slicks(catalogue, capsys):
     """Run a command on the catalogue; returns what it prints."""
 
     def run(*arguments):
-        catalogue_app([*map(str, arguments), "--catalogue", str(catalogue.path)], standalone_mode=False)
+        app(["slicks", *map(str, arguments), "--catalogue", str(catalogue.path)], standalone_mode=False)
         return capsys.readouterr().out
 
     return run
@@ -150,8 +150,8 @@ def test_what_is_wrong_is_told_in_one_line(slicks, catalogue, tmp_path):
         (("show", "nonsense"), 2, "nonsense: no such slick in the catalogue; see slickwatch slicks list"),
         (("review", "s0", "perhaps", "--reviewer", "Ada"), 2, "perhaps: not a status"),
         (("export", tmp_path / "out.shp"), 2, f"{tmp_path / 'out.shp'}: no format has this suffix; choose .geojson"),
-        (("export", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; name another file"),
-        (("list", "--geojson", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; name another file"),
+        (("export", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; choose another file"),
+        (("list", "--geojson", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; choose another file"),
     ):
         with pytest.raises(SlickwatchError) as failure:
             slicks(*arguments)
@@ -164,9 +164,9 @@ def test_what_is_wrong_is_told_in_one_line(slicks, catalogue, tmp_path):
 def test_the_catalogue_is_that_of_the_settings(catalogue, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLICKWATCH_MONITOR__CATALOGUE", str(catalogue.path))
-    catalogue_app(["list", "--limit", "1"], standalone_mode=False)
+    app(["slicks", "list", "--limit", "1"], standalone_mode=False)
     assert capsys.readouterr().out.startswith("s0  ")
     monkeypatch.setenv("SLICKWATCH_MONITOR__CATALOGUE", str(tmp_path / "missing.gpkg"))
     with pytest.raises(SlickwatchError, match=r"missing\.gpkg: no such catalogue; name one with --catalogue"):
-        catalogue_app(["list"], standalone_mode=False)
+        app(["slicks", "list"], standalone_mode=False)
     assert not (tmp_path / "missing.gpkg").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from flows.settings import Settings
 from flows.settings.example import example
-from flows.sources import opened
+from flows.watches import open_watches
 from ingest.errors import UsageError
 from tests.support.cdse_server import CdseServer, Fault, product
 from tests.support.safe_products import sea_product
@@ -64,20 +64,20 @@ def test_a_watch_from_another_folder_means_the_same_places(cli, here, safe, monk
     assert (here / "other.sqlite").exists()
 
 
-def test_only_the_watches_asked_for_are_opened(here):
+def test_only_the_watches_asked_for_are_open_watches(here):
     (here / "slickwatch.toml").write_text(
         INBOX
         + '[sources.cdse]\n[[watch]]\nname = "gulf"\nsource = "cdse"\narea = "47,23.5,57,30.5"\ncron = "5 * * * *"\n'
     )
     settings = Settings.read()
-    with opened(settings, only=["all"]) as watching:  # the other one would ask for credentials
+    with open_watches(settings, only=["all"]) as watching:  # the other one would ask for credentials
         assert [(watch.name, watch.source.name, watch.query.mode) for watch in watching.watches] == [
             ("all", "inbox", "IW")
         ]
         assert (watching.folder, watching.interval_s) == (here / "scenes", 900)
     with (
-        pytest.raises(UsageError, match=r"^slickwatch\.toml: has no watch 'north'; it has all, gulf$"),
-        opened(settings, ["north"]),
+        pytest.raises(UsageError, match=r"^slickwatch\.toml: no watch 'north'; choose from all, gulf$"),
+        open_watches(settings, ["north"]),
     ):
         pass
 
@@ -96,6 +96,15 @@ def test_one_scene_is_fetched_by_its_name_through_faults(cli, here, safe, monkey
     assert out.strip() == str(fetched)
     assert fetched.read_bytes() == content
     assert server.credentials.secret.get_secret_value() not in out + err
+
+
+def test_a_source_of_the_settings_is_fetched_from_by_its_name(cli, here, safe):
+    shutil.copytree(safe, here / "archive" / safe.name)
+    (here / "slickwatch.toml").write_text('[sources.mine]\nkind = "inbox"\nfolder = "archive"\nsettle = 0\n')
+    code, out, err = cli("fetch", safe.name, "--source", "mine")
+    assert (code, out.strip()) == (0, str(here / "archive" / safe.name)), err
+    code, out, err = cli("fetch", safe.name, "--source", "mine", "--option", "folder=elsewhere")
+    assert (code, out) == (4, ""), "an option given overrides that of the settings"
 
 
 def test_a_scene_in_an_inbox_is_where_it_is(cli, here, safe):

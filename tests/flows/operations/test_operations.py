@@ -1,6 +1,7 @@
-"""`slickwatch up`, `down` and `status` on one real server and worker, and what they do when processes are killed."""
+"""`slickwatch up`, `down` and `status` with a real server and worker, and recovery after processes are killed."""
 
 import dataclasses
+import inspect
 import json
 import os
 import shutil
@@ -48,7 +49,7 @@ def named(content):
     return {deployment["name"]: deployment for deployment in content["deployments"]}
 
 
-# What is deployed.
+# Deployments.
 
 
 def test_each_area_has_a_schedule_with_its_name(some_plan):
@@ -61,13 +62,13 @@ def test_each_area_has_a_schedule_with_its_name(some_plan):
     assert {schedule["timezone"] for schedule in schedules} == {"Europe/Oslo"}
 
 
-def test_without_areas_one_schedule_is_for_all(some_plan):
+def test_without_areas_there_is_one_schedule(some_plan):
     (schedule,) = named(render_deployments(dataclasses.replace(some_plan, areas=())))["monitor"]["schedules"]
     assert schedule["cron"] == "*/15 * * * *"
     assert "parameters" not in schedule
 
 
-def test_the_settings_reach_every_deployment(some_plan):
+def test_every_deployment_gets_the_settings(some_plan):
     content = named(render_deployments(some_plan))
     assert content.keys() == {"monitor", "process-scene", "retrain-dakd", "evaluate-champion"}
     assert content["retrain-dakd"]["schedules"][0]["cron"] == "0 4 2 * *"
@@ -89,22 +90,21 @@ def test_every_deployment_of_prefect_yaml_has_limit_queue_and_entrypoint():
         assert ":" not in deployment["entrypoint"]  # the file's folder would come first on sys.path
 
 
-def test_each_entrypoint_is_a_flow_of_that_name_that_takes_the_settings():
+def test_each_entrypoint_is_a_flow_of_that_name_with_a_config_parameter():
+    import flows.prefect_defaults  # noqa: F401, I001 - before Prefect
+
+    from prefect.flows import load_flow_from_entrypoint
+
     entrypoints = {name: one["entrypoint"] for name, one in named(yaml.safe_load(PREFECT_YAML.read_text())).items()}
-    program = "import inspect, sys; from prefect.flows import load_flow_from_entrypoint\n"
-    program += "for entrypoint in sys.argv[1:]:\n"
-    program += "    flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)\n"
-    program += "    print(flow.name, *inspect.signature(flow.fn).parameters)\n"
-    command = [sys.executable, "-c", program, *entrypoints.values()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    parameters = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    loaded = [load_flow_from_entrypoint(one, use_placeholder_flow=False) for one in entrypoints.values()]
+    parameters = {flow.name: list(inspect.signature(flow.fn).parameters) for flow in loaded}
     assert parameters.keys() == entrypoints.keys()
     assert all("config" in names for names in parameters.values())
     assert "watch" in parameters["monitor"]
     assert "scene" in parameters["process-scene"]
 
 
-def test_a_file_that_is_no_deployments_file_is_told(some_plan, tmp_path):
+def test_an_invalid_deployments_file_is_reported(some_plan, tmp_path):
     (tmp_path / "no.yaml").write_text("- 1\n")
     with pytest.raises(UsageError, match=r"no\.yaml: not a valid deployments file"):
         render_deployments(dataclasses.replace(some_plan, deployments=tmp_path / "no.yaml"))
@@ -113,28 +113,28 @@ def test_a_file_that_is_no_deployments_file_is_told(some_plan, tmp_path):
 # The plan.
 
 
-def test_a_host_that_others_see_is_refused(tmp_path):
+def test_a_host_other_than_loopback_is_rejected(tmp_path):
     (tmp_path / "s.toml").write_text('[prefect]\nhost = "0.0.0.0"\n')
     with pytest.raises(UsageError, match=r"0\.0\.0\.0 is reachable from other machines without a password"):
         make_plan(Settings.read(tmp_path / "s.toml", {}))
 
 
-def test_a_plan_comes_back_as_it_was_written(some_plan):
+def test_a_plan_is_read_as_it_was_written(some_plan):
     assert read_plan(write_plan(some_plan)) == some_plan
 
 
-def test_everything_stays_on_loopback_and_tells_nobody(some_plan, monkeypatch):
+def test_the_environment_keeps_to_loopback_without_telemetry(some_plan, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "true")
     monkeypatch.setenv("PREFECT_API_URL", "https://elsewhere.example/api")
-    around = service_environment(some_plan)
-    assert around["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
-    assert around["DO_NOT_TRACK"] == "1"
-    assert around["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
-    assert around["PREFECT_API_URL"] == f"http://127.0.0.1:{some_plan.port}/api"
-    assert around["PREFECT_SERVER_DATABASE_CONNECTION_URL"].startswith("sqlite+aiosqlite:///")
+    environment = service_environment(some_plan)
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["DO_NOT_TRACK"] == "1"
+    assert environment["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
+    assert environment["PREFECT_API_URL"] == f"http://127.0.0.1:{some_plan.port}/api"
+    assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"].startswith("sqlite+aiosqlite:///")
 
 
-def test_a_taken_port_is_told_with_its_holder(some_plan):
+def test_a_taken_port_is_reported_with_the_process_that_uses_it(some_plan):
     with socket.socket() as other:
         other.bind(("127.0.0.1", some_plan.port))
         other.listen()
@@ -156,7 +156,7 @@ def a_service(some_plan, program, name="server"):
     return processes.Service(name, [sys.executable, "-c", program], dict(os.environ), some_plan.folder, at)
 
 
-def test_a_process_that_dies_is_started_again_ever_later(some_plan):
+def test_a_process_that_dies_is_restarted_with_a_growing_delay(some_plan):
     service = a_service(some_plan, "pass")
     assert service.ensure_running()
     service.wait()
@@ -166,7 +166,7 @@ def test_a_process_that_dies_is_started_again_ever_later(some_plan):
     assert service.restarts == 1
 
 
-def test_a_lock_tells_of_the_life_of_its_process(some_plan):
+def test_a_lock_is_held_while_its_process_lives(some_plan):
     service = a_service(some_plan, "import time; time.sleep(600)")
     lock = Home(some_plan.home).lock("server")
     assert not is_held(lock)
@@ -178,7 +178,7 @@ def test_a_lock_tells_of_the_life_of_its_process(some_plan):
     assert holder(lock) is None
 
 
-def test_what_does_not_end_when_asked_is_killed_with_its_children(some_plan):
+def test_a_process_that_ignores_sigterm_is_killed_with_its_children(some_plan):
     stubborn = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True)\n"
     )
@@ -203,7 +203,7 @@ def lives(process):
         return False
 
 
-def test_logs_are_set_aside_while_they_are_written(some_plan, monkeypatch):
+def test_logs_are_rotated_while_they_are_written(some_plan, monkeypatch):
     monkeypatch.setattr(home, "LOG_BYTES", 10)
     at = Home(some_plan.home)
     at.create()
@@ -218,7 +218,7 @@ def test_logs_are_set_aside_while_they_are_written(some_plan, monkeypatch):
     assert not Path(f"{at.log('server')}.{home.LOGS_KEPT + 1}").exists()
 
 
-def test_down_where_nothing_was_ever_up(some_plan):
+def test_down_without_services_does_nothing(some_plan):
     shutil.rmtree(some_plan.home)
     assert not start_stop.down(some_plan)
     assert not some_plan.home.exists()
@@ -227,7 +227,7 @@ def test_down_where_nothing_was_ever_up(some_plan):
 # One real server and worker.
 
 
-def test_it_is_well_and_says_so(prefect_services):
+def test_status_reports_that_all_is_well(prefect_services):
     done = prefect_services.slickwatch("status")
     assert done.returncode == 0, done.stdout
     assert "all is well" in done.stdout
@@ -239,7 +239,7 @@ def test_it_is_well_and_says_so(prefect_services):
     assert monitor["next_run"] is not None
 
 
-def test_a_second_up_finds_it_up(prefect_services):
+def test_a_second_up_does_nothing(prefect_services):
     before = prefect_services.home.state()
     done = prefect_services.up()
     assert done.returncode == 0, done.stderr
@@ -247,7 +247,7 @@ def test_a_second_up_finds_it_up(prefect_services):
     assert prefect_services.home.state() == before
 
 
-def test_only_loopback_is_listened_on(prefect_services):
+def test_services_listen_on_loopback_only(prefect_services):
     if not Path("/proc/net/tcp").exists():
         pytest.skip("listening sockets are read from /proc")
     processes = [holder(prefect_services.home.lock(name)) for name in ("supervisor", "server", "worker")]
@@ -260,7 +260,7 @@ def test_only_loopback_is_listened_on(prefect_services):
     assert all(address.startswith("0100007F:") for address in listening)
 
 
-def test_changed_settings_are_deployed_by_another_up(prefect_services):
+def test_a_second_up_deploys_changed_settings(prefect_services):
     file = prefect_services.folder / "slickwatch.toml"
     file.write_text(file.read_text().replace("gulf-of-oman!", "Red Sea"))
     done = prefect_services.up()
@@ -274,12 +274,12 @@ def test_changed_settings_are_deployed_by_another_up(prefect_services):
     assert deployment["global_concurrency_limit"]["limit"] == 2
 
 
-def test_what_cannot_be_changed_while_it_is_up_is_refused(prefect_services):
+def test_changes_that_need_a_restart_are_rejected(prefect_services):
     with pytest.raises(UsageError, match="already running with a different worker_limit; run slickwatch down, then"):
         start_stop.up(dataclasses.replace(prefect_services.plan, worker_limit=9), print)
 
 
-def test_a_second_supervisor_is_refused(prefect_services):
+def test_a_second_supervisor_is_rejected(prefect_services):
     from flows.operations.supervisor import supervise
 
     with pytest.raises(UsageError, match="server and worker are already running"):
@@ -287,7 +287,7 @@ def test_a_second_supervisor_is_refused(prefect_services):
 
 
 def test_kill_9_of_worker_server_and_run_loses_nothing(prefect_services, tmp_path):
-    """A run goes on without worker and server; one that was killed itself begins again; the schedule goes on."""
+    """Runs continue without worker and server; a killed run starts again; the schedule continues."""
     at, mark = prefect_services.home, tmp_path / "attempts"
     with Api(prefect_services.url) as api:
         long = begin(api, "retrain-dakd", seconds=20.0)
@@ -313,7 +313,7 @@ def test_kill_9_of_worker_server_and_run_loses_nothing(prefect_services, tmp_pat
 
 
 def test_the_real_process_scene_runs_in_the_worker(prefect_services):
-    """A scene that nobody knows fails, which is all that can be told without one; the flow was found and loaded."""
+    """An unknown scene fails, which shows that the flow was found and loaded."""
     with Api(prefect_services.url) as api:
         run = begin(api, "process-scene", scene="S1A_IW_GRDH_1SDV_20240601T053000_20240601T053025_054100_069A3C_E422")
         until(lambda: state(api, run) in {"COMPLETED", "FAILED", "CRASHED"}, prefect_services.logs)
@@ -338,7 +338,7 @@ def _seconds(text):
 
 
 @pytest.mark.parametrize(("marked", "after"), [(f"1 {STOPPED}", "SCHEDULED"), ("1", "CRASHED")])
-def test_a_run_that_down_has_ended_begins_again(prefect_services, tmp_path, marked, after):
+def test_a_run_stopped_by_down_starts_again(prefect_services, tmp_path, marked, after):
     at = Home(tmp_path)
     at.create()
     with Api(prefect_services.url) as api:
@@ -357,10 +357,10 @@ def test_a_run_that_down_has_ended_begins_again(prefect_services, tmp_path, mark
     assert begun == after or (after == "SCHEDULED" and begun in {"PENDING", "RUNNING", "COMPLETED"})
 
 
-# PostgreSQL, and what is documented as another way.
+# PostgreSQL, containers and systemd.
 
 
-def test_the_server_runs_on_postgresql_by_one_setting(some_plan, monkeypatch):
+def test_the_server_runs_on_postgresql_with_one_setting(some_plan, monkeypatch):
     with postgres.server() as url:
         parts = urlsplit(url)
         monkeypatch.setenv("PGPASSWORD", postgres.PASSWORD)
@@ -384,7 +384,7 @@ def test_the_server_runs_on_postgresql_by_one_setting(some_plan, monkeypatch):
         assert postgres.PASSWORD not in json.dumps(render_deployments(wanted)) + at.log("server").read_text()
 
 
-def test_the_compose_file_keeps_to_loopback_and_looks_after_health():
+def test_the_compose_file_keeps_to_loopback_and_has_health_checks():
     content = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
     assert content["services"].keys() == {"postgres", "server", "worker"}
     for service in content["services"].values():
@@ -394,11 +394,11 @@ def test_the_compose_file_keeps_to_loopback_and_looks_after_health():
 
 
 @pytest.mark.parametrize("unit", ["slickwatch.service", "slickwatch-user.service"])
-def test_systemd_takes_the_unit(unit, tmp_path):
+def test_systemd_accepts_the_unit(unit, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd here")
     text = (ROOT / "deploy" / unit).read_text()
-    # The places are those of an installation; here a program that is there stands for it.
+    # The paths are those of an installation: replaced by a program that exists here.
     begins = {"ExecStart=": "ExecStart=/bin/true", "ExecStartPre=": "ExecStartPre=/bin/true", "User=": "User=root"}
     lines = [next((to for begin, to in begins.items() if line.startswith(begin)), line) for line in text.splitlines()]
     (tmp_path / unit).write_text("\n".join(lines) + "\n")

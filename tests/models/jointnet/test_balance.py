@@ -8,14 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from flows.balance import balance_of
-from flows.commands.dakd import dakd_app
+from flows.cli import app
+from flows.commands.balance import balance_record
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets import Selection, SimulatedChips, data_root, open_dataset
@@ -268,17 +267,14 @@ def test_the_record_is_of_the_training_images_and_says_so(folder, cache_home, tm
     folder.rename(tmp_path / "both" / "train")
     write(tmp_path / "both" / "test" / "9.jpg", np.full((8, 8), 255, np.uint8))
     write(tmp_path / "both" / "test" / "9.png", np.zeros((8, 8), np.uint8))
-    record = balance_of(str(tmp_path / "both"))
+    record = balance_record(str(tmp_path / "both"))
     assert (record["part"], record["n_images"], record["note"]) == ("train", 3, "")
-    assert record["b"] < 1 == pytest.approx(balance_of(str(tmp_path / "both" / "test"))["b"])
+    assert record["b"] < 1 == pytest.approx(balance_record(str(tmp_path / "both" / "test"))["b"])
 
 
 @pytest.fixture
 def balance(capsys, cache_home):
-    """Run `slickwatch balance` as the command line does, whatever other commands there are; returns stdout, stderr."""
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    app.add_typer(dakd_app)
+    """Run `slickwatch balance` as the command line does; returns stdout, stderr."""
 
     def run(*arguments):
         app([str(a) for a in ("balance", *arguments)], standalone_mode=False)

@@ -1,4 +1,4 @@
-"""The demonstration: a simulated scene with known truth goes the whole way, and is scored."""
+"""Simulated scenes with known truth, processed by the flow and scored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flows.detection import DetectionOptions
 from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
-from models.checkpoint import default_model_id, read_checkpoint
+from models.checkpoint import read_checkpoint
 from models.evaluation.scene import Score, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
 from preprocess.pipeline import calibrated_scene
@@ -21,8 +21,8 @@ DEMO_SEED = 514
 
 
 @dataclass(frozen=True)
-class Demonstration:
-    """Where the demonstration left things, and how well the detections match the truth."""
+class Demo:
+    """What a demonstration wrote, and how well the slicks match the truth."""
 
     product: SimulatedProduct
     detection: Detection
@@ -30,8 +30,8 @@ class Demonstration:
     summary: Path
 
 
-def demonstrate(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 4096)) -> Demonstration:
-    """Simulate a scene into out/inbox, find its slicks, score them, and write out/summary.json."""
+def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 4096)) -> Demo:
+    """Simulate a scene into out/inbox, detect its slicks with the shipped model, score them; write out/summary.json."""
     inbox = out / "inbox"
     with step("simulate a scene"), storage_errors(inbox):
         inbox.mkdir(parents=True, exist_ok=True)
@@ -47,13 +47,15 @@ def demonstrate(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096,
         **score.as_dict(),
     }
     write_json(summary, record, indent=2)
-    return Demonstration(product, detection, score, summary)
+    return Demo(product, detection, score, summary)
 
 
-def detect_and_score(product: SimulatedProduct, out: Path, model: str | None = None) -> tuple[Detection, Score]:
-    """Run the flow on a simulated product and score what it published against the truth."""
-    model = model or default_model_id()
-    detection = detect_slicks(product.safe, out, DetectionOptions(model))
-    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(model).preprocess)
+def detect_and_score(
+    product: SimulatedProduct, out: Path, options: DetectionOptions | None = None
+) -> tuple[Detection, Score]:
+    """Run the flow on a simulated product and score the published slicks against the truth."""
+    options = options or DetectionOptions()
+    detection = detect_slicks(product.safe, out, options)
+    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(options.model).preprocess)
     slicks = gpd.read_file(detection.folder / "slicks.geojson")
     return detection, score_slicks(slicks, product.truth, scene.grid)

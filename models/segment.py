@@ -1,4 +1,4 @@
-"""Classifying chips that come without a product: images of any bit depth and stretch."""
+"""Class maps of image chips of any bit depth and stretch."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def segment_image(
     checkpoint: Checkpoint,
     object_stage: tuple[Judge, Surroundings] | None = None,
 ) -> Path:
-    """Write out/<stem>.png, the class map, and out/<stem>.npz, `probability` (class, row, column); returns the map.
+    """Write the class map out/<stem>.png and out/<stem>.npz, `probability` (class, row, column); returns the map.
 
-    Cells without data are `NO_CLASS` in the map and NaN in the probabilities. Candidates that the object stage turns
+    Pixels without data are `NO_CLASS` in the map and NaN in the probabilities. Candidates that the object stage turns
     down are look-alikes in both.
     """
     require_five_classes(checkpoint)

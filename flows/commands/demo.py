@@ -1,0 +1,54 @@
+"""`slickwatch demo`: the whole way on a simulated scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import Json, Out, Verbose, shape_option
+from flows.commands.terminal import quiet_prefect
+
+_LAYERS = {
+    "slicks.geojson": "slicks",
+    "slicks.gpkg": "slicks",
+    "class_probability.tif": "raster",
+    "quicklook.png": "picture",
+    "item.json": "STAC item",
+    "run.json": "run record",
+}
+
+
+def demo(
+    out: Out = Path("demo"),
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Seed of another scene than the standard one.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="LINES,PIXELS", help="Size of the scene, at 10 m spacing.")
+    ] = "4096,4096",
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate a scene with known oil, detect slicks and score them.
+
+    Example: slickwatch demo --out demo
+    """
+    quiet_prefect()
+    from flows.demo import DEMO_SEED, run_demo
+
+    shown = run_demo(out, DEMO_SEED if seed is None else seed, shape_option(size))
+    if json_:
+        typer.echo(shown.summary.read_text())
+        return
+    score, folder = shown.score, shown.detection.folder
+    typer.echo(f"scene       {shown.product.safe}")
+    typer.echo(f"truth       {shown.product.truth}")
+    for name, layer in _LAYERS.items():
+        typer.echo(f"{layer:<11} {folder / name}")
+    typer.echo(f"summary     {shown.summary}")
+    typer.echo(
+        f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false; "
+        f"oil IoU {score.oil_iou:.2f}, precision {score.precision:.2f}, recall {score.recall:.2f}"
+    )

@@ -1,0 +1,79 @@
+"""`slickwatch detect`: slicks in products."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import Json, Model, Out, Polarisation, Verbose
+from flows.commands.terminal import print_failure, quiet_prefect
+from ingest.errors import SlickwatchError
+
+
+def detect(
+    safe: Annotated[list[Path], typer.Argument(metavar="SAFE", help="GRD products, SAFE folders or zips.")],
+    out: Out = Path("results"),
+    model: Model = None,
+    polarisation: Polarisation = None,
+    coastline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Land polygons in WGS 84; default: generalised OpenStreetMap land."),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Oil probability that one cell at least must reach; default: detection.keep."),
+    ] = None,
+    outline: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Oil probability of the cells inside an outline; default: detection.outline."),
+    ] = None,
+    grow: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help="Oil probability from which touching cells belong to one slick; default: detection.grow."
+        ),
+    ] = None,
+    minimum_area: Annotated[
+        float | None,
+        typer.Option(metavar="KM2", help="Leave out smaller slicks, in km2; default: detection.minimum_area_km2."),
+    ] = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Detect oil slicks in Sentinel-1 products; results go to OUT/<scene id>.
+
+    Names such as detection.keep are settings: slickwatch settings show.
+
+    Example: slickwatch detect S1A_IW_GRDH_1SDV_20240601T053000_...SAFE --out results
+    """
+    from flows.resolve import detection_options
+    from ingest.safe.product import SafeProduct
+    from models.checkpoint import load_model
+    from preprocess.pipeline import calibrated_scene
+
+    options = detection_options(model, polarisation, coastline, keep, outline, grow, minimum_area)
+    preprocess = load_model(options.model)[1].preprocess
+    failures: list[SlickwatchError] = []
+    for path in safe:
+        try:
+            # Before the flow starts: a wrong input is known at once, and nothing is written.
+            calibrated_scene(SafeProduct.open(path), preprocess, polarisation)
+            quiet_prefect()
+            from flows.detect import detect_slicks
+
+            detection = detect_slicks(path, out, options)
+        except SlickwatchError as error:
+            failures.append(error)
+            print_failure(error)
+            continue
+        if json_:
+            typer.echo(json.dumps(dataclasses.asdict(detection), default=str))
+        else:
+            found = f"{detection.slick_count} slick{'' if detection.slick_count == 1 else 's'}"
+            typer.echo(f"{detection.scene_id}: {found}, {detection.folder / 'slicks.geojson'}")
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
