@@ -2,7 +2,7 @@
 
 from models.objects.candidates import Candidate, CandidateOptions, find_candidates
 from models.objects.features import FEATURES, candidate_features
-from models.objects.judge import Judge, load_judge, save_judge
+from models.objects.judge import Judge, judge_sha256, load_judge, save_judge
 from models.objects.stage import Sea, Verdict, judge_image, judge_scene, sea_of_grey
 from models.objects.surroundings import SIDE, Surroundings, window_around
 
@@ -19,6 +19,7 @@ __all__ = [
     "find_candidates",
     "judge_image",
     "judge_scene",
+    "judge_sha256",
     "load_judge",
     "save_judge",
     "sea_of_grey",

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ingest.errors import ModelError
 from ingest.files import read_json, write_json
+from ingest.hashes import file_sha256
 from models.objects.candidates import CandidateOptions
 from models.objects.features import FEATURES
 from models.objects.surroundings import Surroundings
@@ -52,6 +53,12 @@ def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     weights = {name: _halved(tensor) for name, tensor in surroundings.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
     write_json(folder / _RECORD, {"format": FORMAT, **asdict(judge)})
+
+
+def judge_sha256(folder: Path) -> str | None:
+    """Return the SHA-256 of the record of a model's object stage, None where the model has none."""
+    record = folder / _RECORD
+    return file_sha256(record) if record.is_file() else None
 
 
 def load_judge(folder: Path, weights_sha256: str) -> tuple[Judge, Surroundings] | None:
