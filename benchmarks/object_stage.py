@@ -57,7 +57,7 @@ LOOKED_AT = {
     ("GGu", False): 8,
 }
 LEAST_OIL = 30  # pixels that make a simulated chip one with oil
-CHIP_SPREAD_DB = 1.0  # of a calibrated sea at 40 m
+LEAST_CHIP_SPREAD_DB = 1.0  # of a calibrated sea at 40 m
 FALSE_SHARE = 0.05  # of the oil-free chips that may keep a candidate
 _N = len(FEATURES)
 UNFITTED = Judge("", (0.0,) * _N, (1.0,) * _N, (0.0,) * _N, 0.0, 0.5)
@@ -165,7 +165,7 @@ def look(network: Surroundings, power: Callable[[], NDArray[np.floating]], path:
 def candidates_of(chips: SeaChips, looks: Looks, arguments: argparse.Namespace) -> Found:
     """Candidates of the first chips of each region and label, and of the simulated ones."""
     network, checkpoint = load_model(arguments.model)
-    options = replace(checkpoint.preprocess, chip_spread_db=CHIP_SPREAD_DB)
+    options = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     folder: Path = arguments.out / "probability"
     folder.mkdir(parents=True, exist_ok=True)
     number = {name: i for i, name in enumerate(looks.names)}
@@ -274,7 +274,7 @@ def save(
     score, oil = chip_scores(judge, logits, found), looks.oil[found.searched]
     threshold = float(np.quantile(score[~oil], 1 - FALSE_SHARE))
     surroundings = fitted_surroundings(encoder, fit_logistic(looks.x, looks.oil, SURROUNDINGS_PENALTY))
-    preprocess = replace(checkpoint.preprocess, chip_spread_db=CHIP_SPREAD_DB)
+    preprocess = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     save_model(
         folder, network, checkpoint.architecture, preprocess, checkpoint.metrics, checkpoint.training,
         checkpoint.classes, checkpoint.tiling,

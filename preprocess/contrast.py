@@ -15,18 +15,26 @@ _ROUNDS, _HUBER = 5, 1.5  # of the robust fit: reweightings, and where a residua
 def sea_contrast(image_db: Floats, limit: float) -> NDArray[np.float32]:
     """Return how far each pixel lies above the sea around it, in robust spreads of the image, within +-`limit`.
 
-    image_db: (H, W) decibels, NaN = no data, -inf = nothing came back. A plane, the trend over range and azimuth, is
-    fitted robustly and taken away, then the median; what is left is divided by 1.4826 times the median absolute
-    deviation. A gain, a ramp, or another unit of the decibels changes nothing.
+    image_db: (H, W) decibels, NaN = no data, -inf = nothing came back. Arguments and level as of `sea_level`. A gain, a
+    ramp, or another unit of the decibels changes nothing.
     """
-    finite = np.where(np.isneginf(image_db), np.nan, image_db)
-    if np.isnan(finite).all():
-        return np.where(np.isnan(image_db), np.nan, -limit).astype(np.float32)
-    level = finite - _trend(finite)
-    level -= np.nanmedian(level)
-    spread = max(_SPREAD_OF_MAD * float(np.nanmedian(np.abs(level))), _LEAST_SPREAD_DB)
+    level, spread = sea_level(image_db)
     contrast = np.clip(level / spread, -limit, limit)
     return np.where(np.isneginf(image_db), -limit, contrast).astype(np.float32)
+
+
+def sea_level(image_db: Floats) -> tuple[Floats, float]:
+    """Return how many decibels each pixel (H, W) lies above the sea around it, and the robust spread of that.
+
+    A plane, the trend over range and azimuth, is fitted robustly and taken away, then the median. The spread is 1.4826
+    times the median absolute deviation. Where nothing came back (-inf) or there is no data the level is NaN.
+    """
+    level = np.where(np.isfinite(image_db), image_db, np.nan)
+    if np.isnan(level).all():
+        return level, 1.0
+    level = level - _trend(level)
+    level -= np.nanmedian(level)
+    return level, max(_SPREAD_OF_MAD * float(np.nanmedian(np.abs(level))), _LEAST_SPREAD_DB)
 
 
 def _trend(image: Floats) -> NDArray[np.float64]:

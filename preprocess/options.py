@@ -25,7 +25,7 @@ class PreprocessOptions:
     mean_db: float = -18.0
     std_db: float = 6.0
     radiometry: str = "level"  # "level": calibrated decibels; "contrast": `preprocess.contrast.sea_contrast`
-    chip_spread_db: float | None = None  # that an uncalibrated image's robust spread stands for; None: amplitudes do
+    least_chip_spread_db: float = 0.0  # an uncalibrated image of a weaker spread is stretched to this
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> PreprocessOptions:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput
 from models.classes import NOT_OIL
-from preprocess.contrast import sea_contrast
+from preprocess.contrast import sea_level
 from preprocess.options import PreprocessOptions, contrast_input
 
 # Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.classes.CLASSES,
@@ -22,7 +22,6 @@ from preprocess.options import PreprocessOptions, contrast_input
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 # Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.
 GreyPair = tuple[NDArray[np.uint8], NDArray[np.int64]]
-_CHIP_LIMIT = 30.0  # spreads of the sea
 STRETCH_PERCENTILES = (1.0, 99.0)  # of an image of more than 8 bits, that become 0 and 255
 
 
@@ -189,9 +188,9 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     """Bring an uncalibrated image of any stretch to the model's input.
 
     Values are taken as amplitudes (decibels where some are negative), shifted so that the median lies at the
-    model's mean: without calibration only contrast means something. A model with a `chip_spread_db` does not trust the
-    stretch either: the trend is taken away and the spread of the sea set to so many decibels. NaN stays no data; zero
-    is merely dark.
+    model's mean: without calibration only contrast means something. Where the options have a `least_chip_spread_db`, a
+    weaker stretch is not trusted either: the trend is taken away and the spread of the sea set to so many decibels. NaN
+    stays no data; zero is merely dark.
     """
     if np.isnan(image).all():
         return image
@@ -202,10 +201,11 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
         image_db = 20 * np.log10(np.maximum(image, step))
     if options.radiometry == "contrast":
         return contrast_input(image_db)
-    if options.chip_spread_db is None:
-        centred = image_db - np.nanmedian(image_db)
+    level, spread = sea_level(image_db) if options.least_chip_spread_db else (image_db, np.inf)
+    if spread < options.least_chip_spread_db:
+        centred = level * (options.least_chip_spread_db / spread)
     else:
-        centred = sea_contrast(image_db, _CHIP_LIMIT) * np.float32(options.chip_spread_db)
+        centred = image_db - np.nanmedian(image_db)
     return np.asarray(np.maximum(centred, options.floor_db - options.mean_db) / options.std_db, np.float32)
 
 
