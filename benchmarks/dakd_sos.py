@@ -1,6 +1,6 @@
 r"""DAKD on SOS-Sentinel averaged to 64 x 64 pixels: real pairs only, with hard, with soft synthetic labels.
 
-    slickwatch train jointnet --config configs/jointnet-sos-64.toml --out runs/jointnet-sos-64
+    slickwatch train jointnet --config configs/jointnet/sos-64.toml --out runs/jointnet-sos-64
     slickwatch synthesize --model runs/jointnet-sos-64 --count 1792 --out runs/synthetic-sos-64 \
         --solver dpm++ --steps 20 --half-precision
     python -m benchmarks.dakd_sos --synthetic runs/synthetic-sos-64 --out runs/dakd
@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flows.evaluate import evaluate_models
-from models.training import TrainOptions, train
+from models.training.options import changed
+from models.training.segmentation import train
+from models.training.segmentation_options import TrainOptions
 
-BUDGET = TrainOptions(
+BUDGET = changed(
+    TrainOptions(),
     encoder="nano", only_oil=True, real_share=1.0, batch_size=16, crop=64, learning_rate=1e-3, warm_up=40,
     average_decay=0.99, dice="generalised", validate_every=200, validation_chips=60, workers=1, threads=1,
 )  # fmt: skip
@@ -71,7 +73,7 @@ def train_one(row: str, split: str, seed: int, steps: int, synthetic: Path, fold
     if "synthetic_multiple" in settings:
         settings["synthetic_multiple"] *= SPLITS[split]
     used = {"synthetic": str(synthetic)} if "synthetic_labels" in settings else {}
-    options = replace(BUDGET, real=split, seed=seed, steps=steps, **settings, **used)
+    options = changed(BUDGET, real=split, seed=seed, steps=steps, **settings, **used)
     began = time.process_time()
     metrics = train(options, folder, resume=True, report=lambda line: None).metrics["real_test"]
     print(f"{split}, {row}, seed {seed}: {time.process_time() - began:.0f} s CPU, {metrics}", flush=True)

@@ -1,6 +1,7 @@
-"""The paper's tables on DAKD: train each row's diffusion model, draw its pairs, measure them, train a student on them.
+r"""The paper's tables on DAKD: train each row's diffusion model, draw its pairs, measure them, train a student on them.
 
-    python -m benchmarks.dakd_tables 1 --jointnet configs/jointnet-osd.toml --student configs/dakd-osd.toml --out runs/t
+    python -m benchmarks.dakd_tables 1 --jointnet configs/jointnet/osd.toml --student configs/saross/dakd-osd.toml \
+        --out runs/t
 
 Tables 1 (rival generators), 4 (cross-entropy and b), 6 (values of b) and 8 (how many pairs), on any data set and at any
 size that the two configurations name. What two rows share is made once, and what is there already is gone on with.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from models.datasets import open_dataset
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.training import train_jointnet
 from models.synthesis.generate import GenerateOptions, synthesize
-from models.training import TrainOptions, read_options, train
+from models.training.options import changed
+from models.training.segmentation import train
+from models.training.segmentation_options import TrainOptions, read_options
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def main() -> None:
     print("row | features | FID | inception score | mIoU | F1 | recall | precision", flush=True)
     for name, row in TABLES[asked.table].items():
         if not asked.rows or name in asked.rows:
-            draw = GenerateOptions(asked.solver, asked.steps, device=jointnet.device, threads=jointnet.threads)
+            draw = GenerateOptions(asked.solver, asked.steps, device=jointnet.run.device, threads=jointnet.run.threads)
             print(name, *make(name, row, jointnet, student, draw, asked.out), sep=" | ", flush=True)
 
 
@@ -85,26 +88,28 @@ def make(
     name: str, row: Row, jointnet: JointOptions, student: TrainOptions, draw: GenerateOptions, out: Path
 ) -> list[str]:
     """Make one row; returns its cells, empty where it has no synthetic pairs."""
-    own = replace(student, **{"synthetic": "pairs", **row.student})
+    own = changed(student, **{"synthetic": "pairs", **row.student})
     features: dict[str, Any] = {}
-    if own.synthetic is not None:
+    if own.distillation.synthetic is not None:
         model, pairs = out / row.model, out / f"{row.model}-pairs"
-        train_jointnet(with_steps(replace(jointnet, **row.jointnet)), model, resume=True)
-        real = open_dataset(jointnet.dataset).train
+        train_jointnet(with_steps(changed(jointnet, **row.jointnet)), model, resume=True)
+        real = open_dataset(jointnet.data.dataset).train
         assert real is not None
-        synthesize(model, math.ceil(own.synthetic_multiple * len(real)), pairs, draw)
-        features = assess_quality(jointnet.dataset, str(pairs), out / f"{row.model}-quality")["features"][-1]
-        own = replace(own, synthetic=str(pairs))
+        synthesize(model, math.ceil(own.distillation.synthetic_multiple * len(real)), pairs, draw)
+        features = assess_quality(jointnet.data.dataset, str(pairs), out / f"{row.model}-quality")["features"][-1]
+        own = changed(own, synthetic=str(pairs))
     folder = out / "students" / name.replace(" ", "-")
     train(own, folder, resume=True)
-    scores = next(iter(evaluate_models(str(own.real), [str(folder)])["models"].values()))
+    scores = next(iter(evaluate_models(str(own.data.real), [str(folder)])["models"].values()))
     shown = [features.get("extractor", ""), *(f"{features[k]:.2f}" if features else "" for k in _FEATURES)]
     return shown + [f"{100 * scores[key]:.2f}" for key in ("miou", "f1", "recall", "precision")]
 
 
 def with_steps(options: JointOptions) -> JointOptions:
     """A concatenated network has one stage: give it all the steps."""
-    return replace(options, steps=(0, 0, sum(options.steps))) if options.kind == "concatenated" else options
+    return (
+        changed(options, steps=(0, 0, sum(options.schedule.steps))) if options.model.kind == "concatenated" else options
+    )
 
 
 if __name__ == "__main__":

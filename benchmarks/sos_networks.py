@@ -12,16 +12,17 @@ from tests.support import vision_ops  # noqa: F401
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from flows.evaluate import evaluate_models
 from models.checkpoint import read_checkpoint
-from models.training import TrainOptions, train
+from models.training.options import changed
+from models.training.segmentation import train
+from models.training.segmentation_options import TrainOptions
 from outputs.report import summary
 
-BUDGET = TrainOptions(
-    only_oil=True, real_share=1.0, steps=400, batch_size=16, crop=128, learning_rate=1e-3, warm_up=40,
+BUDGET = changed(
+    TrainOptions(), only_oil=True, real_share=1.0, steps=400, batch_size=16, crop=128, learning_rate=1e-3, warm_up=40,
     average_decay=0.99, dice="generalised", validate_every=100, validation_chips=60, threads=1, seed=1,
 )  # fmt: skip
 NETWORKS = {  # of about one cost a step on a CPU
@@ -37,7 +38,7 @@ def main() -> None:
     """Train what is not trained yet, then evaluate all networks of a split in one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/sos"))
-    parser.add_argument("--steps", type=int, default=BUDGET.steps)
+    parser.add_argument("--steps", type=int, default=BUDGET.schedule.steps)
     parser.add_argument("--only", nargs="*", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--no-evaluation", action="store_true")
     arguments = parser.parse_args()
@@ -55,7 +56,7 @@ def train_one(network: str, split: str, steps: int, folder: Path) -> None:
     if (folder / "checkpoint.json").is_file():
         print(network, split, read_checkpoint(str(folder)).metrics["real_test"])
         return
-    options = replace(BUDGET, network=network, real=split, steps=steps, **NETWORKS[network])
+    options = changed(BUDGET, network=network, real=split, steps=steps, **NETWORKS[network])
     began, cpu = time.perf_counter(), time.process_time()
     checkpoint = train(options, folder, resume=True)
     seconds = {"seconds": round(time.perf_counter() - began), "cpu_seconds": round(time.process_time() - cpu)}

@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +61,8 @@ for _panel, _commands in COMMANDS.items():
 
 def _print_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version  # takes as long as all other imports of --help
+
         typer.echo(f"slickwatch {version('slickwatch')}")
         raise typer.Exit
 

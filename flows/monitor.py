@@ -1,4 +1,4 @@
-"""The flows that run by themselves: `monitor` finds new scenes and has them processed, `process-scene` does it."""
+"""The scheduled flows: `monitor` finds and fetches new scenes, `process-scene` processes one."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from outputs.alerting.alerter import Alerter
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = f"{FLOW}/{FLOW}"
-TOLD_WITHIN = timedelta(days=7)  # how far back each round looks for scenes that were given up untold
+FAILURES_SINCE = timedelta(days=7)  # how far back each round looks for failed scenes to report
 
 
 @dataclass(frozen=True)
 class Monitored:
-    """What a round of monitoring has done."""
+    """The outcome of a round of monitoring."""
 
     round: Round
-    submitted: tuple[str, ...]  # runs of `process-scene` that wait for a worker or are with one, by their scene
-    processed: tuple[Processed, ...]  # where there is no such deployment: those of this process
-    failed: Mapping[str, str]  # and those that failed, with the reason
-    removed: tuple[str, ...]  # scenes whose files went, for the disk budget
+    submitted: tuple[str, ...]  # scenes handed to runs of `process-scene`
+    processed: tuple[Processed, ...]  # in this process, without such a deployment
+    failed: Mapping[str, str]  # of those, the failed ones with the reason
+    removed: tuple[str, ...]  # scenes whose files were deleted for the disk budget
 
 
 def _run_name() -> str:
@@ -92,7 +92,7 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
 def _round(watch: str | None, config: str | None, settings: Settings, alerter: Alerter) -> Monitored:
     with open_watches(settings, None if watch is None else [watch]) as watching:
         found = watching.run_round(threading.Event())
-        _tell(found, watching.ledger, alerter)
+        _report_failures(found, watching.ledger, alerter)
         waiting = watching.ledger.waiting("process")
         parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
         submitted: tuple[str, ...] = ()
@@ -112,18 +112,18 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
 
 @task(name="report-round", cache_policy=NO_CACHE)
 def report_round(monitored: Monitored, watch: str | None) -> None:
-    """Leave what a round has done as an artifact in Prefect."""
+    """Save the summary of a round as a Prefect artifact."""
     key = f"monitor-{artifact_key(watch or 'all')}"
     create_markdown_artifact(summary(monitored), key=key, description="The last round of monitoring")
 
 
-def _tell(found: Round, ledger: Ledger, alerter: Alerter) -> None:
-    """What went wrong while looking and fetching, and all scenes that were given up, in whichever process."""
+def _report_failures(found: Round, ledger: Ledger, alerter: Alerter) -> None:
+    """Report failures to search and fetch, and all failed or quarantined scenes, from any process."""
     for source, reason in found.down.items():
         alerter.report_failure(f"source {source}", reason)
     if found.stopped is not None:
         alerter.report_failure("fetching", found.stopped)
-    for record in ledger.list(["failed", "quarantined"], since=datetime.now(UTC) - TOLD_WITHIN):
+    for record in ledger.list(["failed", "quarantined"], since=datetime.now(UTC) - FAILURES_SINCE):
         alerter.report_scene(record)
 
 
@@ -162,7 +162,7 @@ def _submitted(scene_id: str, key: str, parameters: Mapping[str, Any]) -> FlowRu
 def _process_here(
     scene_ids: Iterable[str], config: str | None, parallel: int, processed: list[Processed], failed: dict[str, str]
 ) -> None:
-    """Process scenes in this process, so many at once; one that fails does not stop the others."""
+    """Process scenes in this process, `parallel` at a time; a failure does not stop the others."""
 
     def one(scene_id: str) -> None:
         try:
@@ -185,7 +185,7 @@ def _at_once(count: int, jobs: list[Callable[[], None]]) -> None:
 
 
 def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
-    """Remove what killed attempts left of scenes that nobody goes on with, and processed scenes beyond the budget."""
+    """Remove leftovers of killed attempts, and processed scenes above the disk budget."""
     for scene_id, left in staged(settings.monitor.results):
         with suppress(SlickwatchError):
             if not ledger.in_use(scene_id):
@@ -197,7 +197,7 @@ def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
 
 
 def _newest(watching: OpenWatches) -> dict[str, datetime | None]:
-    """When the newest scene of each watch was published; where its source does not tell, recorded."""
+    """Publication time of the newest scene of each watch, or when it was recorded if the source gives none."""
     newest: dict[str, datetime | None] = {}
     for watch in watching.watches:
         source, ledger = watch.source.name, watching.ledger

@@ -42,7 +42,7 @@ from ingest.store import SceneFolder
 from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version
 
 _LOG = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ LOCAL = "local"  # the source of products that somebody names
 
 @dataclass(frozen=True)
 class Processed:
-    """What became of a scene; `why` of one that was left alone."""
+    """The outcome for a scene; `why` it was skipped."""
 
-    scene_id: str | None  # None: nothing waited
+    scene_id: str | None  # None: no scene was waiting
     outcome: Literal["processed", "unchanged", "skipped"]
     slick_count: int = 0
     folder: Path | None = None
@@ -63,7 +63,7 @@ class Processed:
 
 
 class BrokenProduct(UnreadableInput):
-    """It is the product that cannot be read, not something of ours."""
+    """The product itself is unreadable."""
 
 
 def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processed:
@@ -120,18 +120,18 @@ def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path)
     lease_s = settings.monitor.lease_minutes * 60
     if scene is None:
         claims = ledger.claim("process", owner, lease_s)
-        return claims[0] if claims else Processed(None, "skipped", why="no scene waits")
+        return claims[0] if claims else Processed(None, "skipped", why="no scene is waiting")
     scene_id = _recorded(Path(scene), ledger, owner, lease_s) if os.sep in scene else ledger.get(scene).id
     record = ledger.get(scene_id)
     if record.state not in ("fetched", "processed"):
-        why = record.reason or (record.by and f"{record.by} is taken in its place") or "it is not fetched"
+        why = record.reason or (record.by and f"replaced by {record.by}") or "not fetched"
         return Processed(scene_id, "skipped", why=f"{record.state}: {why}")
     if record.state == "processed" and record.path is not None and record.result_folder is not None:
         product, folder = Path(record.path), Path(record.result_folder)
         if is_up_to_date(folder, product, detection_options(settings, model)):
             return Processed(scene_id, "unchanged", len(read_result(folder).slicks), folder)
     claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
-    return claim or Processed(scene_id, "skipped", why="another is at work on it, or it is not due yet")
+    return claim or Processed(scene_id, "skipped", why="claimed by another process, or not due yet")
 
 
 def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
@@ -144,7 +144,7 @@ def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
     ledger.record_found(LOCAL, FLOW, [scene])
     claim = ledger.claim_scene(scene.id, "fetch", owner, lease_s, [LOCAL])
     if claim is None:
-        raise UsageError(scene.id, "another is fetching it, or it waits to be fetched again", "run again later")
+        raise UsageError(scene.id, "being fetched by another process, or waiting for a retry", "run again later")
     ledger.fetched(claim, str(product.path.absolute()), scene.size or 0, None)
     return scene.id
 
@@ -161,7 +161,7 @@ def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings
         ledger.release(claim)
         alerter.report_failure(FLOW, str(error), kind="flow")
     elif isinstance(error, TimeoutError):
-        alerter.report_scene(ledger.failed(claim, f"not done after {minutes:g} minutes"))
+        alerter.report_scene(ledger.failed(claim, f"not finished after {minutes:g} minutes"))
     elif isinstance(error, SlickwatchError):
         alerter.report_scene(ledger.failed(claim, str(error)))
     else:
@@ -206,7 +206,7 @@ class _Work:
                 yield path
             return
         if not path.exists():
-            raise SourceError(scene_id, f"is no longer at {path}", "put it there again, then slickwatch scenes retry")
+            raise SourceError(scene_id, f"no longer at {path}", "restore it, then run slickwatch scenes retry")
         yield path
 
     def _detected(self, product: Path) -> Path:
@@ -245,7 +245,7 @@ class _Work:
         )  # fmt: skip
         if not published.current or result.slicks.empty:
             return 0
-        known = catalogue.slicks(tuple(result.slicks.total_bounds), current=False)
+        known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
         areas = alerted_areas(self.settings)
         return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))

@@ -42,8 +42,8 @@ from outputs.record import RunRecord, write_record
 from outputs.slicks import find_slicks
 from outputs.stac import scene_item, write_item
 from outputs.vectors import write_geojson, write_geopackage, write_style
-from preprocess.mapped import create_mapped, open_mapped
 from preprocess.mask import land_mask
+from preprocess.memory_map import create_memory_map, open_memory_map
 from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
@@ -79,12 +79,12 @@ class Job:
 
     def stored_scene(self) -> CalibratedScene:
         """The scene with the sigma nought that `calibrate` stored."""
-        data = da.from_array(open_mapped(self.sigma_nought), chunks=self.scene.sigma_nought.chunks)
+        data = da.from_array(open_memory_map(self.sigma_nought), chunks=self.scene.sigma_nought.chunks)
         return replace(self.scene, sigma_nought=self.scene.sigma_nought.copy(data=data))
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """A known failure will fail again; anything else, such as a network drive that hung, may not."""
+    """Retry only unknown failures, such as a network drive that hung; a known one would recur."""
     return not isinstance(state.result(raise_on_failure=False), SlickwatchError)
 
 
@@ -166,7 +166,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
-    """Write all layers of a scene aside and put them in place in one step, over those of a former run."""
+    """Write all layers of a scene to a hidden folder, then replace those of an earlier run in one step."""
     scene = job.stored_scene()
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
@@ -191,10 +191,10 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
 
 @task(name="report", cache_policy=NO_CACHE)
 def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
-    """Leave a summary, the quick look and where it all comes from as artifacts in Prefect."""
+    """Publish a summary, the quick look and the provenance as Prefect artifacts."""
     key = artifact_key(record.scene_id)
     create_markdown_artifact(summary(slicks, record, folder), key=f"slicks-{key}", description="Slicks of a scene")
-    create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Where they come from")
+    create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Provenance of the slicks")
     with Image.open(folder / "quicklook.png") as picture:
         picture.thumbnail((900, 900))
         jpeg = io.BytesIO()
@@ -204,7 +204,7 @@ def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
 
 
 def artifact_key(scene_id: str) -> str:
-    """A scene's id in the only characters that Prefect allows; a renamed product's id may have any."""
+    """A scene's id in the characters that Prefect allows; the id of a renamed product may have any."""
     return re.sub(r"[^a-z0-9]+", "-", scene_id.lower()).strip("-")
 
 
@@ -230,7 +230,7 @@ def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
 
 
 def provenance(record: RunRecord) -> str:
-    """Describe in Markdown what a result comes from and at what cost: a table, and one of the inputs."""
+    """Describe the provenance and cost of a result in Markdown: a table of facts and one of inputs."""
     memory = "unknown" if record.peak_memory_bytes is None else f"{record.peak_memory_bytes / 1e6:.0f} MB"
     seconds = (record.ended_at - record.started_at).total_seconds()
     facts = {
@@ -260,8 +260,8 @@ def _save(array: NDArray[np.bool_], path: Path) -> None:
 
 
 def _store(sigma_nought: xr.DataArray, path: Path, advance: Advance) -> None:
-    """Compute band by band from the top: a deflated image in a zip can only be read forward at a bearable price."""
-    mapped, first = create_mapped(path, sigma_nought.shape), 0
+    """Compute band by band from the top: a deflated image in a zip is only cheap to read forward."""
+    mapped, first = create_memory_map(path, sigma_nought.shape), 0
     heights = sigma_nought.chunksizes["line"]
     for done, height in enumerate(heights, start=1):
         band = slice(first, first + height)

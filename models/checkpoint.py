@@ -1,4 +1,4 @@
-"""Storing and loading trained models: safetensors weights beside one JSON file that says all the rest.
+"""Storing and loading trained models: safetensors weights and one JSON file with everything else.
 
 A model is a folder named by its id, holding ``weights.safetensors``, ``checkpoint.json`` and a model card
 ``README.md``. Models shipped with Slickwatch lie in `SHIPPED`, whose file ``default`` names the one to use.
@@ -32,7 +32,7 @@ _CHECKED = (64, 64)  # height and width of what a model is tried on: small, but 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model was made of; inference takes its preprocessing from here, so it cannot drift from training."""
+    """The record of a model; inference takes its preprocessing from here, so it cannot drift from training."""
 
     id: str
     architecture: Architecture
@@ -149,7 +149,7 @@ def check_model(model: str) -> Checkpoint:
         with torch.inference_mode():
             logits = network(noise)  # (1, classes, height, width)
     except RuntimeError as error:
-        raise ModelError(model, "does not take the images it says it does", "train it again") from error
+        raise ModelError(model, "fails on images of its own shape", "train it again") from error
     if logits.shape != (1, len(checkpoint.classes), *_CHECKED) or not bool(torch.isfinite(logits).all()):
         raise ModelError(model, "does not give a finite number for each class and pixel", "train it again")
     return checkpoint

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.classes import CLASSES
-from preprocess.mapped import create_mapped, open_mapped
+from preprocess.memory_map import create_memory_map, open_memory_map
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.tiles import Tiling, blend_rows
 
@@ -30,15 +30,15 @@ def predict_classes(
     tiling: Tiling = Tiling(),  # noqa: B008 - frozen
     progress: Progress = lambda done, total: None,
 ) -> xr.DataArray:
-    """Predict class probabilities over a scene, a row of tiles at a time, into the .npy file `out`.
+    """Predict class probabilities over a scene, one row of tiles at a time, into the .npy file `out`.
 
     sigma_nought: (polarisation, line, pixel), lazy or not, linear, NaN = no data; land: (line, pixel), True on land.
     Tiles wholly on land or without data are skipped. Returns (class, line, pixel) float32 mapped from `out`, NaN
-    where there is no data, certain land where `land` says so. Raises `StorageError` where `out` finds no space.
+    where there is no data, certain land where `land` says so. Raises `StorageError` where there is no space for `out`.
     """
     rows, columns = sigma_nought.shape[-2:]
     shape = (len(CLASSES), rows, columns)
-    probability = create_mapped(out, shape)
+    probability = create_memory_map(out, shape)
     no_data = np.zeros((rows, columns), bool)
     tiles = _predicted_tiles(network, sigma_nought, options, land, tiling, no_data, progress)
     for row, band in blend_rows(tiles, shape, tiling):
@@ -51,9 +51,9 @@ def predict_classes(
 
 
 def open_probability(path: Path, sigma_nought: xr.DataArray) -> xr.DataArray:
-    """Map the file that `predict_classes` wrote for this sigma nought; nothing is read before it is used."""
+    """Map the file that `predict_classes` wrote for this sigma nought; data are read on use."""
     return xr.DataArray(
-        open_mapped(path),
+        open_memory_map(path),
         dims=("class", "line", "pixel"),
         coords={"class": list(CLASSES), "line": sigma_nought["line"], "pixel": sigma_nought["pixel"]},
         name="class_probability",
@@ -77,7 +77,7 @@ def _predicted_tiles(
     no_data: NDArray[np.bool_],
     progress: Progress,
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield the tiles with something to see in them; fills `no_data` on the way, ahead of the tiles it yields."""
+    """Yield the tiles that are not all land or no data; fills `no_data` ahead of the tiles it yields."""
     rows, columns = sigma_nought.shape[-2:]
     row_starts, column_starts = tiling.starts(rows), tiling.starts(columns)
     total = len(row_starts) * len(column_starts)

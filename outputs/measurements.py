@@ -31,7 +31,7 @@ def measurements(
 ) -> list[dict[str, object]]:
     """The attributes of each slick, in the order of `slicks`.
 
-    Sigma nought is computed once for each run of lines that slicks cover, never for the rest of the scene.
+    Sigma nought is computed once per run of lines that slicks cover, never for the rest of the scene.
     """
     polarisation = _co_polarisation(calibrated)
     sigma_nought = calibrated.sigma_nought.sel(polarisation=polarisation)
@@ -76,7 +76,7 @@ def shape_attributes(outline: MultiPolygon, area: float, perimeter: float) -> di
 
 
 def confidence_attributes(probability: Floats, medium: float, high: float) -> dict[str, object]:
-    """Mean, median and highest of the class probabilities (n,) of a slick's cells, and the level in words."""
+    """Mean, median and maximum of the class probabilities (n,) of a slick's cells, and the level in words."""
     mean = float(np.mean(probability, dtype=np.float64))
     return {
         "confidence_mean": mean,
@@ -87,7 +87,7 @@ def confidence_attributes(probability: Floats, medium: float, high: float) -> di
 
 
 def mean_db(power: Floats) -> float | None:
-    """Mean of linear power in decibels; null for no cell, or where noise removal left no power."""
+    """Mean of linear power in decibels; null without cells, or where noise removal left no power."""
     finite = power[np.isfinite(power)]
     mean = float(np.mean(finite, dtype=np.float64)) if finite.size else 0.0
     return 10.0 * float(np.log10(mean)) if mean > 0.0 else None
@@ -96,7 +96,7 @@ def mean_db(power: Floats) -> float | None:
 def ring_around(slick: Mask, gap: int, width: int) -> Mask:
     """The cells between `gap` and `gap + width` cells away from a slick, counted along rows and columns.
 
-    The gap keeps the blurred rim of the slick out of the sea it is compared with.
+    The gap excludes the blurred rim of the slick from the sea it is compared with.
     """
     return _grown(slick, gap + width) & ~_grown(slick, gap)
 
@@ -161,7 +161,7 @@ def _widened(window: Window, by: int, scene: tuple[int, ...]) -> Window:
 
 
 def _runs_of_lines(windows: Sequence[Window]) -> Iterator[list[int]]:
-    """Indices of the windows, those whose lines overlap together."""
+    """Yield the indices of windows whose lines overlap, group by group."""
     members: list[int] = []
     end = 0
     for i in sorted(range(len(windows)), key=lambda i: windows[i][0].start):

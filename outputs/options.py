@@ -1,4 +1,4 @@
-"""What counts as a slick, and what it is compared with."""
+"""Options of finding and measuring slicks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class SlickOptions:
     keep: float = 0.7
     minimum_area_m2: float = 100_000.0
     classes: tuple[str, ...] = ("oil",)
-    medium: float = 0.7  # mean probability from which the confidence is called Medium
+    medium: float = 0.7  # lowest mean probability of Medium confidence
     high: float = 0.85
     ring_gap: int = 2
     ring_width: int = 12
-    minimum_ring: int = 20  # fewer cells of sea around a slick say nothing about contrast
+    minimum_ring: int = 20  # with fewer sea cells around a slick, its contrast is unknown
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise UsageError("slick classes", "none is given", "choose oil, look-alike or both")
+            raise UsageError("slick classes", "no class is given", "choose oil, look-alike or both")
         if not 0.0 < self.grow <= self.outline <= self.keep <= 1.0:
             raise UsageError(
                 "slick thresholds",
@@ -37,6 +37,6 @@ class SlickOptions:
             )
 
     def thresholds(self) -> str:
-        """The figures that decide what is a slick, as JSON for the slick table."""
+        """The thresholds and the smallest area, as JSON for the slick table."""
         names = ("grow", "outline", "keep", "minimum_area_m2")
         return json.dumps({name: getattr(self, name) for name in names})

@@ -96,10 +96,10 @@ def blocked_cells(probability: xr.DataArray, land: Mask | None) -> Mask:
 
 
 def polygonise(cells: Mask, transform: Affine) -> MultiPolygon:
-    """The outline of the True cells, holes kept; one part for each patch of cells that share edges.
+    """The outline of the True cells, holes kept; one part per patch of cells that share edges.
 
-    `transform` takes (column, row) of cell corners to x, y. Patches that only touch by a corner become
-    parts of their own, which is what keeps the result valid. Rasterising it gives the cells back.
+    `transform` takes (column, row) of cell corners to x, y. Patches that touch only by a corner become
+    separate parts, which keeps the result valid. Rasterising it returns the cells.
     """
     patches = features.shapes(cells.view(np.uint8), mask=cells, connectivity=4, transform=transform)
     rings = [geometry["coordinates"] for geometry, _ in patches]

@@ -96,10 +96,10 @@ def _scene_attributes(calibrated: CalibratedScene, processed_at: datetime) -> di
 
 
 def _identity(scene_id: str, model_id: str, weights: str | None, name: str, image_outline: MultiPolygon) -> str:
-    """A short name that any rerun gives again.
+    """A short id that every rerun reproduces.
 
-    From image coordinates, which are whole or half numbers, and not from degrees, whose last digits
-    differ between versions of a projection library.
+    Made of image coordinates, which are multiples of one half, not of degrees, whose last digits differ
+    between versions of a projection library.
     """
     digest = hashlib.blake2b(digest_size=8)
     for text in (scene_id, model_id, weights or "", name):

@@ -1,4 +1,4 @@
-"""Radiometric calibration: sparse look-up tables blown up to bands of lines, digital numbers to sigma nought.
+"""Radiometric calibration: sparse look-up tables interpolated to bands of lines, digital numbers to sigma nought.
 
 ESA's tables are given at some lines and some pixels and are bilinear in between (Sentinel-1 Product
 Specification, and "Radiometric Calibration of S-1 Level-1 Products", ESA-EOPG-CSCOP-TN-0002). Bilinear on
@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from ingest.safe.metadata import CalibrationVector, Floats, Integers
 
 Float32s = NDArray[np.float32]
-# Names of the table's columns, for those who want another quantity than sigma nought.
+# Columns of the calibration table.
 QUANTITIES = ("sigma_nought", "beta_nought", "gamma")
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """The vectors of a table that matter for some lines, at every pixel."""
+    """The vectors of a table that enclose some lines, at every pixel."""
 
     line: Integers  # (k,) strictly ascending
     value: Float32s  # (k, samples)
@@ -31,7 +31,7 @@ class Band:
     def weights(self, lines: Integers) -> Float32s:
         """Share of each vector in each line; (lines, k), rows add up to 1.
 
-        Before the first and behind the last vector the nearest one holds.
+        Before the first and after the last vector the nearest one applies.
         """
         if self.line.size == 1:
             return np.ones((lines.size, 1), np.float32)
@@ -53,8 +53,8 @@ class Band:
 class LookUpTable:
     """A sparse table: vectors at ascending lines, each with its own pixels; constant outside of them.
 
-    A product's vectors may start at negative lines and end behind the image, differ in length, or
-    come in any order; of several at one line the first counts.
+    A product's vectors may start at negative lines and end beyond the image, differ in length, or
+    come in any order; of several at one line the first is used.
     """
 
     line: Integers  # (n,) strictly ascending
@@ -63,7 +63,7 @@ class LookUpTable:
 
     @classmethod
     def from_vectors(cls, line: ArrayLike, pixel: Sequence[ArrayLike], value: Sequence[ArrayLike]) -> LookUpTable:
-        """Sort what a product gives; at least one vector."""
+        """Sort the vectors of a product, at least one."""
         lines, first = np.unique(np.asarray(line, np.int64), return_index=True)
         pixels, values = [], []
         for index in first:
@@ -88,7 +88,7 @@ class LookUpTable:
 def calibration_table(vectors: Sequence[CalibrationVector], quantity: str = "sigma_nought") -> LookUpTable:
     """The table A of one of `QUANTITIES`, in digital numbers: quantity = (DN^2 - noise) / A^2.
 
-    The annotation's `absoluteCalibrationConstant` is part of it already and must not be applied again.
+    The annotation's `absoluteCalibrationConstant` is already part of it and must not be applied again.
     """
     columns = {
         "sigma_nought": [vector.sigma_nought for vector in vectors],
@@ -103,8 +103,8 @@ def calibration_table(vectors: Sequence[CalibrationVector], quantity: str = "sig
 def calibrate(digital_number: NDArray[np.uint16], table: Float32s, noise: Float32s | None = None) -> Float32s:
     """(DN^2 - noise) / A^2 of a block, not below 0; NaN where DN = 0; linear power.
 
-    All arrays are (lines, samples); `noise` is in DN^2. No data is told from the digital number, never
-    from the difference: a real pixel below the noise is dark, not missing.
+    All arrays are (lines, samples); `noise` is in DN^2. No data is decided by the digital number, never
+    by the difference: a valid pixel below the noise is dark, not missing.
     """
     power = digital_number.astype(np.float32)
     np.multiply(power, power, out=power)

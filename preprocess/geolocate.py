@@ -35,11 +35,11 @@ _EARTH_RADIUS = 6_371_000.0  # m
 # Long edges are cut into steps of this length, so that chords in lon/lat stay within
 # step^2 / (8 R) * tan(latitude) of the image's straight lines: 0.15 m at 60 degrees.
 _STEP = 2_000.0  # m
-# Close to a pole the step is halved until no chord turns by more degrees of longitude: at a distance d
-# from the pole that keeps it within 0.0003 d. Over the pole itself there is an end to it, at 8 m.
+# Near a pole the step is halved until no chord spans more degrees of longitude: at a distance d from the
+# pole that keeps it within 0.0003 d. Over the pole itself the halving stops at 8 m.
 _LARGEST_TURN = 3.0
 _REFINEMENTS = 9
-# Points up to this part of the grid's extent outside it still have image coordinates.
+# Points outside the grid by up to this share of its extent still have image coordinates.
 _MARGIN = 0.1
 _NEWTON_STEPS = 20
 _TOLERANCE = 1e-12  # in the length of a unit vector: 6 micrometres on the ground
@@ -50,8 +50,8 @@ class Geolocation:
     """The mapping of one image's full-resolution coordinates to WGS 84 at sea level.
 
     Along lines it interpolates linearly, as the range scale of an image changes irregularly with
-    azimuth; along pixels by a cubic spline where there are tie points enough. It goes on linearly
-    outside the grid. Raises `UnreadableInput` where the grid is too small, unordered or not finite.
+    azimuth; along pixels by a cubic spline where there are enough tie points. Outside the grid
+    it extrapolates linearly. Raises `UnreadableInput` where the grid is too small, unordered or not finite.
     """
 
     grid: GeolocationGrid
@@ -89,15 +89,15 @@ class Geolocation:
     def to_lonlat(self, geometry: Polygon | MultiPolygon) -> MultiPolygon:
         """Polygons of image coordinates (x = pixel, y = line) as valid RFC 7946 polygons in degrees.
 
-        Long edges are densified, exteriors run counter-clockwise, holes stay, and what crosses the
-        antimeridian is split there. A polygon around a pole goes along the antimeridian to it.
+        Long edges are densified, exteriors run counter-clockwise, holes are kept, and what crosses the
+        antimeridian is split there. A polygon around a pole is closed along the antimeridian.
         """
         step = self._step()
         regions = [self._region(polygon, step) for polygon in shapely.get_parts(geometry) if not polygon.is_empty]
         return _multi_polygon(regions)
 
     def footprint(self, number_of_lines: int, number_of_samples: int) -> Polygon | MultiPolygon:
-        """The image's outline at the outer edges of its border pixels, by RFC 7946."""
+        """The image's outline along the outer edges of its border pixels, by RFC 7946."""
         outline = self.to_lonlat(box(-0.5, -0.5, number_of_samples - 0.5, number_of_lines - 0.5))
         return outline.geoms[0] if len(outline.geoms) == 1 else outline
 
@@ -147,7 +147,7 @@ class Geolocation:
         return exterior.difference(shapely.union_all(holes))
 
     def _unwrapped(self, ring: LinearRing) -> Floats:
-        """A ring of image coordinates as (n, 2) lon/lat whose longitudes go on through the antimeridian."""
+        """A ring of image coordinates as (n, 2) lon/lat, longitudes continuous across the antimeridian."""
         pixel, line = shapely.get_coordinates(ring).T
         longitude, latitude = self.lonlat(line, pixel)
         return np.stack([np.unwrap(longitude, period=360.0), latitude], axis=-1)
@@ -156,7 +156,7 @@ class Geolocation:
 def geodesic_area_perimeter(geometry: Polygon | MultiPolygon) -> tuple[float, float]:
     """Area in m2 and length of the outline, holes included, in m of lon/lat polygons on the WGS 84 ellipsoid.
 
-    The cut that RFC 7946 asks for at the antimeridian is no part of the outline.
+    The cut that RFC 7946 requires at the antimeridian is not part of the outline.
     """
     oriented = shapely.orient_polygons(geometry)
     area, _ = _WGS84.geometry_area_perimeter(oriented)
@@ -196,7 +196,7 @@ class _Surface:
         return np.stack([self._spline(at, nu=(1, 0)), self._spline(at, nu=(0, 1))])
 
     def _split(self, line: ArrayLike, pixel: ArrayLike) -> tuple[Floats, Floats]:
-        """Image coordinates as their nearest place in the grid and the rest, both (*broadcast, 2)."""
+        """Image coordinates as the nearest position in the grid and the remainder, both (*broadcast, 2)."""
         wanted = np.stack(np.broadcast_arrays(np.asarray(line, np.float64), np.asarray(pixel, np.float64)), axis=-1)
         at = np.clip(wanted, self._low, self._high)
         return at, wanted - at
@@ -227,7 +227,7 @@ def _normal_vector(longitude: ArrayLike, latitude: ArrayLike) -> Floats:
 
 
 def _east_north(normal: Floats) -> tuple[Floats, Floats]:
-    """Unit vectors to the east and the north of normal vectors (..., 3); at a pole, longitude 0 counts."""
+    """Unit vectors to the east and the north of normal vectors (..., 3); at a pole, those of longitude 0."""
     x, y, z = np.moveaxis(normal, -1, 0)
     longitude = np.arctan2(y, x)
     east = np.stack([-np.sin(longitude), np.cos(longitude), np.zeros_like(z)], axis=-1)
@@ -241,7 +241,7 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 
 def _at_sea_level(grid: GeolocationGrid) -> tuple[Floats, Floats, Floats]:
-    """Longitude, latitude and incidence angle (G, R), in degrees, of what lies at height 0.
+    """Longitude, latitude and incidence angle (G, R) at height 0, in degrees.
 
     The sea that shares a tie point's azimuth and slant range lies nearer to the sensor's track than terrain
     does, on the triangle of the Earth's centre, the sensor and the point.
@@ -264,7 +264,7 @@ def _central_angle(radius: ArrayLike, orbit: Floats, slant_range: Floats) -> Flo
 
 
 def _range_azimuth(grid: GeolocationGrid) -> Floats:
-    """Direction of growing range (G, R), in degrees clockwise from north; terrain does not change it."""
+    """Direction of increasing range (G, R), in degrees clockwise from north; terrain does not change it."""
     normal = _normal_vector(grid.longitude, grid.latitude)
     outwards = np.gradient(normal, grid.pixel.astype(np.float64), axis=1)
     east, north = _east_north(normal)

@@ -20,7 +20,7 @@ from ingest.errors import UnreadableInput
 from ingest.safe.product import SafeProduct
 from preprocess.grid import cell_centres
 
-# GDAL's block cache takes 5 % of the memory by default, and a band is never read twice.
+# GDAL's block cache defaults to 5 % of the memory, but no band is read twice.
 _GDAL = {"GDAL_CACHEMAX": 64 * 1024 * 1024, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 # Bands grow to whole tiles of a tiled TIFF up to this many lines, so that no tile is decoded twice.
 _TALLEST_BAND = 2048
@@ -29,7 +29,7 @@ _OPEN_AT_MOST = 4
 
 @dataclass(frozen=True)
 class Measurement:
-    """One image on disk: paths and sizes only, so that it travels well to other processes."""
+    """One image on disk: paths and sizes only, so that other processes can open it."""
 
     path: str  # for GDAL
     subject: str  # for messages
@@ -47,11 +47,11 @@ class Measurement:
             with rasterio.Env(**_GDAL):
                 if self.deflated is not None:
                     return _open_images.read(self, start, stop)
-                # Opening takes a millisecond, and closing gives GDAL's cache back.
+                # Opening takes a millisecond, and closing frees GDAL's cache.
                 with _open(self.path) as dataset:
                     return _read(dataset, start, stop)
         except RasterioError as error:
-            problem = f"lines {start} to {stop - 1} cannot be read, the file is truncated or damaged"
+            problem = f"lines {start} to {stop - 1} cannot be read: the file is truncated or damaged"
             raise UnreadableInput(self.subject, problem, "fetch the product again") from error
 
     def band_lines(self, at_least: int, multiple_of: int = 1) -> int:
@@ -64,16 +64,16 @@ class Measurement:
 class _OpenImages:
     """The deflated images that are open in this process, a few at most.
 
-    GDAL inflates a member of a zip from its start at each opening, but has bookmarks in one that stays
-    open. Read in bands, a whole IW image of 0.9 GB takes 3.6 s forward and 7 s in dask's order.
+    GDAL inflates a member of a zip from its start each time it is opened, but keeps bookmarks in one that
+    stays open. Read in bands, a whole IW image of 0.9 GB takes 3.6 s forward and 7 s in dask's order.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # GDAL datasets are not for several threads at once
-        self._images: OrderedDict[object, tuple[Any, int]] = OrderedDict()  # with the lines still to be read
+        self._lock = threading.Lock()  # GDAL datasets are not thread-safe
+        self._images: OrderedDict[object, tuple[Any, int]] = OrderedDict()  # and the number of lines still to be read
 
     def read(self, measurement: Measurement, start: int, stop: int) -> NDArray[np.uint16]:
-        """Read a band; the image is opened if need be, and closed after all its lines or on a failure."""
+        """Read a band; the image is opened if necessary, and closed after its last line or a failure."""
         key = (os.getpid(), measurement)  # a handle does not survive a fork
         with self._lock:
             image = self._images.pop(key, None)
@@ -97,9 +97,9 @@ _open_images = _OpenImages()
 
 
 def open_measurement(product: SafeProduct, polarisation: str) -> Measurement:
-    """Look at one polarisation's TIFF and check it against the annotation.
+    """Check the TIFF of one polarisation against its annotation.
 
-    Raises `UnreadableInput` where it is no TIFF, no single band of uint16, or of another size than annotated.
+    Raises `UnreadableInput` where it is not a TIFF of one uint16 band with the annotated size.
     """
     path = product.measurement(polarisation)
     subject = f"{product.path}: measurement {polarisation}"
@@ -125,7 +125,7 @@ def open_measurement(product: SafeProduct, polarisation: str) -> Measurement:
 
 
 def _open(path: str) -> Any:
-    # No other driver: under the name of a TIFF, a VRT could make GDAL read any file or address.
+    # No other driver: a VRT named .tiff could make GDAL read any file or address.
     return rasterio.open(path, driver="GTiff")
 
 
@@ -137,10 +137,9 @@ def _read(dataset: Any, start: int, stop: int) -> NDArray[np.uint16]:
 def digital_number(product: SafeProduct, polarisation: str, rows_per_block: int = 512) -> xr.DataArray:
     """Digital numbers of one polarisation; lazy (line, pixel), uint16, 0 = no data.
 
-    Blocks are bands of about `rows_per_block` whole lines: the TIFFs are stored by the line, other
-    blocks would read each line many times. Raises `UsageError` for a polarisation that is not there
-    and `UnreadableInput` for a file that is not what the annotation says; a file that ends early
-    raises it on reading.
+    Blocks are bands of about `rows_per_block` whole lines: the TIFFs are stored line by line, and other
+    blocks would read each line many times. Raises `UsageError` for a missing polarisation and
+    `UnreadableInput` for a file that contradicts the annotation, or on reading, for one that ends early.
     """
     measurement = open_measurement(product, polarisation)
     rows = measurement.band_lines(rows_per_block)
@@ -166,7 +165,7 @@ def lazy_bands(read: Any, shape: tuple[int, int], dtype: type[np.generic], rows:
 
 @dataclass(frozen=True)
 class _Bands:
-    """What dask needs of an array on disk: only the rows that are asked for get computed."""
+    """The array interface that dask needs; only the requested rows are computed."""
 
     read: Any
     shape: tuple[int, int]
@@ -190,7 +189,7 @@ class _Bands:
 
 
 def lines_and_pixels(values: da.Array, name: str, looks: tuple[int, int] = (1, 1)) -> xr.DataArray:
-    """Name an image's axes: the centres of its cells in zero-based full-resolution coordinates."""
+    """Label an image's axes with its cell centres in zero-based full-resolution coordinates."""
     coords = {
         dim: (dim, cell_centres(size, look))
         for dim, size, look in zip(("line", "pixel"), values.shape, looks, strict=True)

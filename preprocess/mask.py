@@ -1,10 +1,10 @@
-"""Which cells of a scene's raster are land.
+"""The land mask: which cells of a grid are land.
 
-Land polygons are clipped to the scene, their vertices taken to image coordinates and filled there: the
-cost follows the length of the coast, not the number of cells, and a scene on the open sea costs a look
-into a spatial index. The polygons are OpenStreetMap's, generalised, as the package roaring-landmask
-carries them; the first use writes them into an indexed file in the user's cache. A finer file may be
-given instead. Figures are in docs/decisions/0010-land-mask.md.
+Land polygons are clipped to the scene, their vertices converted to cells and filled there: the cost grows
+with the length of the coast, not with the number of cells, and the open sea costs one query of a spatial
+index. The polygons are OpenStreetMap's, generalised, from the package roaring-landmask; the first use
+writes them to an indexed file in the user's cache. A finer coastline can be given instead.
+Figures are in docs/decisions/0010-land-mask.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def land_mask(grid: Grid, coastline: Path | None = None) -> NDArray[np.bool_]:
 
 
 def _land_within(scene: shapely.MultiPolygon, coastline: Path) -> list[BaseGeometry]:
-    """Land polygons, cut to the scene: long coasts leave it, and image coordinates end soon outside."""
+    """Land polygons clipped to the scene, as image coordinates are undefined not far outside it."""
     found: list[BaseGeometry] = []
     for part in scene.geoms:
         near = shapely.clip_by_rect(_read(coastline, part.bounds), *part.bounds)
@@ -68,7 +68,7 @@ def _read(coastline: Path, bounds: tuple[float, float, float, float]) -> NDArray
         raise UsageError(coastline, "land polygons not in WGS 84 longitude and latitude", "reproject to EPSG:4326")
     found: NDArray[np.object_] = shapely.from_wkb(geometry)
     if not np.isin(shapely.get_dimensions(found), (-1, 2)).all():  # -1: nothing but an empty geometry
-        raise UsageError(coastline, "holds lines or points where land must be polygons", "give land polygons")
+        raise UsageError(coastline, "contains lines or points, not only polygons", "give land polygons")
     return found
 
 
@@ -92,7 +92,7 @@ def _packaged_coastline() -> Path:
 
 def _write_packaged_coastline(path: Path) -> None:
     """Write roaring-landmask's polygons as FlatGeobuf."""
-    from roaring_landmask import LandmaskProvider, Shapes  # slow and large: only when its polygons are needed
+    from roaring_landmask import LandmaskProvider, Shapes  # slow and large: imported only when its polygons are needed
 
     polygons = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
     with whole_file(path) as hidden:

@@ -1,4 +1,4 @@
-"""How a scene is prepared for a model; stored in every checkpoint."""
+"""Preprocessing options of a model, stored in its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTRAST_UNIT = 4.0  # spreads that become 1
 
 @dataclass(frozen=True)
 class PreprocessOptions:
-    """Polarisations and pixel spacing a model wants, and the normalisation at its edge."""
+    """Polarisations and pixel spacing that a model needs, and the normalisation of its input."""
 
     polarisations: tuple[str, ...] = ("VV",)
     pixel_spacing: float = 40.0  # m; the scene is multilooked to about this

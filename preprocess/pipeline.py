@@ -1,4 +1,4 @@
-"""From a product to what a model or a file wants: calibrated, denoised, multilooked sigma nought."""
+"""From a product to calibrated, denoised and multilooked sigma nought."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from preprocess.grid import Grid, image_grid
 from preprocess.noise import NoiseTable, noise_flags, noise_table
 from preprocess.options import PreprocessOptions
 
-# Lines computed at a time: their float32 temporaries stay in a core's cache.
+# Lines computed at a time, so that their float32 temporaries stay in a core's cache.
 _LINES_AT_A_TIME = 16
-# What may stand in for a polarisation that a product does not have.
+# Substitutes for polarisations that a product does not have.
 _SAME_ROLE = {"VV": "HH", "HH": "VV", "VH": "HV", "HV": "VH"}
 
 
 @dataclass(frozen=True)
 class CalibratedScene:
-    """A scene as the models take it: linear sigma nought on the model's grid."""
+    """A scene as models take it: linear sigma nought on the model's grid."""
 
     scene: Scene
     sigma_nought: xr.DataArray  # (polarisation, line, pixel), lazy float32, m2 m-2, NaN = no data
     grid: Grid
-    flags: tuple[str, ...]  # what a reader of the results should know
+    flags: tuple[str, ...]  # warnings for readers of the results
 
 
 def calibrated_scene(
@@ -37,9 +37,9 @@ def calibrated_scene(
 ) -> CalibratedScene:
     """Prepare a product as `options` say, in `polarisation` if one is given.
 
-    Without `polarisation`, one that the product lacks is replaced by the one of the same role (VV by
-    HH, VH by HV, and back), with a flag. Raises `UsageError` where there is none either, and
-    `UnreadableInput` where the product's data are not what its annotation says.
+    Without `polarisation`, a missing one is replaced by the one of the same role (VV and HH, VH and HV),
+    with a flag. Raises `UsageError` where neither exists, and `UnreadableInput` where the product's data
+    contradict its annotation.
     """
     chosen, flags = _choose(product, options, polarisation)
     grid = image_grid(product.image(chosen[0]).annotation, options.pixel_spacing)
@@ -64,9 +64,8 @@ def sigma_nought(
 
     `looks` lines and pixels are averaged into one cell while a band is read, so that nothing at full
     resolution is ever kept; `rows_per_block` counts full-resolution lines. `quantity` is one of
-    `preprocess.calibrate.QUANTITIES`. The attribute `flags` has what the noise table lacks. Raises
-    `UsageError` for a polarisation that is not there, and `UnreadableInput` for data that are not what the
-    annotation says.
+    `preprocess.calibrate.QUANTITIES`. The attribute `flags` lists gaps of the noise table. Raises
+    `UsageError` for a missing polarisation, and `UnreadableInput` for data that contradict the annotation.
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
@@ -85,7 +84,7 @@ def sigma_nought(
 def multilook(power: Float32s, looks: tuple[int, int]) -> Float32s:
     """Mean power of the valid pixels of each cell of `looks` lines and pixels; NaN where fewer than half are valid.
 
-    At the far edges the rest forms cells of what is there: the shape is rounded up.
+    The shape is rounded up: cells at the far edges average the pixels that remain.
     """
     if looks == (1, 1):
         return power
@@ -102,7 +101,7 @@ def multilook(power: Float32s, looks: tuple[int, int]) -> Float32s:
 
 
 def _cell_sums(values: Float32s, look: int) -> Float32s:
-    """Sums of `look` consecutive rows; the last may be of fewer."""
+    """Sums of `look` consecutive rows; the last may have fewer."""
     sums = values[::look].copy()
     for offset in range(1, look):
         rows = values[offset::look]
@@ -142,8 +141,8 @@ def _choose(
     if polarisation is not None:
         if len(options.polarisations) > 1:
             wanted = " and ".join(options.polarisations)
-            problem = f"one polarisation, {polarisation}, where the model takes {wanted}"
-            raise UsageError(product.path, problem, "leave the polarisation to the model")
+            problem = f"only {polarisation} is selected, the model needs {wanted}"
+            raise UsageError(product.path, problem, "omit the polarisation")
         product.require(polarisation)
         return (polarisation,), ()
     chosen, flags = [], []

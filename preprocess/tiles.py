@@ -1,4 +1,4 @@
-"""Cutting a raster into overlapping tiles and blending tiles back into a raster, an inverse pair."""
+"""Splitting a raster into overlapping tiles and blending tiles into a raster, an inverse pair."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def blend(
 def _finished(
     total: NDArray[np.float32], weights: NDArray[np.float32], top: int, stop: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the rows from top to stop; those behind the ones held, where whole rows of tiles were skipped, are NaN."""
+    """Yield the rows from top to stop; rows below those held, where whole rows of tiles were skipped, are NaN."""
     held = len(weights)
     for row in range(top, stop, held):
         n = min(held, stop - row)
@@ -95,7 +95,7 @@ def _finished(
 
 
 def _moved_up(array: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    """Drop the first n rows of the last but one axis and append empty ones."""
+    """Drop the first n rows of the second to last axis and append empty ones."""
     moved = np.zeros_like(array)
     if n < array.shape[-2]:
         moved[..., : array.shape[-2] - n, :] = array[..., n:, :]

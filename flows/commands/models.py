@@ -15,7 +15,7 @@ from flows.commands.terminal import print_note
 from ingest.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from models.registry.registry import Promotion
+    from models.registry.records import Promotion
 
 app = command_group("List, verify and promote models; the champion is the model in use.")
 RegistryFolder = Annotated[

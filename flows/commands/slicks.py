@@ -148,15 +148,17 @@ def _selected(
     limit: int | None,
 ) -> gpd.GeoDataFrame:
     """The slicks that the options select, latest acquisition first."""
-    return catalogue.slicks(
+    from outputs.catalogue import Selection
+
+    selection = Selection(
         bbox=None if bbox is None else box_option(bbox),
         since=None if since is None else time_option(since),
         until=None if until is None else time_option(until),
         status=[one.lower() for one in status or ()],
         model=model,
         current=not superseded,
-        limit=limit,
     )
+    return catalogue.slicks(selection, limit=limit)
 
 
 def _require_other_file(file: Path, catalogue: Catalogue) -> None:

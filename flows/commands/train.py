@@ -34,10 +34,11 @@ def saross(
 ) -> None:
     """Train SAROSS-Net, or a baseline, on simulated and real pairs.
 
-    Example: slickwatch train saross --config configs/saross-nano.toml --out runs/saross-nano
+    Example: slickwatch train saross --config configs/saross/nano-1.toml --out runs/saross-nano
     """
     from ingest.progress import step
-    from models.training import read_options, train
+    from models.training.segmentation import train
+    from models.training.segmentation_options import read_options
 
     options = read_options(config)
     with step("training") as advance:
@@ -60,7 +61,7 @@ def jointnet(
 ) -> None:
     """Train SAR-JointNet in three stages: images, labels, both jointly.
 
-    Example: slickwatch train jointnet --config configs/jointnet-sos-64.toml --out runs/jointnet-sos-64
+    Example: slickwatch train jointnet --config configs/jointnet/sos-64.toml --out runs/jointnet-sos-64
     """
     from ingest.progress import step
     from models.jointnet.options import read_joint_options

@@ -28,7 +28,8 @@ from models.retraining.steps import DONE, StepResult, exclusive, remove_other_st
 from models.retraining.student import train_student
 from models.retraining.synthetic import generate_pairs
 from models.retraining.training_data import collect_training_data
-from outputs.catalogue import Catalogue
+from models.training.options import flat
+from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version, config_hash, peak_memory_bytes
 
 Result = TypeVar("Result")
@@ -92,7 +93,7 @@ def catalogue_scenes(catalogue: Path) -> list[ReviewedScene]:
     if not catalogue.exists():
         return []
     opened = Catalogue.open(catalogue, create=False)
-    return reviewed_scenes(opened.reviewed(), opened.slicks(status="unreviewed"))
+    return reviewed_scenes(opened.reviewed(), opened.slicks(Selection(status="unreviewed")))
 
 
 def compare_and_promote(plan: Plan, data: TrainingData, steps: Steps, run: str | None) -> Outcome:
@@ -126,7 +127,7 @@ def _record(
     plan: Plan, data: TrainingData, opponents: Opponents, steps: Steps, run: str | None
 ) -> dict[str, Any]:  # fmt: skip
     champion = read_checkpoint(str(opponents.champion_folder))
-    options = {"jointnet": asdict(plan.jointnet), "student": asdict(plan.student), "generate": asdict(plan.generate),
+    options = {"jointnet": flat(plan.jointnet), "student": flat(plan.student), "generate": asdict(plan.generate),
                "synthetic_multiple": plan.synthetic_multiple, "margins": asdict(plan.margins)}  # fmt: skip
     return {
         "format": 1,

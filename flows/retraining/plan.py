@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.settings import Settings
 from models.jointnet.options import JointOptions, read_joint_options
 from models.retraining.decision import Margins
 from models.synthesis.generate import GenerateOptions
-from models.training.options import TrainOptions, read_options
+from models.training.options import changed
+from models.training.segmentation_options import TrainOptions, read_options
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ def make_plan(
     jointnet = _with_steps(read_joint_options(retraining.start.jointnet_config), steps)
     student = read_options(retraining.start.student_config)
     if steps is not None:
-        student = replace(student, steps=steps, epochs=None)
+        student = changed(student, steps=steps, epochs=None)
     if memory_gb is not None:
-        jointnet, student = replace(jointnet, memory_gb=memory_gb), replace(student, memory_gb=memory_gb)
+        jointnet, student = changed(jointnet, memory_gb=memory_gb), changed(student, memory_gb=memory_gb)
     generate = GenerateOptions(
-        retraining.solver, retraining.solver_steps, seed=jointnet.seed, memory_gb=memory_gb, device=jointnet.device,
-        threads=jointnet.threads,
+        retraining.solver, retraining.solver_steps, seed=jointnet.seed, memory_gb=memory_gb, device=jointnet.run.device,
+        threads=jointnet.run.threads,
     )  # fmt: skip
     margins = Margins(**retraining.margins.model_dump())
     return Plan(
@@ -59,6 +60,6 @@ def _with_steps(options: JointOptions, steps: int | None) -> JointOptions:
     """Distribute `steps` over the three stages in proportion to those of the options, at least one for each in use."""
     if steps is None:
         return options
-    total = sum(options.steps)
-    first, second, third = (max(1, round(steps * stage / total)) if stage else 0 for stage in options.steps)
-    return replace(options, steps=(first, second, third))
+    total = sum(options.schedule.steps)
+    first, second, third = (max(1, round(steps * stage / total)) if stage else 0 for stage in options.schedule.steps)
+    return changed(options, steps=(first, second, third))

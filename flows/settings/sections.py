@@ -198,7 +198,7 @@ class Start(Section):
         None, "Options file for SAR-JointNet; unset: its defaults.", example="configs/jointnet.toml"
     )
     student_config: Place | None = setting(
-        None, "Options file for SAROSS-Net; unset: its defaults.", example="configs/saross-nano.toml"
+        None, "Options file for SAROSS-Net; unset: its defaults.", example="configs/saross/nano-1.toml"
     )
 
 

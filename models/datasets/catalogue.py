@@ -1,4 +1,4 @@
-"""The data sets by name, and where they are looked for."""
+"""The data sets by name, and the folder that holds them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_dataset(name_or_folder: str, root: Path | None = None) -> Split:
 
 def _factor(name_or_folder: str, text: str) -> int:
     if not re.fullmatch("[0-9]{1,4}", text) or int(text) < 2:
-        raise UsageError(name_or_folder, f"{text!r} is nothing to reduce by", "give 2 or more, such as sos-clean@4")
+        raise UsageError(name_or_folder, f"{text!r} is not a valid factor", "give 2 or more, such as sos-clean@4")
     return int(text)
 
 

@@ -99,7 +99,7 @@ def index_labels(path: Path) -> NDArray[np.int64]:
 
 
 def _not_a_label(path: Path, what: str, line: int, pixel: int, count: int) -> UnreadableInput:
-    problem = f"has {what} at line {line}, pixel {pixel}, which is no class of OSD ({count} such pixels)"
+    problem = f"has {what} at line {line}, pixel {pixel}, not a class of OSD ({count} such pixels)"
     return UnreadableInput(path, problem, "give the labels as released, not compressed or scaled")
 
 

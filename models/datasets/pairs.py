@@ -1,4 +1,4 @@
-"""What every data set gives: pairs of a normalised image and its labels, and how images are read and varied."""
+"""Pairs of a normalised image and its labels: the interface of data sets, reading and augmenting images."""
 
 from __future__ import annotations
 

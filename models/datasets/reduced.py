@@ -18,7 +18,7 @@ _DECIBELS = PreprocessOptions(floor_db=-np.inf, mean_db=0.0, std_db=1.0)
 
 @dataclass(frozen=True)
 class Reduced(View):
-    """Images whose pixels are means of `factor` x `factor` pixels; what is over at the right and the bottom is cut off.
+    """Images averaged over blocks of `factor` x `factor` pixels; incomplete blocks are cut off.
 
     A label is the most frequent one of its block, oil where it is among the most frequent, else the first class of
     them, and `IGNORE` where more than half of the block is. Pixels labelled `IGNORE` count in no mean.

@@ -1,4 +1,4 @@
-"""Screening a data set for test images that training images repeat, turned, mirrored and shifted.
+"""Screening a data set for training images that repeat test images, rotated, mirrored and shifted.
 
 Images are averaged to a small square, and smoothed structure is taken off them: two seas that are dark on one side
 correlate, but small structure that correlates is the same sea. Correlation is that of the overlapping parts, over all
@@ -55,7 +55,7 @@ def screen(
     """
     for mode in modes:
         if mode not in CANDIDATES_OF:
-            raise UsageError(mode, "no such way of screening", f"known are {', '.join(CANDIDATES_OF)}")
+            raise UsageError(mode, "unknown screening mode", f"known are {', '.join(CANDIDATES_OF)}")
     train_images, test_images = structures(train), structures(test)
     train_names = [train.name(i) for i in range(len(train))]
     test_names = [test.name(i) for i in range(len(test))]

@@ -87,7 +87,7 @@ def load_jointnet(folder: Path) -> tuple[nn.Module, JointCheckpoint]:
         raise ModelError(folder, f"unreadable weights ({error})", "restore the model folder") from error
     if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
         # Also what a training leaves that is killed between the two files; it writes both anew.
-        remedy = "restore the model folder, or go on with: slickwatch train jointnet --resume"
+        remedy = "restore the model folder, or continue with: slickwatch train jointnet --resume"
         raise ModelError(folder, "the weights are not those of this model", remedy)
     try:
         network = build_jointnet(checkpoint.architecture)

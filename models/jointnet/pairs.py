@@ -1,8 +1,7 @@
-"""What each step of a training of SAR-JointNet sees: the same on every machine and after every resume."""
+"""The items of a training of SAR-JointNet: the same on every machine and after resuming."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -33,19 +32,19 @@ class JointPairs(Dataset[Noisy]):
         self.options, self.images, self.stage = options, images, stage
 
     def __len__(self) -> int:
-        return self.options.steps[self.stage - 1] * self.options.batch_size
+        return self.options.schedule.steps[self.stage - 1] * self.options.schedule.batch_size
 
     def __getitem__(self, index: int) -> Noisy:
         rng = np.random.default_rng((self.options.seed, self.stage, index))
         grey, labels = self.images.grey(int(rng.integers(len(self.images))))
-        grey, labels = _cropped(grey, class_indices(labels), self.options.crop, rng)
-        if self.options.turned:
+        grey, labels = _cropped(grey, class_indices(labels), self.options.data.crop, rng)
+        if self.options.data.turned:
             grey, labels = _turned(grey, labels, rng)
         shape = (len(self.images.classes), *labels.shape)
         return Noisy(
             torch.from_numpy(to_unit(grey))[None],
             torch.from_numpy(labels),
-            torch.tensor(int(rng.integers(self.options.timesteps))),
+            torch.tensor(int(rng.integers(self.options.diffusion.timesteps))),
             torch.from_numpy(rng.standard_normal((1, *labels.shape), np.float32)),
             torch.from_numpy(rng.standard_normal(shape, np.float32)),
         )
@@ -54,15 +53,6 @@ class JointPairs(Dataset[Noisy]):
 def to_unit(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """8-bit grey to [-1, 1], the range that gives the paper's balancing factor."""
     return np.asarray(grey, np.float32) / np.float32(127.5) - 1
-
-
-def parts_of_batches(options: JointOptions, stage: int, first: int, rank: int) -> Iterator[list[int]]:
-    """Yield the items of each part of each step from `first` on that process `rank` takes."""
-    parts = options.devices * options.accumulate
-    for step in range(first, options.steps[stage - 1]):
-        batch = range(step * options.batch_size, (step + 1) * options.batch_size)
-        for part in range(options.accumulate):
-            yield list(batch[rank * options.accumulate + part :: parts])
 
 
 def _cropped(

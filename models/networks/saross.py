@@ -91,7 +91,7 @@ def build_encoder(architecture: Architecture) -> MambaVision | ResNet34 | Effici
     if name in SIZES:
         return MambaVision(mambavision_size(name, architecture.windows), architecture.in_channels)
     if architecture.windows is not None:
-        raise UsageError(name, "an encoder without windows", "leave the windows away")
+        raise UsageError(name, "this encoder has no attention windows", "omit the windows")
     return PLAIN_ENCODERS[name](architecture.in_channels)
 
 

@@ -23,7 +23,8 @@ from models.checkpoint import (
     read_checkpoint,
     shipped_models,
 )
-from models.registry.registry import ChampionModel, Promotion, Provenance, Registry, Version
+from models.registry.records import Promotion, Provenance, Version
+from models.registry.registry import ChampionModel, Registry
 
 CHAMPION = "champion"
 

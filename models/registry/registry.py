@@ -47,8 +47,6 @@ from models.registry.records import (
     version_text,
 )
 
-__all__ = ["ChampionModel", "Pin", "Promotion", "Provenance", "Registry", "Version"]
-
 RESERVED = {"champion"}  # names with a special meaning where a model is named
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.+-]{0,98}[A-Za-z0-9_])?")  # valid as a folder name on any file system
 _LOG = logging.getLogger(__name__)

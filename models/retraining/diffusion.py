@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ingest.errors import ModelError
@@ -17,6 +17,7 @@ from models.jointnet.training import train_jointnet
 from models.retraining.budget import OutOfTime
 from models.retraining.records import TrainingData
 from models.retraining.steps import StepResult, Value, relevant_options, run_step
+from models.training.options import changed, flat
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ def diffusion_start(work: Path, options: JointOptions, data: TrainingData) -> St
     """Return the diffusion model of the last retraining where its architecture matches, else that of the options."""
     last = read_json(last_diffusion_file(work)).get("folder")
     if not last:
-        if options.start is None:
+        if options.model.start is None:
             return Start(None, None, "from random weights, as there is no diffusion model yet")
-        given = Path(options.start)
+        given = Path(options.model.start)
         return Start(given, read_jointnet(given).weights_sha256, f"from {given}, as the options say")
     try:
         checkpoint = read_jointnet(work / str(last))
@@ -64,10 +65,10 @@ def diffusion_start(work: Path, options: JointOptions, data: TrainingData) -> St
 
 def diffusion_options(options: JointOptions, data: TrainingData, b: float, start: Start) -> JointOptions:
     """Complete the training options; a model already trained on labels needs stage 3 alone."""
-    options = replace(options, dataset=data.real, b=b, start=None if start.folder is None else str(start.folder))
+    options = changed(options, dataset=data.real, b=b, start=None if start.folder is None else str(start.folder))
     if start.folder is None or read_jointnet(start.folder).stage < 2:
         return options
-    return replace(options, steps=(0, 0, options.steps[2] or options.steps[1]))
+    return changed(options, steps=(0, 0, options.schedule.steps[2] or options.schedule.steps[1]))
 
 
 def train_diffusion(
@@ -92,7 +93,7 @@ def train_diffusion(
             checkpoint = _stage_2_model(folder, hours, error)
             note += f"; time ran out in stage 3 ({hours:.2f} hours), and this is the model of stage 2"
         return {"id": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "stage": checkpoint.stage,
-                "note": note, "options": asdict(options)}  # fmt: skip
+                "note": note, "options": flat(options)}  # fmt: skip
 
     return run_step(work, "jointnet", depends_on, body, resumable=True)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from ingest.errors import ModelError
 from models.checkpoint import read_checkpoint, require_five_classes
-from models.registry.records import CARD, CHECKPOINT, WEIGHTS
-from models.registry.registry import Provenance, Registry
+from models.registry.records import CARD, CHECKPOINT, WEIGHTS, Provenance
+from models.registry.registry import Registry
 from models.retraining.decision import Decision, Margins, Scores, decide
 from models.retraining.records import TrainingData
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from ingest.files import read_json, storage_errors, sync, write_json
 from ingest.hashes import file_sha256, json_sha256
 from ingest.locks import locked
 from models.code import code_hash
+from models.training.options import flat
 
 DONE = "done.json"
 RESUME = "state.pt"  # training states, of no use once a step is finished
@@ -96,7 +97,7 @@ def step_key(name: str, depends_on: Mapping[str, Any], module: str) -> str:
 
 def relevant_options(options: Any, *without: str) -> dict[str, Any]:
     """Return the fields of an options record that a result depends on: all but `PLACEMENT` and those in `without`."""
-    return {name: value for name, value in asdict(options).items() if name not in {*without, *PLACEMENT}}
+    return {name: value for name, value in flat(options).items() if name not in {*without, *PLACEMENT}}
 
 
 def remove_other_steps(work: Path, used: Sequence[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from ingest.progress import step
@@ -10,17 +9,19 @@ from models.checkpoint import read_checkpoint
 from models.retraining.budget import time_limit
 from models.retraining.records import TrainingData
 from models.retraining.steps import StepResult, Value, relevant_options, run_step
-from models.training import TrainOptions, train
+from models.training.options import changed, flat
+from models.training.segmentation import train
+from models.training.segmentation_options import TrainOptions
 
 
 def train_student(
     work: Path, options: TrainOptions, multiple: float, data: TrainingData, synthetic: StepResult, hours: float
 ) -> StepResult:
     """Train SAROSS-Net with the soft labels of SAR-JointNet, as a cached step that resumes. Raises `OutOfTime`."""
-    options = replace(
+    options = changed(
         options, real=data.real, synthetic=str(synthetic.folder), synthetic_labels="soft", synthetic_multiple=multiple
     )
-    start = read_checkpoint(options.start).weights_sha256 if options.start else None
+    start = read_checkpoint(options.model.start).weights_sha256 if options.model.start else None
     depends_on = relevant_options(options, "real", "synthetic", "start") | {
         "data": data.sha256, "synthetic": synthetic.value["sha256"], "start": start,
     }  # fmt: skip
@@ -29,6 +30,6 @@ def train_student(
         with step("train SAROSS-Net") as advance:
             checkpoint = train(options, folder, resume=True, progress=time_limit(hours, "SAROSS-Net", advance))
         return {"id": checkpoint.id, "weights_sha256": checkpoint.weights_sha256, "classes": checkpoint.classes,
-                "options": asdict(options)}  # fmt: skip
+                "options": flat(options)}  # fmt: skip
 
     return run_step(work, "saross-dakd", depends_on, body, resumable=True)

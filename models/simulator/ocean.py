@@ -111,11 +111,11 @@ def simulate_ocean(shape: tuple[int, int], seed: int, options: OceanOptions = Oc
 
 def _check(shape: tuple[int, int], seed: int, options: OceanOptions) -> None:
     if min(shape) < _LEAST_SIZE:
-        raise UsageError("ocean", f"a shape of {shape} is too small", f"ask for {_LEAST_SIZE} x {_LEAST_SIZE} at least")
+        raise UsageError("ocean", f"a shape of {shape} is too small", f"request at least {_LEAST_SIZE} x {_LEAST_SIZE}")
     if seed < 0:
-        raise UsageError("ocean", f"the seed {seed} is negative", "give a seed of 0 or more")
+        raise UsageError("ocean", f"the seed {seed} is negative", "give 0 or more")
     if not options.polarisations or not set(options.polarisations) <= {"VV", "VH"}:
-        raise UsageError("ocean", f"polarisations {options.polarisations} are not simulated", "ask for VV and VH")
+        raise UsageError("ocean", f"polarisations {options.polarisations} are not simulated", "choose from VV and VH")
 
 
 def _generator(seed: int, stream: _Stream) -> np.random.Generator:

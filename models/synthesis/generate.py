@@ -141,7 +141,7 @@ def draw(
         noise = x_t.to(device), y_t.to(device)
         x_0, said = sample(predict, noise, checkpoint.balanced, options.solver, options.steps)
         if not (x_0.isfinite().all() and said.isfinite().all()):
-            raise ModelError(checkpoint.id, "predicts values that are no numbers", "train it anew, at a lower rate")
+            raise ModelError(checkpoint.id, "predicts values that are not finite", "train it at a lower rate")
         images.append(grey_levels(x_0[:, 0].cpu().numpy()))
         logits.append(said.cpu().numpy())
     return np.concatenate(images), np.concatenate(logits)
@@ -181,5 +181,5 @@ def _fitted(
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device", "is 'cuda' and there is none", "give auto")
+        raise UsageError("--device", "is 'cuda', but there is no GPU", "give auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -78,7 +78,7 @@ class SyntheticWriter:
         manifest is damaged.
         """
         if plan.count < 1 or plan.shard_size < 1:
-            raise UsageError(folder, "no pairs were asked for", "ask for one at least, and shards of one at least")
+            raise UsageError(folder, "no pairs requested", "request at least one pair and shards of at least one")
         with storage_errors(folder):
             (folder / "shards").mkdir(parents=True, exist_ok=True)
         with awaited(folder / _LOCK, never()):
@@ -97,7 +97,7 @@ class SyntheticWriter:
         """The manifest as it is now, with what other processes have written."""
         manifest = read_manifest(self.folder)
         if manifest is None:
-            raise UnreadableInput(self.folder, "its manifest is gone", "leave the folder alone while it is written")
+            raise UnreadableInput(self.folder, "the manifest is missing", "do not change a folder being written")
         return manifest
 
     def missing(self) -> list[int]:
@@ -148,7 +148,7 @@ class SyntheticPairs:
         """
         manifest = read_manifest(folder)
         if manifest is None:
-            raise UsageError(folder, "holds no synthetic pairs", "make some with `slickwatch synthesize`")
+            raise UsageError(folder, "holds no synthetic pairs", "generate some with `slickwatch synthesize`")
         if not manifest.complete and not (allow_partial and manifest.shards):
             there = sum(manifest.has(shard) for shard in range(manifest.plan.shards))
             raise UsageError(folder, f"has {there} of {manifest.plan.shards} shards", _RESUME)
@@ -219,7 +219,7 @@ class SyntheticPairs:
         if shard in self._verified:
             return
         if file_sha256(path) != self.manifest.shards[shard].sha256:
-            raise ValueError("its hash is not that of the manifest")
+            raise ValueError("its hash differs from the manifest")
         self._verified.add(shard)
 
 

@@ -1,4 +1,4 @@
-"""How pairs are varied: lightly, or strongly as a rival of synthetic pairs.
+"""Augmentation of pairs: light, or strong as an alternative to synthetic pairs.
 
 A pair's image may have further channels, such as a teacher's logits: they move with the image and the labels, and keep
 their values.

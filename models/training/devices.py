@@ -1,4 +1,4 @@
-"""Lightning's devices, precision and DDP under training loops of our own, which can resume at any step."""
+"""Lightning's devices, precision and DDP, under our own step loop, which resumes at any step."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import torch
 from lightning.fabric import Fabric
 
 from ingest.errors import UsageError
+from models.training.options import Run
 
 
-def launched(device: str, devices: int, half_precision: bool, subject: str) -> Fabric:
-    """Start `devices` processes on "cpu", "cuda" or "auto", in bfloat16 where asked.
+def launched(run: Run, subject: str) -> Fabric:
+    """Start the processes of a training on its devices, in its precision.
 
-    Raises `UsageError` about `subject` where a GPU is asked for and there is none.
+    Raises `UsageError` about `subject` where a GPU is requested and there is none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(subject, "device is 'cuda' and there is none", 'train with device = "auto"')
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(subject, "device is 'cuda', but there is no GPU", 'train with device = "auto"')
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it announces the precision
     fabric = Fabric(
-        accelerator=device,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        precision="bf16-mixed" if half_precision else "32-true",
+        accelerator=run.device,
+        devices=run.devices,
+        strategy="ddp" if run.devices > 1 else "auto",
+        precision="bf16-mixed" if run.half_precision else "32-true",
     )
     fabric.launch()
     return fabric

@@ -1,7 +1,7 @@
-"""What a training step takes of memory, told before it starts, and in how many parts it fits into a budget.
+"""The memory of a training step, estimated before it starts, and the number of parts that fit into a budget.
 
 Generic: a step is a callable that runs forward and backward over one part of so many items. On a GPU the allocator's
-own peak counts. On a CPU the peak of a process says more of its past than of a step, so it is estimated from what
+own peak counts. On a CPU the peak of a process reflects its past rather than a step, so it is estimated from what
 autograd keeps for the backward pass: what the process holds now + the saved tensors + twice the largest of them, for
 the gradients of which the backward pass holds a few at a time.
 """
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ingest.errors import UsageError
+from models.training.options import Memory
 
 PartStep = Callable[[int], None]  # forward and backward over a part of so many items
 
@@ -28,22 +29,21 @@ def fitted_parts(
     step: PartStep,
     network: nn.Module,
     batch: int,
-    parts: int,
-    memory_gb: float | None,
+    memory: Memory,
     fabric: Fabric,
     report: Callable[[str], None],
 ) -> int:
-    """Say what a step of AdamW takes of memory, and return in how many parts to take a batch of this process.
+    """Report the memory of an AdamW step, and return the number of parts to divide a batch of this process into.
 
-    Without a budget these are `parts`, else the smallest number from there on that fits into `memory_gb`, the same for
-    all processes. Raises what `fitted_accumulation` raises.
+    Without a budget this is `memory.accumulate`, else the smallest number from there on that fits, the same for all
+    processes. Raises what `fitted_accumulation` raises.
     """
-    device, fixed = fabric.device, adamw_bytes(network)
+    device, fixed, parts = fabric.device, adamw_bytes(network), memory.accumulate
     with as_it_was(network):
-        if memory_gb is None:
+        if memory.memory_gb is None:
             peak = peak_estimate(step, batch // parts, device, fixed)(batch // parts)
         else:
-            parts, peak = fitted_accumulation(step, batch, memory_gb * 1e9, device, fixed, parts)
+            parts, peak = fitted_accumulation(step, batch, memory.memory_gb * 1e9, device, fixed, parts)
             parts = int(fabric.broadcast(parts))
     if fabric.is_global_zero:
         report(f"about {peak / 1e9:.2f} GB for parts of {batch // parts}")
@@ -69,7 +69,7 @@ def fitted_accumulation(
             return parts, peak
     needed, budget = peak_of(1) / 1e9, budget_bytes / 1e9
     problem = f"one item at a time takes about {needed:.2f} GB of a budget of {budget:.2f} GB"
-    raise UsageError("training options", problem, "raise memory_gb, or take a smaller crop or network")
+    raise UsageError("training options", problem, "raise memory_gb, or use a smaller crop or network")
 
 
 def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: int = 0) -> Callable[[int], int]:
@@ -79,7 +79,7 @@ def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: 
     """
     measured = [_tried(step, items, device, fixed_bytes) for items in range(1, min(most, 2) + 1)]
     if any(peak is None for peak in measured):
-        raise UsageError("training options", "one or two items at a time do not fit", "take a smaller crop or network")
+        raise UsageError("training options", "one or two items at a time do not fit", "use a smaller crop or network")
     # After the trials, in which libraries took what they keep from then on.
     held = 0 if device.type == "cuda" else _resident()
     first, last = int(measured[0] or 0), int(measured[-1] or 0)

@@ -1,9 +1,8 @@
-"""What each step of a training sees: item i of the training is the same on every machine and after every resume."""
+"""The items of a segmentation training: item i is the same on every machine and after resuming."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from models.datasets import LabelledImages, Pair, flat_pair, simulated_pair
 from models.datasets.simulated import VALIDATION_SEED
 from models.synthesis import SyntheticPairs
 from models.training.augmentation import AUGMENTATIONS
-from models.training.options import TrainOptions
+from models.training.segmentation_options import TrainOptions
 from models.training.synthetic import synthetic_share, teacher_classes
 from preprocess.options import PreprocessOptions
 
@@ -40,12 +39,12 @@ class TrainingPairs(Dataset[Item]):
         self.options, self.real, self.preprocess, self.synthetic = options, real, preprocess, synthetic
 
     def __len__(self) -> int:
-        return self.options.steps * self.options.batch_size
+        return self.options.schedule.steps * self.options.schedule.batch_size
 
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.options.seed, index))
         pair = self._drawn(index, rng)
-        image, labels = AUGMENTATIONS[self.options.augmentation](pair, rng, self.preprocess)
+        image, labels = AUGMENTATIONS[self.options.data.augmentation](pair, rng, self.preprocess)
         teacher = image[1:]
         if not len(teacher):
             teacher = np.full((self.teacher_classes, *labels.shape), np.nan, np.float32)
@@ -58,8 +57,9 @@ class TrainingPairs(Dataset[Item]):
 
     def _drawn(self, index: int, rng: np.random.Generator) -> Pair:
         """Draw a pair; in a batch real ones come first, then synthetic, then simulated ones."""
-        step, in_batch = divmod(index, self.options.batch_size)
-        real_or_synthetic = self._rounded(self.options.real_share * self.options.batch_size, step, _ROUNDING)
+        batch_size = self.options.schedule.batch_size
+        step, in_batch = divmod(index, batch_size)
+        real_or_synthetic = self._rounded(self.options.data.real_share * batch_size, step, _ROUNDING)
         if self.real is None or in_batch >= real_or_synthetic:
             return self._simulated(rng)
         if self.synthetic is None:
@@ -73,9 +73,9 @@ class TrainingPairs(Dataset[Item]):
         return math.floor(wanted + np.random.default_rng((self.options.seed, step, stream)).random())
 
     def _synthetic(self, synthetic: SyntheticPairs, rng: np.random.Generator) -> Pair:
-        if self.options.synthetic_mosaic:
-            return mosaic([self._synthetic_chip(synthetic, self.options.crop // 2, rng) for _ in range(4)])
-        return self._synthetic_chip(synthetic, self.options.crop, rng)
+        if self.options.distillation.synthetic_mosaic:
+            return mosaic([self._synthetic_chip(synthetic, self.options.data.crop // 2, rng) for _ in range(4)])
+        return self._synthetic_chip(synthetic, self.options.data.crop, rng)
 
     def _synthetic_chip(self, synthetic: SyntheticPairs, size: int, rng: np.random.Generator) -> Pair:
         index = int(rng.integers(len(synthetic)))
@@ -85,25 +85,25 @@ class TrainingPairs(Dataset[Item]):
         return cropped((image, labels), size, rng)
 
     def _real(self, real: LabelledImages, rng: np.random.Generator) -> Pair:
-        if self.options.real_mosaic:
-            return mosaic([self._real_chip(real, self.options.crop // 2, rng) for _ in range(4)])
-        return self._real_chip(real, self.options.crop, rng)
+        if self.options.data.real_mosaic:
+            return mosaic([self._real_chip(real, self.options.data.crop // 2, rng) for _ in range(4)])
+        return self._real_chip(real, self.options.data.crop, rng)
 
     def _real_chip(self, real: LabelledImages, size: int, rng: np.random.Generator) -> Pair:
         return cropped(real.pair(int(rng.integers(len(real))), self.preprocess), size, rng)
 
     def _simulated(self, rng: np.random.Generator) -> Pair:
         # Shares of zero draw nothing, so that an option added later leaves the pairs of older trainings as they were.
-        if self.options.mosaic_share and rng.random() < self.options.mosaic_share:
-            return mosaic([self._chip(self.options.crop // 2, rng) for _ in range(4)])
-        return self._chip(self.options.crop, rng)
+        if self.options.data.mosaic_share and rng.random() < self.options.data.mosaic_share:
+            return mosaic([self._chip(self.options.data.crop // 2, rng) for _ in range(4)])
+        return self._chip(self.options.data.crop, rng)
 
     def _chip(self, size: int, rng: np.random.Generator) -> Pair:
-        stretch = rng if rng.random() < self.options.stretched_share else None
+        stretch = rng if rng.random() < self.options.data.stretched_share else None
         seed = int(rng.integers(VALIDATION_SEED))
-        if self.options.flat_share and rng.random() < self.options.flat_share:
+        if self.options.data.flat_share and rng.random() < self.options.data.flat_share:
             return flat_pair(size, rng)
-        return simulated_pair(seed, size, self.preprocess, stretch, self.options.margin)
+        return simulated_pair(seed, size, self.preprocess, stretch, self.options.data.margin)
 
 
 def cropped(pair: Pair, size: int, rng: np.random.Generator) -> Pair:
@@ -125,15 +125,3 @@ def mosaic(pairs: list[Pair]) -> Pair:
     images = [np.concatenate([a, b], axis=2) for a, b in ((pairs[0][0], pairs[1][0]), (pairs[2][0], pairs[3][0]))]
     labels = [np.concatenate([a, b], axis=1) for a, b in ((pairs[0][1], pairs[1][1]), (pairs[2][1], pairs[3][1]))]
     return np.concatenate(images, axis=1), np.concatenate(labels, axis=0)
-
-
-def parts_of_batches(options: TrainOptions, first: int, rank: int) -> Iterator[list[int]]:
-    """Yield the items of each part of each step from `first` on that process `rank` takes.
-
-    Items are dealt out like cards, so that every part has its share of the real pairs at the front of a batch.
-    """
-    parts = options.devices * options.accumulate
-    for step in range(first, options.steps):
-        batch = range(step * options.batch_size, (step + 1) * options.batch_size)
-        for part in range(options.accumulate):
-            yield list(batch[rank * options.accumulate + part :: parts])

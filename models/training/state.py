@@ -1,20 +1,62 @@
-"""What a training leaves behind to be resumed from and looked at: its state and its log."""
+"""The state and the log that a training leaves in its folder."""
 
 from __future__ import annotations
 
 import csv
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ingest.errors import ModelError, UsageError
 from ingest.files import whole_file, write_bytes
+from models.training.options import CommonOptions, flat
+
+_REMEDY = "train in another folder or without --resume"
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Replace a whole state; raises `StorageError`."""
     with whole_file(path) as hidden, hidden.open("wb") as file:
         torch.save(state, file)
+
+
+def read_state(
+    path: Path, options: CommonOptions, pairs: Mapping[str, str | None], device: torch.device
+) -> dict[str, Any]:
+    """Read a state written with the same options on the same pairs (fingerprints by kind).
+
+    Raises `ModelError` for a damaged state, `UsageError` naming what differs.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        stored, stored_pairs = _options(state, options), _pairs(state)
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise ModelError(path, "damaged or not the state of a training", _REMEDY) from error
+    for name, value in options.fixed().items():
+        if stored.get(name) != value:
+            raise UsageError(path, f"was written with another {name}", _REMEDY)
+    for kind, sha256 in pairs.items():
+        if stored_pairs.get(kind, sha256) != sha256:
+            raise UsageError(path, f"was written with other {kind} pairs", _REMEDY)
+    return state
+
+
+def _options(state: dict[str, Any], options: CommonOptions) -> dict[str, Any]:
+    stored = dict(state["options"])
+    if "schedule" in stored:  # of release 0.1, where the cosine of SAR-JointNet's stages began at their first step
+        stored |= {"decay": stored.pop("schedule"), "decay_from": "start" if "stage" in state else "warm-up"}
+    return flat(type(options)()) | stored
+
+
+def _pairs(state: dict[str, Any]) -> dict[str, str | None]:
+    """Return the fingerprints of a state; release 0.1 knew the training pairs of SAR-JointNet or synthetic ones."""
+    pairs = state.get("pairs", {})
+    if isinstance(pairs, str):
+        return {"training": pairs}
+    return {"synthetic": state["synthetic"]} if "synthetic" in state else dict(pairs)
 
 
 def log_row(path: Path, row: dict[str, Any]) -> None:
@@ -28,10 +70,7 @@ def log_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def keep_rows(path: Path, step: int) -> None:
-    """Drop the rows, by the number in their first column, that a training from `step` on will write anew.
-
-    So goes a row that was cut short.
-    """
+    """Delete the rows after `step`, by the number in their first column, and a row that was cut short."""
     if not path.exists():
         return
     header, *rows = path.read_text().splitlines(keepends=True) or [""]

@@ -1,4 +1,4 @@
-"""Scores of a network while it learns, on pairs that it does not learn from."""
+"""Validation of a network during training, on held-out pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.evaluation.metrics import (
     precision,
     recall,
 )
-from models.training.options import TrainOptions
+from models.training.segmentation_options import TrainOptions
 from preprocess.options import PreprocessOptions
 
 _FOLDS = 20  # one of them is held out
@@ -29,7 +29,7 @@ def held_out(real: Split | None, options: TrainOptions) -> tuple[LabelledImages 
     The latter are simulated chips; where all training pairs are real, some of these, copies kept together.
     Raises `UsageError` for a data set without training pairs.
     """
-    chips = SimulatedChips(options.validation_chips, options.crop, margin=0)
+    chips = SimulatedChips(options.run.validation_chips, options.data.crop, margin=0)
     if real is None:
         return None, chips
     if real.train is None:
@@ -40,7 +40,7 @@ def held_out(real: Split | None, options: TrainOptions) -> tuple[LabelledImages 
     if fold is None:
         raise UsageError(real.name, "has a single group of training pairs", "give pairs of at least two places")
     seen, watched = fold
-    return seen, Selection(watched, tuple(range(min(len(watched), options.validation_chips))))
+    return seen, Selection(watched, tuple(range(min(len(watched), options.run.validation_chips))))
 
 
 @torch.inference_mode()
@@ -82,6 +82,6 @@ def _predicted(
     network: nn.Module, image: NDArray[np.float32], options: TrainOptions, device: torch.device
 ) -> NDArray[np.int64]:
     batch = torch.from_numpy(np.nan_to_num(image))[None].to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=options.half_precision):
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.run.half_precision):
         predicted: NDArray[np.int64] = network(batch).argmax(dim=1)[0].cpu().numpy()
     return predicted

@@ -1,4 +1,4 @@
-"""Geometries as a GeoPackage keeps them: a header with their bounds, then WKB (OGC 12-128r17, clause 2.1.3)."""
+"""The binary geometries of a GeoPackage: a header with bounds, then WKB (OGC 12-128r17, clause 2.1.3)."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _BOUNDS_LENGTH = (0, 32, 48, 48, 64)  # bytes, by the indicator in bits 1 to 3 o
 
 
 def to_blob(geometry: BaseGeometry | None) -> bytes | None:
-    """A polygon or multipolygon in WGS 84 as a multipolygon; null for none. Raises `ValueError` for another kind."""
+    """Encode a polygon or multipolygon in WGS 84 as a multipolygon. Raises `ValueError` for other types."""
     if geometry is None or geometry.is_empty:
         return None
     if isinstance(geometry, Polygon):
         geometry = MultiPolygon([geometry])
     if not isinstance(geometry, MultiPolygon):
-        raise ValueError(f"not a polygon but a {geometry.geom_type}")
+        raise ValueError(f"expected a polygon, not a {geometry.geom_type}")
     west, south, east, north = geometry.bounds
     start = _START.pack(b"GP", 0, _LITTLE_ENDIAN | _WITH_BOUNDS, _WGS84)
     return start + struct.pack("<4d", west, east, south, north) + shapely.to_wkb(geometry, byte_order=1)
 
 
 def from_blob(blob: bytes) -> BaseGeometry:
-    """Undo `to_blob`; whatever program wrote the geometry."""
+    """Decode a geometry, whichever program wrote it."""
     return shapely.from_wkb(blob[_START.size + _BOUNDS_LENGTH[_flags(blob) >> 1 & 0b111] :])
 
 
 def outline_of(blob: bytes) -> MultiPolygon:
-    """A geometry of one of our layers."""
+    """Decode a geometry of one of our layers."""
     return cast(MultiPolygon, from_blob(blob))
 
 
 def bounds(blob: bytes) -> Bounds:
-    """The bounds of a geometry, out of its header where they are there."""
+    """The bounds of a geometry, from its header if present."""
     if _flags(blob) & 0b1111 != _LITTLE_ENDIAN | _WITH_BOUNDS:
         west, south, east, north = shapely.bounds(from_blob(blob))
         return float(west), float(south), float(east), float(north)
@@ -51,7 +51,7 @@ def bounds(blob: bytes) -> Bounds:
 
 
 def is_empty(blob: bytes) -> bool:
-    """Whether a geometry has no point."""
+    """Whether a geometry is empty."""
     return bool(_flags(blob) & _EMPTY)
 
 

@@ -1,10 +1,10 @@
-"""The SQLite file below the catalogue: its connections, one writer at a time, and failures told in one line.
+"""The SQLite file of the catalogue: connections, one writer at a time, and its failures as errors of Slickwatch.
 
-A GeoPackage keeps its spatial index by triggers that call functions such as ST_MinX. Every connection here has
-them, so that a row, its entry in the index and all that belongs to it are one transaction.
+The spatial index of a GeoPackage is maintained by triggers that call functions such as ST_MinX. Every connection
+provides them, so that a row and its index entry are written in one transaction.
 
-Never open the catalogue through GDAL in a process that also opens it here: GDAL brings an SQLite of its own, and
-POSIX drops all locks that a process holds on a file when any of its handles on it is closed.
+Never open the catalogue through GDAL in a process that also opens it here: GDAL has its own copy of SQLite, and POSIX
+drops all locks of a process on a file when any of its handles on that file is closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from ingest.errors import SlickwatchError, StorageError, UnreadableInput
 from outputs.catalogue.blobs import bounds, is_empty
 
-PATIENCE_S = 30.0  # to wait for another writer
+LOCK_TIMEOUT_S = 30.0  # to wait for another writer
 
 _FUNCTIONS: dict[str, Callable[[bytes], float | bool]] = {
     "ST_MinX": lambda blob: bounds(blob)[0],
@@ -27,40 +27,40 @@ _FUNCTIONS: dict[str, Callable[[bytes], float | bool]] = {
     "ST_MaxY": lambda blob: bounds(blob)[3],
     "ST_IsEmpty": is_empty,
 }
-# What the driver says, the kind of failure, what is wrong and what to do.
+# By the text of the driver: the error, what is wrong, and what to do.
 _FAILURES: dict[str, tuple[type[SlickwatchError], str, str]] = {
-    "locked": (StorageError, "another process holds it", "wait until it is done, or end that process"),
-    "readonly": (StorageError, "it cannot be written", "give yourself the right to write the file and its folder"),
-    "unable to open": (StorageError, "it cannot be opened", "name a file in a folder that you may write"),
-    "disk is full": (StorageError, "the disk is full", "make room, then run again: nothing was half-written"),
-    "disk i/o": (StorageError, "the disk did not take it", "make room or look after it: nothing was half-written"),
-    "not a database": (UnreadableInput, "not a catalogue: not even a GeoPackage", "name another file"),
-    "malformed": (UnreadableInput, "the file is damaged", "restore a copy of it, or recover it with sqlite3 .recover"),
+    "locked": (StorageError, "locked by another process", "wait until it finishes, or stop it"),
+    "readonly": (StorageError, "not writable", "grant write permission on the file and its folder"),
+    "unable to open": (StorageError, "cannot be opened", "choose a file in a writable folder"),
+    "disk is full": (StorageError, "the disk is full", "free some space and run again; nothing was half-written"),
+    "disk i/o": (StorageError, "disk error", "check space and the disk; nothing was half-written"),
+    "not a database": (UnreadableInput, "not a GeoPackage", "choose another file"),
+    "malformed": (UnreadableInput, "the file is damaged", "restore a backup, or recover it with sqlite3 .recover"),
 }
 
 
 @dataclass(frozen=True)
 class Database:
-    """Connections to one catalogue, a new one for each transaction; usable from several threads."""
+    """One catalogue file, with a new connection for each transaction; usable from several threads."""
 
     path: Path
-    patience_s: float = PATIENCE_S
+    lock_timeout_s: float = LOCK_TIMEOUT_S
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that sees one state of the catalogue. Raises `StorageError`, `UnreadableInput`."""
-        # Not opened as read-only: when it is the last to close, it brings what the writers logged into the file.
-        with self._told(), closing(self._connected()) as connection:
+        """One read transaction, which sees one state of the catalogue. Raises `StorageError`, `UnreadableInput`."""
+        # Not opened read-only: the last connection to close writes the log of the writers back to the file.
+        with self._translated_errors(), closing(self._connected()) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that is the only writer; all of it is kept, or nothing. Raises as `reading` does."""
-        with self._told(), closing(self._connected()) as connection:
-            # QGIS turns write-ahead logging off when it closes a GeoPackage; both ways are safe, with it readers
-            # and the writer do not wait for each other.
+        """One write transaction, the only one at the time, kept whole or not at all. Raises as `reading` does."""
+        with self._translated_errors(), closing(self._connected()) as connection:
+            # QGIS turns write-ahead logging off when it closes a GeoPackage. Both modes are safe; with the log, readers
+            # and the writer do not block each other.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -69,27 +69,27 @@ class Database:
 
     def _connected(self) -> sqlite3.Connection:
         address = f"{self.path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(address, uri=True, timeout=self.patience_s, isolation_level=None)
+        connection = sqlite3.connect(address, uri=True, timeout=self.lock_timeout_s, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")  # what is committed outlives a power cut
+        connection.execute("PRAGMA synchronous = FULL")  # committed data survive a power cut
         for name, function in _FUNCTIONS.items():
             connection.create_function(name, 1, function, deterministic=True)
         return connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a mistake of ours
+            raise  # a bug
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
 
 def failure(path: Path, error: Exception) -> SlickwatchError:
-    """A failure of the database as one that people understand."""
-    told = str(error).strip().rstrip(".")
+    """The error of Slickwatch for a failure of the database."""
+    message = str(error).strip().rstrip(".")
     for fragment, (kind, problem, remedy) in _FAILURES.items():
-        if fragment in told.lower():
+        if fragment in message.lower():
             return kind(path, problem, remedy)
-    return StorageError(path, f"the database failed: {told}", "see whether the file is a catalogue and whole")
+    return StorageError(path, f"database error: {message}", "check that the file is an intact catalogue")

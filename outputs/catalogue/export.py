@@ -1,4 +1,4 @@
-"""Slicks of the catalogue as files for other programs, by the suffix of the name."""
+"""Export of slicks to the formats of other programs, by file suffix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from outputs.vectors import LAYER, write_geojson, write_geopackage
 
 
 def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> None:
-    """Write slicks as `suffix`, else that of `path`, says, in place of a former file.
+    """Write slicks in the format of `suffix`, else of that of `path`, replacing an existing file.
 
-    Raises `UsageError` for a suffix that is not in `FORMATS`, `StorageError`.
+    Raises `UsageError` for a suffix not in `FORMATS`, `StorageError`.
     """
     write = FORMATS.get(suffix or path.suffix.lower())
     if write is None:
-        raise UsageError(path, "no format has this suffix", f"choose {', '.join(FORMATS)}")
+        raise UsageError(path, "unknown file suffix", f"use {', '.join(FORMATS)}")
     write(slicks, path)
 
 
@@ -33,14 +33,14 @@ def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
                 slicks, hidden, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
             )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise StorageError(path, f"could not be written ({error})", "check space and permissions there") from error
+            raise StorageError(path, f"cannot be written ({error})", "check disk space and permissions") from error
 
 
 def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
-    """Write slicks as GeoParquet 1.1 with the bounds of each. Raises `StorageError`, `UsageError` without pyarrow."""
+    """Write slicks as GeoParquet 1.1 with bounding boxes. Raises `StorageError`, `UsageError` without pyarrow."""
     if find_spec("pyarrow") is None:
         others = ", ".join(suffix for suffix in FORMATS if suffix != ".parquet")
-        raise UsageError(path, "GeoParquet needs pyarrow", f"pip install pyarrow, or choose {others}")
+        raise UsageError(path, "GeoParquet needs pyarrow", f"pip install pyarrow, or use {others}")
     with whole_file(path) as hidden:
         slicks.to_parquet(hidden, schema_version="1.1.0", write_covering_bbox=True)
 

@@ -1,4 +1,4 @@
-"""What the catalogue tells of runs and reviews."""
+"""Records of publications, runs and reviews."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ STATUSES = ("unreviewed", "confirmed", "rejected")
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a result that was offered to the catalogue."""
+    """The outcome of publishing a result."""
 
-    run_id: str  # under which it is in the catalogue; an earlier run's where the same result was there already
-    again: bool  # it was there already, and nothing was doubled
-    current: bool  # False where a newer result has been taken in its place
+    run_id: str  # of the catalogued result; an earlier run if the same result was there already
+    repeated: bool  # the same result was there already; nothing was added
+    current: bool  # False where a newer result has replaced it
     slick_ids: tuple[str, ...]
-    new_ids: tuple[str, ...]  # those that no earlier run had; told alike when it is published again
-    superseded: tuple[str, ...]  # runs that this one has taken the place of
+    new_ids: tuple[str, ...]  # those that no earlier run had; the same on repeated publication
+    superseded: tuple[str, ...]  # runs that this one replaced
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's record, and how it stands in the catalogue; times are UTC."""
+    """The record of a run and its state in the catalogue; times are UTC."""
 
     record: RunRecord
     state: State
     catalogued_at: datetime
-    repeated_at: datetime | None  # when the last run with the very same result ended
+    repeated_at: datetime | None  # end of the last run with the same result
     superseded_by: str | None  # a run
     superseded_at: datetime | None
     why: str | None  # why it was superseded
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Review:
-    """One entry of the journal of reviews; `run_id` is the run whose slick was looked at."""
+    """One entry of the journal of reviews; `run_id` is the run of the reviewed slick."""
 
     slick_id: str
     run_id: str

@@ -1,4 +1,4 @@
-"""Columns of the catalogue's layers, and their rows to and from tables in memory."""
+"""The columns of the layers, and conversion of rows to and from tables in memory."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import pandas as pd
 from ingest.scene import Scene
 from outputs.attributes import ATTRIBUTES, Attribute, Kind, slick_table
 from outputs.catalogue.blobs import outline_of
-from outputs.record import RunRecord
+from outputs.record import RunRecord, record_text
 
-# What the catalogue knows of a slick beyond its own attributes.
+# What the catalogue adds to the attributes of a slick.
 SLICK_EXTRAS: tuple[Attribute, ...] = (
-    Attribute("former_status", "text", "", "Status of the slick of an earlier result that it overlaps; a suggestion"),
+    Attribute("former_status", "text", "", "Status of the overlapping slick of an earlier result; a suggestion"),
     Attribute("catalogued_at", "time", "UTC", "When the result was published in the catalogue"),
-    Attribute("superseded_by", "text", "", "Run whose result was taken in its place"),
-    Attribute("superseded_at", "time", "UTC", "When it was"),
+    Attribute("superseded_by", "text", "", "Run whose result replaced it"),
+    Attribute("superseded_at", "time", "UTC", "When it was replaced"),
 )
 SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("scene_id", "text", "", "Sentinel-1 product name without .SAFE"),
-    Attribute("platform", "text", "", "Satellite, S1A and so on"),
+    Attribute("platform", "text", "", "Satellite, such as S1A"),
     Attribute("mode", "text", "", "Acquisition mode: IW, EW or SM"),
-    Attribute("product_type", "text", "", "GRD and so on"),
-    Attribute("polarisations", "text", "", "Those of the product, joined by +"),
+    Attribute("product_type", "text", "", "Product type, such as GRD"),
+    Attribute("polarisations", "text", "", "Polarisations of the product, joined by +"),
     Attribute("acquired_start", "time", "UTC", "First line of the scene"),
     Attribute("acquired_end", "time", "UTC", "Last line of the scene"),
     Attribute("absolute_orbit", "integer", "", "Absolute orbit"),
     Attribute("relative_orbit", "integer", "", "Relative orbit (track), 1..175"),
-    Attribute("source", "text", "", "Where the product came from"),
-    Attribute("published", "time", "UTC", "When its source published it"),
-    Attribute("run_id", "text", "", "The last run on it"),
-    Attribute("model_id", "text", "", "Model of that run"),
-    Attribute("analysed_at", "time", "UTC", "When that run ended"),
-    Attribute("slick_count", "integer", "", "Slicks that it found"),
-    Attribute("result_folder", "text", "", "Where its layers are; from the catalogue's folder on, or absolute"),
-    Attribute("superseded_by", "text", "", "Scene that was taken in its place"),
+    Attribute("source", "text", "", "Source of the product"),
+    Attribute("published", "time", "UTC", "Publication time at the source"),
+    Attribute("run_id", "text", "", "Last run"),
+    Attribute("model_id", "text", "", "Model of the last run"),
+    Attribute("analysed_at", "time", "UTC", "End of the last run"),
+    Attribute("slick_count", "integer", "", "Number of slicks found"),
+    Attribute("result_folder", "text", "", "Folder of its layers; relative to that of the catalogue, or absolute"),
+    Attribute("superseded_by", "text", "", "Scene that replaced it"),
 )
 _DTYPES: dict[Kind, str] = {
     "text": "object",
@@ -52,29 +52,29 @@ _DTYPES: dict[Kind, str] = {
 
 
 def names(columns: Sequence[Attribute]) -> list[str]:
-    """The columns' names, quoted for SQL."""
+    """The names of columns, quoted for SQL."""
     return [f'"{column.name}"' for column in columns]
 
 
 def empty_column(kind: Kind) -> pd.Series[Any]:
-    """No value, of the type of a kind of attribute."""
+    """An empty column for a kind of attribute."""
     return pd.Series([], dtype=_DTYPES[kind])
 
 
 def time_text(moment: datetime) -> str:
-    """A time as the catalogue keeps it: UTC, milliseconds, ordered as text. Raises `ValueError` without a zone."""
+    """A time as stored: UTC, milliseconds, sortable as text. Raises `ValueError` without a time zone."""
     if moment.tzinfo is None:
-        raise ValueError(f"{moment} names no time zone")
+        raise ValueError(f"{moment} has no time zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Undo `time_text`."""
+    """The inverse of `time_text`."""
     return None if text is None else datetime.fromisoformat(text)
 
 
 def plain(value: Any) -> Any:
-    """A value of a table in memory as SQLite takes it; null for what is not known."""
+    """A value of a table in memory as one that SQLite and JSON take; null if missing."""
     if pd.isna(value):
         return None
     if isinstance(value, datetime):
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
-    """The attributes of each slick; those that a table leaves out are null."""
+    """The attributes of each slick; columns missing from the table are null."""
     known = [attribute.name for attribute in ATTRIBUTES if attribute.name in slicks.columns]
     blank = dict.fromkeys((attribute.name for attribute in ATTRIBUTES), None)
     rows = slicks[known].itertuples(index=False, name=None)
@@ -91,7 +91,7 @@ def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
 
 
 def slick_frame(rows: Sequence[Mapping[str, Any]], further: Sequence[Attribute] = ()) -> gpd.GeoDataFrame:
-    """Rows of the layer as `outputs.attributes.slick_table` has them, with the catalogue's own columns behind."""
+    """Rows of the layer as a table like `outputs.attributes.slick_table`, followed by the catalogue's own columns."""
     own = [{attribute.name: _value(row, attribute) for attribute in ATTRIBUTES} for row in rows]
     frame = slick_table(own, [outline_of(row["geom"]) for row in rows])
     for attribute in (*SLICK_EXTRAS, *further):
@@ -100,7 +100,7 @@ def slick_frame(rows: Sequence[Mapping[str, Any]], further: Sequence[Attribute] 
 
 
 def scene_frame(rows: Sequence[Mapping[str, Any]]) -> gpd.GeoDataFrame:
-    """Rows of the layer of scenes, in EPSG:4326; a scene without a known footprint has no geometry."""
+    """Rows of the layer of scenes as a table in EPSG:4326; without a known footprint the geometry is None."""
     columns = {attribute.name: _column(rows, attribute) for attribute in SCENE_COLUMNS}
     outlines = gpd.GeoSeries([row["geom"] and outline_of(row["geom"]) for row in rows], crs="EPSG:4326")
     return gpd.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326")
@@ -129,8 +129,31 @@ def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by
     }
 
 
+def run_row(record: RunRecord, folder: str | None, catalogued_at: datetime) -> dict[str, Any]:
+    """A run as a row of the table, without its state."""
+    return {
+        "run_id": record.run_id,
+        "scene_id": record.scene_id,
+        "model_id": record.model_id,
+        "weights_sha256": record.weights_sha256,
+        "config_hash": record.config_hash,
+        "software_version": record.software_version,
+        "git_commit": record.git_commit,
+        "started_at": time_text(record.started_at),
+        "ended_at": time_text(record.ended_at),
+        "duration_s": (record.ended_at - record.started_at).total_seconds(),
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "slick_count": record.slick_count,
+        "flags": "; ".join(record.flags),
+        "inputs": "; ".join(file.path for file in record.inputs),
+        "result_folder": folder,
+        "catalogued_at": time_text(catalogued_at),
+        "record": record_text(record),
+    }
+
+
 def folder_text(folder: Path | None, catalogue: Path) -> str | None:
-    """A folder as the catalogue keeps it: from its own folder on, so that both can be moved, or else absolute."""
+    """A folder as stored: relative to that of the catalogue if inside it, so that both can be moved; else absolute."""
     if folder is None:
         return None
     home, there = catalogue.resolve().parent, folder.resolve()
@@ -138,7 +161,7 @@ def folder_text(folder: Path | None, catalogue: Path) -> str | None:
 
 
 def folder_of(text: str | None, catalogue: Path) -> Path | None:
-    """Undo `folder_text`."""
+    """The inverse of `folder_text`."""
     return None if text is None else catalogue.resolve().parent / text
 
 

@@ -1,8 +1,8 @@
-"""The layers and tables of the catalogue: how its file is begun, known again, and brought to this program's form.
+"""The layers and tables of the catalogue: creating the file, recognising it, upgrading it.
 
-GDAL makes the layers, each with its spatial index and the triggers that keep it; we add the tables and rules that
-are no layers. `slicks` and `scenes` hold what is current, their twins `former_...` what was superseded, so that
-every GIS shows the current state without a filter.
+GDAL creates the layers, each with its spatial index and the triggers that maintain it; other tables and triggers are
+added here. `slicks` and `scenes` hold current rows, `former_slicks` and `former_scenes` superseded ones, so that any
+GIS shows the current state without a filter.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from outputs.catalogue.statements import RULES, TABLES
 from outputs.catalogue.styles import SCENES_QML
 from outputs.vectors import write_geopackage
 
-# From one version of the tables to the next; the first catalogue was version 1.
+# SQL from each version of the tables to the next, beginning with version 1.
 _UPGRADES: tuple[tuple[str, ...], ...] = ()
-_GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is the GeoPackage's own as well
+_GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
 
 
 def version() -> int:
-    """The version of the tables that this program writes."""
+    """The version of the tables."""
     return 1 + len(_UPGRADES)
 
 
-def begin(path: Path) -> None:
-    """Make an empty catalogue unless there is one; whole, and once only, whoever asks. Raises `StorageError`."""
+def create_file(path: Path) -> None:
+    """Create an empty catalogue if missing, also when several processes do so at once. Raises `StorageError`."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with awaited(path.with_name(f".{path.name}.lock"), never()):
@@ -46,28 +46,34 @@ def begin(path: Path) -> None:
                 try:
                     _build(hidden)
                 except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-                    raise StorageError(path, f"could not be made ({error})", "check space and permissions") from error
+                    raise StorageError(
+                        path, f"cannot be created ({error})", "check disk space and permissions"
+                    ) from error
                 except sqlite3.Error as error:
                     raise failure(path, error) from error
 
 
-def check(database: Database) -> None:
-    """Bring the tables up to this program's form. Raises `UnreadableInput` for another kind of file or a newer form."""
+def upgrade(database: Database) -> None:
+    """Upgrade the tables to `version()`. Raises `UnreadableInput` for another kind of file or a newer version."""
     with database.reading() as connection:
         found = _version_of(connection, database.path)
     if found < version():
         with database.writing() as connection:
-            _upgrade(connection, _version_of(connection, database.path))  # another process may have been faster
+            _upgrade(
+                connection, _version_of(connection, database.path)
+            )  # read again: another process may have upgraded it
 
 
 def _version_of(connection: sqlite3.Connection, path: Path) -> int:
     (kind,) = connection.execute("PRAGMA application_id").fetchone()
     ours = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'slickwatch_catalogue'").fetchone()
     if kind != _GEOPACKAGE or ours is None:
-        raise UnreadableInput(path, "not a catalogue of Slickwatch", "name another file, or one that is not there yet")
+        raise UnreadableInput(path, "not a catalogue of Slickwatch", "choose another or a new file")
     found = int(connection.execute("SELECT version FROM slickwatch_catalogue").fetchone()[0])
     if found > version():
-        raise UnreadableInput(path, f"the catalogue is of a newer Slickwatch (version {found})", "upgrade this program")
+        raise UnreadableInput(
+            path, f"written by a newer version of Slickwatch (catalogue {found})", "upgrade Slickwatch"
+        )
     return found
 
 
@@ -87,8 +93,8 @@ def _build(path: Path) -> None:
     )
     write_geopackage(slicks, path)
     _add_layer(path, scenes, "scenes", "Footprints of the scenes analysed")
-    _add_layer(path, slicks, "former_slicks", "Slicks of results that were superseded")
-    _add_layer(path, scenes, "former_scenes", "Scenes whose later processing was taken in their place")
+    _add_layer(path, slicks, "former_slicks", "Slicks of superseded results")
+    _add_layer(path, scenes, "former_scenes", "Scenes replaced by a later processing")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         for statement in (*TABLES, *RULES):
@@ -107,7 +113,7 @@ def _add_layer(path: Path, rows: pd.DataFrame, layer: str, description: str) -> 
 
 
 def _add_styles(connection: sqlite3.Connection) -> None:
-    """The twin of `slicks` looks as it does; the scenes are outlines."""
+    """`former_slicks` has the style of `slicks`; scenes are outlines."""
     copy = """
         INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML,
                                   styleSLD, useAsDefault, description, owner, update_time)

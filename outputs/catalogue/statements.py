@@ -1,4 +1,4 @@
-"""The SQL of the catalogue's tables beside its layers, and of the rules that hold whoever writes, QGIS included."""
+"""SQL of the tables that are not layers, and of the constraints that also apply to edits in QGIS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES: tuple[str, ...] = (
     # Kept apart from the scenes: a processing may be superseded before its own result is there.
     "CREATE TABLE supersessions (scene_id TEXT PRIMARY KEY NOT NULL, superseded_by TEXT NOT NULL)",
     f"""INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES
-        ('runs', 'attributes', 'runs', 'Runs: with what each result was made, and at what cost', {_NOW}),
+        ('runs', 'attributes', 'runs', 'Runs: model, options, inputs and resources of each result', {_NOW}),
         ('reviews', 'attributes', 'reviews', 'Journal of all reviews', {_NOW})""",
 )
 RULES: tuple[str, ...] = (

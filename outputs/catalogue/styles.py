@@ -1,4 +1,4 @@
-"""How the scenes' footprints look in QGIS: outlines, with the map below them to be seen."""
+"""The QGIS style of footprints: outlines without fill."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def site(tmp_path, monkeypatch):
 @pytest.fixture
 def direct(monkeypatch):
     """All steps for real, but without a server around them, which takes longer than they do."""
-    steps = ("calibrate", "mask_land", "predict", "extract_slicks", "publish")
+    steps = ("open_scene", "calibrate", "mask_land", "predict", "extract_slicks", "publish")
     monkeypatch.setattr(flows.detect, "tasks", SimpleNamespace(**{name: getattr(tasks, name).fn for name in steps}))
     monkeypatch.setattr(processing, "detect_slicks", SimpleNamespace(with_options=lambda **_: detect_slicks.fn))
     monkeypatch.setattr(tasks, "report", lambda *_, **__: None)
@@ -433,7 +433,7 @@ def test_a_later_processing_supersedes_the_former_result(site, one, products):
     assert [run.record.scene_id for run in site.catalogue.runs(state="superseded")] == [one]
     assert len(site.told()) == 1
     left = site.process(one)
-    assert (left.outcome, left.why) == ("skipped", f"superseded: {later} is taken in its place")
+    assert (left.outcome, left.why) == ("skipped", f"superseded: replaced by {later}")
 
 
 def test_a_product_that_the_ledger_does_not_know_is_recorded_and_processed(site, products, direct):
@@ -510,7 +510,7 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     with pytest.raises(TimeoutError):
         site.process(one)
     state = site.state(one)
-    assert (state.state, state.attempts, state.reason) == ("fetched", 1, "not done after 0.005 minutes")
+    assert (state.state, state.attempts, state.reason) == ("fetched", 1, "not finished after 0.005 minutes")
     assert state.due_at is not None
     assert site.process(one).outcome == "skipped"
     assert staged(site.settings.monitor.results) == []

@@ -308,7 +308,7 @@ def test_thresholds_out_of_order_are_refused(thresholds):
 def test_a_class_the_model_does_not_know_is_refused():
     with pytest.raises(UsageError, match="algae"):
         find(probabilities(oil=np.zeros(SHAPE)), options=replace(SMALL, classes=("algae",)))
-    with pytest.raises(UsageError, match="none is given"):
+    with pytest.raises(UsageError, match="no class is given"):
         replace(SMALL, classes=())
 
 

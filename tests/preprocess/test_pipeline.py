@@ -176,7 +176,7 @@ def test_polarisations_that_cannot_be_had(tmp_path: Path) -> None:
         calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH")))
     with pytest.raises(UsageError, match="has no polarisation HH; choose from VV"):
         calibrated_scene(product, PreprocessOptions(), polarisation="HH")
-    with pytest.raises(UsageError, match="leave the polarisation to the model"):
+    with pytest.raises(UsageError, match="only VV is selected, the model needs VV and VH; omit the polarisation"):
         calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH")), polarisation="VV")
 
 

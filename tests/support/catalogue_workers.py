@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingest.errors import SlickwatchError
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from tests.support.catalogue_results import FOOTPRINT, flaws, record, scene_number, squares, table
 
 WRITERS, SCENES = 4, 3
@@ -33,16 +33,16 @@ def race(path: Path) -> None:
 
 
 def compete(path: Path, me: int, talk: int) -> None:
-    catalogue = Catalogue.open(path, patience_s=60)
+    catalogue = Catalogue.open(path, lock_timeout_s=60)
     for number in [0, *range(1 + me * SCENES, 1 + (me + 1) * SCENES)]:
         scene = scene_number(number)
         outlines = squares(20, prefix=f"{number}-")
         run = f"writer-{me}-{number}"
         published = catalogue.publish(record(run, scene, 20), scene, FOOTPRINT, table(run, outlines, scene))
         if number == 0:
-            os.write(talk, f"{json.dumps(published.again)}\n".encode())
+            os.write(talk, f"{json.dumps(published.repeated)}\n".encode())
             catalogue.review("0-0", "confirmed", f"writer {me}")
-        assert len(catalogue.slicks(since=scene.acquired_start, until=scene.acquired_start)) == 20
+        assert len(catalogue.slicks(Selection(since=scene.acquired_start, until=scene.acquired_start))) == 20
 
 
 def kill(path: Path, rounds: int = 12) -> None:

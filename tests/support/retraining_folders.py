@@ -1,4 +1,4 @@
-"""A retraining small enough for a test: its pairs and the settings of configs/retrain-small.toml beside them."""
+"""A retraining small enough for a test: its pairs and the settings of configs/retraining/ beside them."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def write_pairs(folder, seeds, size=64):
 def write_small_retraining(folder):
     """Everything that `retrain-dakd` needs; returns its settings."""
     for name in ("retrain", "jointnet", "student"):
-        shutil.copy(CONFIGS / f"{name}-small.toml", folder)
+        shutil.copy(CONFIGS / "retraining" / f"{name}-small.toml", folder)
     write_pairs(folder / "pairs", range(8))
     write_pairs(folder / "heldout", range(100, 104))
     return folder / "retrain-small.toml"

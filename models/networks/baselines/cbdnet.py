@@ -65,7 +65,7 @@ class CBDNet(nn.Module):
         name = architecture.encoder or "resnet34"
         self.encoder = make_encoder(name, architecture.in_channels)
         if not hasattr(self.encoder, "conv1") or not hasattr(self.encoder, "layer4"):
-            raise UsageError(name, "is no ResNet, which CBD-Net needs", "known are resnet18, resnet34, resnet50")
+            raise UsageError(name, "CBD-Net requires a ResNet encoder", "known are resnet18, resnet34, resnet50")
         channels = self.encoder.out_channels[2:]
         self.excitations = nn.ModuleList(SpatialChannelExcitation(c) for c in channels)
         self.context = Context(channels[-1])

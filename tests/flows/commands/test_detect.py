@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from PIL import Image
 
+from flows.resolve import detection_options
 from models.checkpoint import default_model_id, model_folder
 from tests.support.safe_products import sea_product
 
@@ -315,6 +316,19 @@ def test_models_are_listed_shown_and_verified(cli):
     assert json.loads(cli("models", "list", "--json")[1])["default"] == default_model_id()
     assert json.loads(cli("models", "show")[1])["id"] == default_model_id()
     assert default_model_id() in cli("models", "verify")[1]
+
+
+def test_options_of_a_detection_go_before_the_settings(cli, good, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLICKWATCH_DETECTION__KEEP", "0.8")
+    monkeypatch.setenv("SLICKWATCH_DETECTION__MINIMUM_AREA_KM2", "0.5")
+    options = detection_options(None, "VV", None, keep=0.9, grow=0.2)
+    assert (options.slicks.keep, options.slicks.outline, options.slicks.grow) == (0.9, 0.5, 0.2)
+    assert options.slicks.minimum_area_m2 == 500_000
+    assert detection_options(None, None, None).slicks.keep == 0.8
+    code, out, err = cli("detect", good, "--out", tmp_path / "results", "--keep", "0.4")
+    assert (code, out) == (2, "")
+    assert err.startswith("slickwatch: slick thresholds: ")
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_option_that_does_not_exist_is_wrong_usage(cli):

@@ -16,7 +16,8 @@ from models.checkpoint import default_model_id, model_folder, save_model
 from models.networks.architecture import Architecture
 from models.networks.build import NETWORKS
 from models.registry.inventory import compare_metrics, find_model, provenance_of
-from models.registry.registry import Provenance, Registry
+from models.registry.records import Provenance
+from models.registry.registry import Registry
 from preprocess.options import PreprocessOptions
 
 SHIPPED = default_model_id()

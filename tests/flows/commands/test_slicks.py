@@ -12,7 +12,7 @@ from shapely.geometry import shape
 from flows.cli import app
 from ingest.errors import SlickwatchError
 from outputs.attributes import ATTRIBUTES
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from tests.support.catalogue_results import (
     FOOTPRINT,
     OTHER_MODEL,
@@ -116,7 +116,10 @@ def test_export_writes_what_is_asked_for_in_the_format_of_the_suffix(slicks, cat
     file.write_text("former")
     box = (2.9, 57.9, 3.1, 58.1)
     assert slicks("export", file, "--bbox", ",".join(map(str, box))) == f"{file}: 3 slicks\n"
-    read, expected = pyogrio.read_dataframe(file, layer=0).set_index("id"), catalogue.slicks(box).set_index("id")
+    read, expected = (
+        pyogrio.read_dataframe(file, layer=0).set_index("id"),
+        catalogue.slicks(Selection(box)).set_index("id"),
+    )
     assert set(read.index) == set(expected.index)
     assert pyogrio.read_info(file, layer=0)["crs"] == "EPSG:4326"
     for id, outline in expected.geometry.items():

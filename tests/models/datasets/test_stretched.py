@@ -27,7 +27,8 @@ from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
 from models.datasets.reduced import block_labels, block_means
 from models.datasets.simulated import GREY_DB
 from models.simulator import simulate_chip
-from models.training.options import TrainOptions
+from models.training.options import changed
+from models.training.segmentation_options import TrainOptions
 from models.training.validation import held_out
 from preprocess.options import PreprocessOptions
 from tests.support.dataset_folders import image_and_mask, osd_part, plain_pair, released_sos, write
@@ -222,7 +223,7 @@ def test_reduced_simulated_chips_without_data_at_a_border_say_so():
 
 @pytest.mark.parametrize("suffix", ["@1", "@0", "@-2", "@2.5", "@", "@four", "@99999", "@٤", "@2@x"])
 def test_what_is_no_factor_is_one_line_that_says_so(suffix):
-    with pytest.raises(UsageError, match=r"nothing to reduce by; give 2 or more, such as sos-clean@4") as caught:
+    with pytest.raises(UsageError, match=r"not a valid factor; give 2 or more, such as sos-clean@4") as caught:
         open_dataset(f"simulated{suffix}")
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"no-such-set: is neither"):
@@ -265,7 +266,7 @@ def test_folds_and_held_out_pairs_of_reduced_data_are_those_of_the_whole(sos):
     assert [[part.indices for part in fold] for fold in folds[0]] == [
         [part.indices for part in fold] for fold in folds[1]
     ]
-    seen, watched = held_out(reduced, TrainOptions(real="sos-alos-clean@2", real_share=1.0))
+    seen, watched = held_out(reduced, changed(TrainOptions(), real="sos-alos-clean@2", real_share=1.0))
     assert not {int(seen.name(i)) % 509 for i in range(len(seen))} & {
         int(watched.name(i)) % 509 for i in range(len(watched))
     }

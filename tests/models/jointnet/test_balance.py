@@ -298,5 +298,5 @@ def test_the_command_prints_factor_powers_number_and_normalisation(balance, fold
 
 def test_the_command_takes_reduced_data_and_refuses_what_is_none(balance, folder):
     assert f"{folder}@2: b = " in balance(f"{folder}@2")[0]
-    with pytest.raises(UsageError, match="nothing to reduce by"):
+    with pytest.raises(UsageError, match="not a valid factor"):
         balance(f"{folder}@1")

@@ -6,6 +6,7 @@ import torch
 from ingest.errors import UsageError
 from models.jointnet.network import build_jointnet, encode, feature_widths, trainable
 from models.jointnet.options import JointArchitecture, JointOptions
+from models.training.options import changed
 
 SMALL = JointArchitecture(channels=(16, 24, 32), layers_per_block=1, head_channels=8, norm_groups=8)
 
@@ -138,4 +139,4 @@ def test_an_unknown_kind_is_one_line():
 )
 def test_impossible_options_are_refused(wrong, said):
     with pytest.raises(UsageError, match=said):
-        JointOptions(**wrong)
+        changed(JointOptions(), **wrong)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models.jointnet.training as stages
+import models.training.engine as engine
 from ingest.errors import ModelError, StorageError, UsageError
 from models.datasets import open_dataset
 from models.jointnet.checkpoint import load_jointnet, read_jointnet
@@ -18,6 +18,7 @@ from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.overlapped import of_any_size
 from models.jointnet.pairs import JointPairs
 from models.jointnet.training import train_jointnet
+from models.training.options import changed, flat
 from tests.support.disc_pairs import SIZE, disc_pairs, write_disc_pairs
 
 TINY = {
@@ -34,9 +35,10 @@ def discs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def learnt(discs, tmp_path_factory):
     """A model trained in all three stages on four pairs until it knows them."""
-    options = JointOptions(
+    options = changed(
+        JointOptions(),
         dataset=str(discs), crop=SIZE, channels=(16, 32), layers_per_block=1, head_channels=8, norm_groups=8,
-        steps=(120, 60, 240), batch_size=12, learning_rate=2e-3, final_factor=1.0, schedule="cosine",
+        steps=(120, 60, 240), batch_size=12, learning_rate=2e-3, final_factor=1.0, decay="cosine",
         average_decay=0.95, save_every=300,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("models") / "discs-1"
@@ -44,8 +46,8 @@ def learnt(discs, tmp_path_factory):
     return folder
 
 
-def tiny(discs, **changed):
-    return JointOptions(dataset=str(discs), **{**TINY, **changed})
+def tiny(discs, **values):
+    return changed(JointOptions(), dataset=str(discs), **{**TINY, **values})
 
 
 def trained(options, folder, **how):
@@ -129,7 +131,7 @@ def test_interrupted_training_goes_on_to_the_very_same_weights(discs, tmp_path, 
 
 def test_a_time_limit_stops_at_a_saved_state(discs, tmp_path):
     whole = trained(tiny(discs), tmp_path / "whole")
-    with pytest.raises(ModelError, match="go on with --resume"):
+    with pytest.raises(ModelError, match="continue with --resume"):
         trained(tiny(discs, save_every=100), tmp_path / "parts", hours=0)
     assert all(
         torch.equal(whole[name], one) for name, one in trained(tiny(discs), tmp_path / "parts", resume=True).items()
@@ -156,7 +158,7 @@ def test_a_damaged_state_is_one_line(discs, tmp_path, damage):
     trained(tiny(discs, steps=(1, 0, 0)), tmp_path / "m")
     state = tmp_path / "m" / "state.pt"
     state.write_bytes(damage(state.read_bytes()))
-    with pytest.raises(ModelError, match=r"state\.pt: is no state of a training, or damaged"):
+    with pytest.raises(ModelError, match=r"state\.pt: damaged or not the state of a training"):
         trained(tiny(discs, steps=(1, 0, 0)), tmp_path / "m", resume=True)
 
 
@@ -164,7 +166,7 @@ def test_a_damaged_state_is_one_line(discs, tmp_path, damage):
 def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(discs, tmp_path, monkeypatch, killed_at):
     trained(tiny(discs), tmp_path / "whole")
     saves = iter(range(1, 100))
-    save_state = stages.save_state
+    save_state = engine.save_state
 
     def killed(path, state):
         if next(saves) == killed_at:
@@ -172,7 +174,7 @@ def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(discs, 
         save_state(path, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "save_state", killed)
+        patch.setattr(engine, "save_state", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(tiny(discs), tmp_path / "parts")
     trained(tiny(discs), tmp_path / "parts", resume=True)
@@ -201,9 +203,10 @@ def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tm
     load_jointnet(tmp_path / "parts")
 
 
-def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path):
+@pytest.mark.parametrize("stop_at", [3, 4])  # at the beginning of a stage, and inside it
+def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path, stop_at):
     def interrupted(done, total):
-        if done == 3:
+        if done == stop_at:
             raise KeyboardInterrupt
 
     options = tiny(discs, dropout=0.3)
@@ -216,7 +219,7 @@ def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_state(discs, tmp_path):
-    with pytest.raises(ModelError, match="is no number"):
+    with pytest.raises(ModelError, match=r"the loss of step \d+ of stage 1 is not finite"):
         trained(tiny(discs, steps=(20, 0, 0), learning_rate=1e30), tmp_path / "m")
     state = tmp_path / "m" / "state.pt"
     if state.is_file():
@@ -239,6 +242,37 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(discs, tmp_path):
         )  # Adam's first step is its rate or none
     different = [(whole[n] - parts[n]).abs().max() > 1e-4 for n in whole if whole[n].abs().sum() > 0]
     assert np.mean(different) < 0.2
+
+
+def as_of_release_0_1(state):
+    """A state as it was before all trainings shared one engine."""
+    options = {name: value for name, value in state["options"].items() if name not in {"decay_from", "average_warm_up"}}
+    return {**state, "options": options | {"schedule": options.pop("decay")}, "pairs": state["pairs"]["training"]}
+
+
+def test_a_state_of_release_0_1_is_resumed(discs, tmp_path):
+    """Its cosine began at the first step of a stage, not after the warm-up."""
+    options = tiny(discs, steps=(4, 0, 0), decay="cosine", decay_from="start", warm_up=1)
+    whole = trained(options, tmp_path / "whole")
+
+    def interrupted(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(options, tmp_path / "parts", progress=interrupted)
+    path = tmp_path / "parts" / "state.pt"
+    torch.save(as_of_release_0_1(torch.load(path, weights_only=True)), path)
+    with pytest.raises(UsageError, match="was written with another decay_from"):
+        trained(changed(options, decay_from="warm-up"), tmp_path / "parts", resume=True)
+    resumed = trained(options, tmp_path / "parts", resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_checkpoints_record_options_flat(discs, tmp_path):
+    options = tiny(discs, steps=(1, 0, 0))
+    trained(options, tmp_path / "m")
+    assert read_jointnet(tmp_path / "m").training["options"] == json.loads(json.dumps(flat(options)))
 
 
 @pytest.mark.parametrize(
@@ -338,11 +372,13 @@ class Images:
 
 def test_options_are_read_from_toml(tmp_path):
     path = tmp_path / "o.toml"
-    path.write_text('dataset = "sos-clean@4"\ncrop = 64\nsteps = [1, 2, 3]\nchannels = [32, 64]\n')
+    path.write_text(
+        '[data]\ndataset = "sos-clean@4"\ncrop = 64\n[schedule]\nsteps = [1, 2, 3]\n[model]\nchannels = [32, 64]\n'
+    )
     options = read_joint_options(path)
-    assert options.steps == (1, 2, 3)
-    assert options.channels == (32, 64)
-    path.write_text("steppes = 3\n")
+    assert options.schedule.steps == (1, 2, 3)
+    assert options.model.channels == (32, 64)
+    path.write_text("[schedule]\nsteppes = 3\n")
     with pytest.raises(UsageError, match="unknown option 'steppes'"):
         read_joint_options(path)
     path.write_bytes(b'dataset = "\xe4"\n')

@@ -12,17 +12,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ingest.errors import ModelError, UsageError
 from models.checkpoint import SHIPPED
-from models.quality import (
-    Features,
-    FeatureSet,
-    comparison_table,
-    feature_quality,
-    sar_extractor,
-    within_noise,
-)
 from models.quality import extractors as extractors_module
-from models.quality.extractors import SAR_MODEL, inception_extractor, inception_file
-from models.quality.frechet import frechet_distance, inception_score
+from models.quality.compare import comparison_table, within_noise
+from models.quality.extractors import SAR_MODEL, inception_extractor, inception_file, sar_extractor
+from models.quality.frechet import Features, FeatureSet, feature_quality, frechet_distance, inception_score
 
 
 def by_formula(one, other):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.quality import Agreement, Nearest
-from models.quality.agreement import contrast, surroundings
+from models.quality.agreement import Agreement, contrast, surroundings
 from models.quality.calibration import calibration_scores, soft_class_counts, soft_oil_counts
-from models.quality.nearest import COPY, copies, structure
+from models.quality.nearest import COPY, Nearest, copies, structure
 
 
 def slick(seed, shift=0):

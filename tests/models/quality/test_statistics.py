@@ -8,8 +8,7 @@ from scipy.ndimage import convolve1d
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.quality import StatisticsGatherer, statistics_measures
-from models.quality.statistics import log_spectral_distance
+from models.quality.statistics import StatisticsGatherer, log_spectral_distance, statistics_measures
 from models.quality.texture import power_spectrum, speckle_covariance, window_looks
 
 

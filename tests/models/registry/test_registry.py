@@ -27,7 +27,8 @@ from models.checkpoint import save_model
 from models.classes import OIL_CLASSES
 from models.networks.architecture import Architecture
 from models.networks.build import NETWORKS
-from models.registry.registry import Pin, Provenance, Registry
+from models.registry.records import Pin, Provenance
+from models.registry.registry import Registry
 from preprocess.options import PreprocessOptions
 from tests.support.full_disk import full_after
 

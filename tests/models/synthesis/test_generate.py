@@ -13,6 +13,7 @@ from models.jointnet.training import train_jointnet
 from models.networks.memory import inference_peak
 from models.synthesis import SyntheticPairs
 from models.synthesis.generate import GenerateOptions, synthesize
+from models.training.options import changed
 from tests.support.disc_pairs import SIZE, write_disc_pairs
 
 QUICK = {"solver": "dpm++", "steps": 10, "shard_size": 3, "batch": 2}
@@ -26,7 +27,7 @@ def models(tmp_path_factory):
     tiny = {"dataset": str(discs), "crop": SIZE, "channels": (8, 16), "layers_per_block": 1, "head_channels": 8,
             "norm_groups": 8, "batch_size": 4, "b": 0.5, "learning_rate": 1e-3}  # fmt: skip
     for name, steps, seed in (("images", (1, 0, 0), 1), ("one", (1, 1, 1), 1), ("two", (1, 1, 1), 2)):
-        train_jointnet(JointOptions(**tiny, steps=steps, seed=seed), folder / name, report=lambda line: None)
+        train_jointnet(changed(JointOptions(), **tiny, steps=steps, seed=seed), folder / name, report=lambda line: None)
     return folder
 
 
@@ -182,7 +183,7 @@ def test_a_model_that_predicts_no_numbers_is_one_line(models, tmp_path):
     with torch.no_grad():
         network.label_net.conv_out.bias.fill_(np.nan)
     save_jointnet(tmp_path / "broken", network, one.architecture, one.balanced, one.classes, one.size, 3, {})
-    with pytest.raises(ModelError, match="broken: predicts values that are no numbers"):
+    with pytest.raises(ModelError, match="broken: predicts values that are not finite"):
         drawn(tmp_path / "broken", tmp_path / "a")
     assert not list((tmp_path / "a" / "shards").glob("*.npz"))
 

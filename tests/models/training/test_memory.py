@@ -1,20 +1,21 @@
 """What a step takes of memory, and the parts that fit a budget."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
 from ingest.errors import UsageError
 from models.checkpoint import load_model
-from models.training.loop import train
 from models.training.memory import adamw_bytes, as_it_was, fitted_accumulation, peak_estimate
-from models.training.options import TrainOptions
+from models.training.options import changed
+from models.training.segmentation import train
+from models.training.segmentation_options import TrainOptions
 
 CPU = torch.device("cpu")
 MB = 1e6
-TINY = TrainOptions(steps=2, batch_size=4, crop=64, warm_up=1, validate_every=2, validation_chips=1, workers=0)
+TINY = changed(
+    TrainOptions(), steps=2, batch_size=4, crop=64, warm_up=1, validate_every=2, validation_chips=1, workers=0
+)
 
 
 def squares(megabytes, tried=None):
@@ -89,9 +90,9 @@ def test_a_training_says_its_memory_first_and_divides_its_batches_to_fit(tmp_pat
     assert line[0] == "about"
     assert said[0].endswith("GB for parts of 4")
     with pytest.raises(UsageError, match="one item at a time takes about"):
-        train(replace(TINY, memory_gb=0.01), tmp_path / "small", report=quiet)
+        train(changed(TINY, memory_gb=0.01), tmp_path / "small", report=quiet)
     assert not (tmp_path / "small").exists()
-    train(replace(TINY, memory_gb=100.0, accumulate=2), tmp_path / "parts", report=said.append)
+    train(changed(TINY, memory_gb=100.0, accumulate=2), tmp_path / "parts", report=said.append)
     assert any(line.endswith("GB for parts of 2") for line in said)
     assert load_model(str(tmp_path / "parts"))[1].training["options"]["accumulate"] == 2
 

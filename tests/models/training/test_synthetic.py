@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,15 +21,18 @@ from models.datasets import augmented, chip_input, open_dataset
 from models.networks.build import NETWORKS
 from models.synthesis import SyntheticPairs, SyntheticPlan, SyntheticWriter
 from models.training.augmentation import light, speckled, strong, warped
-from models.training.loop import train, training_loss
-from models.training.options import TrainOptions, read_options
-from models.training.pairs import TrainingPairs, parts_of_batches
+from models.training.engine import parts_of_batches
+from models.training.options import changed
+from models.training.pairs import TrainingPairs
+from models.training.segmentation import train, training_loss
+from models.training.segmentation_options import TrainOptions, read_options
 from models.training.synthetic import used_synthetic
 from preprocess.options import PreprocessOptions
 
 SIZE, REAL, SYNTHETIC = 32, 12, 40
 PREPROCESS = PreprocessOptions()
-TINY = TrainOptions(
+TINY = changed(
+    TrainOptions(),
     steps=4, batch_size=4, crop=SIZE, real_share=1.0, only_oil=True, warm_up=1, validate_every=2, validation_chips=1,
     workers=0, synthetic_multiple=2.0,
 )  # fmt: skip
@@ -65,12 +67,12 @@ def synthesise(folder, count, size=SIZE, seed=7):
     return folder
 
 
-def options_of(data, **changed):
-    return replace(TINY, real=str(data / "real"), synthetic=str(data / "synthetic"), **changed)
+def options_of(data, **values):
+    return changed(TINY, real=str(data / "real"), synthetic=str(data / "synthetic"), **values)
 
 
 def pairs_of(options):
-    real = open_dataset(options.real).train
+    real = open_dataset(options.data.real).train
     return TrainingPairs(options, real, PREPROCESS, used_synthetic(real, options))
 
 
@@ -138,13 +140,13 @@ def test_a_folder_with_too_few_pairs_or_none_is_refused(data, tmp_path):
     with pytest.raises(UsageError, match="holds 40 pairs; 4 times 12 real ones are 48; synthesise more"):
         used_synthetic(real, options_of(data, synthetic_multiple=4))
     with pytest.raises(UsageError, match="holds no synthetic pairs"):
-        used_synthetic(real, replace(options_of(data), synthetic=str(tmp_path)))
+        used_synthetic(real, changed(options_of(data), synthetic=str(tmp_path)))
 
 
 def test_none_of_the_synthetic_pairs_is_a_training_without_any(data, tmp_path):
     """The switch 0x, and a training that knows nothing of synthetic pairs, have the same items."""
     without, zero = (
-        pairs_of(replace(options_of(data), synthetic=None)),
+        pairs_of(changed(options_of(data), synthetic=None)),
         pairs_of(options_of(data, synthetic_multiple=0)),
     )
     for i in range(4):
@@ -153,8 +155,8 @@ def test_none_of_the_synthetic_pairs_is_a_training_without_any(data, tmp_path):
 
 def test_light_pairs_are_what_they_were_before_there_were_synthetic_ones(data):
     """Real pairs without synthetic ones: the pair of the item's own random stream, augmented as data sets have it."""
-    options = replace(options_of(data), synthetic=None)
-    pairs, real = pairs_of(options), open_dataset(options.real).train
+    options = changed(options_of(data), synthetic=None)
+    pairs, real = pairs_of(options), open_dataset(options.data.real).train
     for i in range(3):
         rng = np.random.default_rng((options.seed, i))
         image, labels = augmented(real.pair(int(rng.integers(REAL)), PREPROCESS), rng)
@@ -167,14 +169,14 @@ def test_light_pairs_are_what_they_were_before_there_were_synthetic_ones(data):
 def test_soft_labels_move_with_their_image(data, tmp_path, augmentation, mosaic):
     """The disc is dark, is oil, and is where the teacher sees oil: in every variation, mosaics included."""
     synthesise(tmp_path / "pairs", SYNTHETIC)
-    options = replace(
+    options = changed(
         options_of(data), synthetic=str(tmp_path / "pairs"), synthetic_mosaic=mosaic, synthetic_share=1.0,
         augmentation=augmentation, crop=2 * SIZE if mosaic else SIZE,
     )  # fmt: skip
     pairs = pairs_of(options)
     for i in range(8):
         image, labels, teacher = pairs[i]
-        assert image.shape == (1, options.crop, options.crop)
+        assert image.shape == (1, options.data.crop, options.data.crop)
         oil = labels == OIL
         assert oil.any()
         sure = (teacher[1] - teacher[0]).abs() > 2  # away from the edge, where the logits are interpolated
@@ -261,7 +263,7 @@ def test_the_loss_adds_a_tenth_of_the_distillation_on_taught_pixels_alone():
     q = np.exp(teacher / temperature) / np.exp(teacher / temperature).sum(1, keepdims=True)
     p = np.exp(logits / temperature) / np.exp(logits / temperature).sum(1, keepdims=True)
     kd = temperature**2 * -(q * np.log(p)).sum(axis=1)[taught].sum() / 3
-    options = TrainOptions(only_oil=True, temperature=temperature)
+    options = changed(TrainOptions(), only_oil=True, temperature=temperature)
     arguments = torch.nn.Identity(), torch.from_numpy(logits), torch.from_numpy(labels), options
     without, total = training_loss(*arguments), training_loss(*arguments, torch.from_numpy(teacher))
     assert float(total - without) == pytest.approx(0.1 * kd, rel=1e-5)
@@ -270,8 +272,8 @@ def test_the_loss_adds_a_tenth_of_the_distillation_on_taught_pixels_alone():
 def test_soft_and_hard_labels_train_differently_and_are_recorded(data, tmp_path, convolution):
     options = options_of(data, network=convolution)
     soft = train(options, tmp_path / "soft", report=quiet)
-    train(replace(options, synthetic_labels="hard"), tmp_path / "hard", report=quiet)
-    train(replace(options, distillation_weight=0.0), tmp_path / "weightless", report=quiet)
+    train(changed(options, synthetic_labels="hard"), tmp_path / "hard", report=quiet)
+    train(changed(options, distillation_weight=0.0), tmp_path / "weightless", report=quiet)
     soft_weights, hard_weights = weights(tmp_path / "soft"), weights(tmp_path / "hard")
     assert not torch.equal(soft_weights["weight"], hard_weights["weight"])
     # Hard labels are soft ones without the distillation: the other losses see the argmax in both.
@@ -292,7 +294,7 @@ def test_epochs_count_real_and_synthetic_pairs(data, tmp_path, convolution):
 def test_an_interrupted_training_goes_on_exactly_even_where_the_folder_moved_and_grew(data, tmp_path, convolution):
     synthesise(tmp_path / "pairs", SYNTHETIC)
     options = options_of(data, network=convolution, steps=6)
-    options = replace(options, synthetic=str(tmp_path / "pairs"), save_every=3, validate_every=10)
+    options = changed(options, synthetic=str(tmp_path / "pairs"), save_every=3, validate_every=10)
     train(options, tmp_path / "whole", report=quiet)
 
     def stop(done, total):
@@ -304,22 +306,23 @@ def test_an_interrupted_training_goes_on_exactly_even_where_the_folder_moved_and
     (tmp_path / "pairs").rename(tmp_path / "moved")
     synthesise(tmp_path / "moved", 2 * SYNTHETIC)
     said = []
-    moved = replace(options, synthetic=str(tmp_path / "moved"))
+    moved = changed(options, synthetic=str(tmp_path / "moved"))
     train(moved, tmp_path / "parts", resume=True, report=said.append)
     assert said[0].startswith("resuming at step 3")
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
     synthesise(tmp_path / "others", SYNTHETIC, seed=8)
-    with pytest.raises(UsageError, match="another synthetic pairs"):
-        train(replace(options, synthetic=str(tmp_path / "others")), tmp_path / "parts", resume=True, report=quiet)
+    with pytest.raises(UsageError, match="other synthetic pairs"):
+        train(changed(options, synthetic=str(tmp_path / "others")), tmp_path / "parts", resume=True, report=quiet)
 
 
 def test_a_killed_training_on_synthetic_pairs_goes_on_to_what_an_unkilled_one_gives(data, tmp_path):
     config = tmp_path / "c.toml"
     config.write_text(
-        f"real = '{data / 'real'}'\nsynthetic = '{data / 'synthetic'}'\nsynthetic_multiple = 2\nreal_share = 1.0\n"
-        f"only_oil = true\nsteps = 16\nbatch_size = 4\ncrop = {SIZE}\nwarm_up = 1\nvalidate_every = 16\n"
-        "save_every = 3\nvalidation_chips = 1\nworkers = 0\nhalf_precision = false\naugmentation = 'strong'\n"
+        f"[data]\nreal = '{data / 'real'}'\nreal_share = 1.0\ncrop = {SIZE}\naugmentation = 'strong'\n"
+        f"[distillation]\nsynthetic = '{data / 'synthetic'}'\nsynthetic_multiple = 2\n[model]\nonly_oil = true\n"
+        "[schedule]\nsteps = 16\nbatch_size = 4\nwarm_up = 1\n[run]\nvalidate_every = 16\nsave_every = 3\n"
+        "validation_chips = 1\nworkers = 0\nhalf_precision = false\n"
     )
     slickwatch = str(os.path.join(os.path.dirname(sys.executable), "slickwatch"))
     command = [slickwatch, "train", "saross", "--config", str(config), "--out", str(tmp_path / "killed")]
@@ -343,26 +346,26 @@ def test_every_part_of_a_batch_has_its_share_of_synthetic_pairs(data, devices, a
     options = options_of(data, batch_size=8, devices=devices, accumulate=accumulate, synthetic_share=0.5, steps=1)
     pairs = pairs_of(options)
     for rank in range(devices):
-        for part in parts_of_batches(options, 0, rank):
+        for part in parts_of_batches(options, 1, 0, rank):
             assert sum(is_taught(pairs[i]) for i in part) == 4 / (devices * accumulate)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        "synthetic = 'somewhere'",
-        "synthetic_labels = 'both'",
-        "synthetic_multiple = -1.0",
-        "synthetic_share = 1.5",
-        "temperature = 0.0",
-        "augmentation = 'none'",
-        "save_every = 0",
-        "memory_gb = 0",
+        "[distillation]\nsynthetic = 'somewhere'",
+        "[distillation]\nsynthetic_labels = 'both'",
+        "[distillation]\nsynthetic_multiple = -1.0",
+        "[distillation]\nsynthetic_share = 1.5",
+        "[distillation]\ntemperature = 0.0",
+        "[data]\naugmentation = 'none'",
+        "[run]\nsave_every = 0",
+        "[memory]\nmemory_gb = 0",
     ],
 )
 def test_impossible_options_are_refused_by_name(tmp_path, wrong):
     (tmp_path / "c.toml").write_text(wrong)
-    with pytest.raises(UsageError, match=f"{wrong.split(' ')[0]} is "):
+    with pytest.raises(UsageError, match=f"{wrong.splitlines()[1].split(' ')[0]} is "):
         read_options(tmp_path / "c.toml")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, box
 
 from ingest.errors import UsageError
-from outputs.catalogue import Catalogue
+from outputs.catalogue import Catalogue, Selection
 from outputs.catalogue.blobs import bounds, from_blob, is_empty, to_blob
 from outputs.options import SlickOptions
 from tests.support.catalogue_results import (
@@ -79,7 +79,7 @@ def test_slicks_come_back_as_they_were_found(catalogue, tmp_path):
     run = record("run-1", slick_count=len(slicks))
     assert len(slicks) == 3
     published = catalogue.publish(run, SCENE, FOOTPRINT, slicks, result_folder=tmp_path / "results" / SCENE.id, now=NOW)
-    assert (published.again, published.current, published.superseded) == (False, True, ())
+    assert (published.repeated, published.current, published.superseded) == (False, True, ())
     assert set(published.slick_ids) == set(published.new_ids) == set(slicks.id)
     back = catalogue.slicks()
     expected = slicks.sort_values("id").reset_index(drop=True)
@@ -123,9 +123,9 @@ def test_the_same_result_again_is_not_doubled(catalogue):
     same = publish(catalogue, "run-1", outlines, now=LATER)
     rerun = publish(catalogue, "run-2", outlines, now=LATER, ended_at=STARTED + timedelta(hours=5))
     for again in (same, rerun):
-        assert again == replace(first, again=True)
+        assert again == replace(first, repeated=True)
     assert set(catalogue.slicks().run_id) == {"run-1"}
-    assert set(catalogue.slicks(current=False).catalogued_at) == {pd.Timestamp(NOW)}
+    assert set(catalogue.slicks(Selection(current=False)).catalogued_at) == {pd.Timestamp(NOW)}
     (run,) = catalogue.runs()
     assert run.repeated_at == STARTED + timedelta(hours=5)
     assert catalogue.last_run_at() == STARTED + timedelta(hours=5)
@@ -135,16 +135,16 @@ def test_the_same_result_again_is_not_doubled(catalogue):
 @pytest.mark.parametrize(
     ("changes", "outlines", "why"),
     [
-        ({"weights_sha256": OTHER_MODEL, "model_id": "saross-2"}, squares(2, prefix="t"), "another model, saross-2"),
-        ({"config_hash": "decaf"}, squares(3), "other options"),
-        ({}, squares(2), "other slicks by the same model and options"),
-        ({"weights_sha256": OTHER_MODEL}, {}, "another model, saross-1"),
+        ({"weights_sha256": OTHER_MODEL, "model_id": "saross-2"}, squares(2, prefix="t"), "different model, saross-2"),
+        ({"config_hash": "decaf"}, squares(3), "different options"),
+        ({}, squares(2), "different slicks from the same model and options"),
+        ({"weights_sha256": OTHER_MODEL}, {}, "different model, saross-1"),
     ],
 )
 def test_another_result_takes_the_place_of_the_former_one(catalogue, changes, outlines, why):
     publish(catalogue, "run-1", squares(3))
     published = publish(catalogue, "run-2", outlines, now=LATER, **changes)
-    assert (published.again, published.current, published.superseded) == (False, True, ("run-1",))
+    assert (published.repeated, published.current, published.superseded) == (False, True, ("run-1",))
     assert set(published.new_ids) == set(outlines) - set(squares(3))
     former = catalogue.run("run-1")
     assert (former.state, former.superseded_by, former.superseded_at, former.why) == (
@@ -154,16 +154,16 @@ def test_another_result_takes_the_place_of_the_former_one(catalogue, changes, ou
         why,
     )
     assert set(catalogue.slicks().id) == set(outlines)
-    everything = catalogue.slicks(current=False)
+    everything = catalogue.slicks(Selection(current=False))
     assert len(everything) == 3 + len(outlines)
     kept = everything[everything.run_id == "run-1"]
     assert set(kept.superseded_by) == {"run-2"}
     assert set(kept.superseded_at) == {pd.Timestamp(LATER)}
-    assert len(catalogue.scenes(current=False)) == 1
+    assert len(catalogue.scenes(Selection(current=False))) == 1
     assert [run.record.run_id for run in catalogue.runs(SCENE.id, "current")] == ["run-2"]
     # What is published once more after all is still the superseded result.
     stale = publish(catalogue, "run-1", squares(3))
-    assert (stale.again, stale.current) == (True, False)
+    assert (stale.repeated, stale.current) == (True, False)
     assert set(catalogue.slicks().id) == set(outlines)
     assert flaws(catalogue.path) == []
 
@@ -175,20 +175,20 @@ def test_a_product_processed_anew_takes_the_place_of_the_former_scene(catalogue)
     publish(catalogue, "run-1", squares(3))
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id], now=LATER)
     assert catalogue.scenes().scene_id.tolist() == [REPROCESSED.id]
-    assert set(catalogue.scenes(current=False).superseded_by.dropna()) == {REPROCESSED.id}
+    assert set(catalogue.scenes(Selection(current=False)).superseded_by.dropna()) == {REPROCESSED.id}
     assert set(catalogue.slicks().scene_id) == {REPROCESSED.id}
-    assert catalogue.run("run-1").why == f"processed anew as {REPROCESSED.id}"
+    assert catalogue.run("run-1").why == f"reprocessed as {REPROCESSED.id}"
     assert flaws(catalogue.path) == []
 
 
 def test_a_result_that_comes_after_that_of_its_later_processing_is_kept_as_superseded(catalogue):
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
     late = publish(catalogue, "run-1", squares(3), now=LATER)
-    assert (late.again, late.current) == (False, False)
-    assert publish(catalogue, "run-3", squares(3), now=LATER) == replace(late, again=True)
+    assert (late.repeated, late.current) == (False, False)
+    assert publish(catalogue, "run-3", squares(3), now=LATER) == replace(late, repeated=True)
     assert set(catalogue.slicks().scene_id) == {REPROCESSED.id}
     assert catalogue.run("run-1").superseded_by == "run-2"
-    assert len(catalogue.slicks(current=False)) == 5
+    assert len(catalogue.slicks(Selection(current=False))) == 5
     assert flaws(catalogue.path) == []
 
 
@@ -198,7 +198,7 @@ def test_the_last_word_on_which_processing_goes_first_counts(catalogue):
     back = publish(catalogue, "run-3", squares(3), supersedes=[REPROCESSED.id])
     assert (back.current, back.superseded, back.new_ids) == (True, ("run-2",), ())
     assert catalogue.scenes().scene_id.tolist() == [SCENE.id]
-    assert set(catalogue.scenes(current=False).scene_id) == {SCENE.id, REPROCESSED.id}
+    assert set(catalogue.scenes(Selection(current=False)).scene_id) == {SCENE.id, REPROCESSED.id}
     assert flaws(catalogue.path) == []
 
 
@@ -207,7 +207,7 @@ def test_told_only_later_that_it_supersedes_another(catalogue):
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED)
     assert len(catalogue.scenes()) == 2
     again = publish(catalogue, "run-3", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
-    assert (again.run_id, again.again, again.superseded) == ("run-2", True, ("run-1",))
+    assert (again.run_id, again.repeated, again.superseded) == ("run-2", True, ("run-1",))
     assert catalogue.scenes().scene_id.tolist() == [REPROCESSED.id]
     assert flaws(catalogue.path) == []
 
@@ -235,7 +235,7 @@ def test_whatever_is_published_the_last_word_is_current_and_all_of_it_is_kept(em
                 catalogue, f"run-{number}", outlines, scene, [other.id] if supersedes else [],
                 weights_sha256=weights, config_hash=options,
             )  # fmt: skip
-            doubled += done.again
+            doubled += done.repeated
             if done.current:
                 newest = scene
                 of_scene = catalogue.slicks()
@@ -258,13 +258,13 @@ def test_a_review_is_journalled_and_stays_with_its_slick(catalogue):
     publish(catalogue, "run-2", squares(2), config_hash="decaf")
     publish(catalogue, "run-3", squares(2, prefix="t"), weights_sha256=OTHER_MODEL)
     publish(catalogue, "run-4", squares(3))
-    (slick,) = catalogue.slicks(status="confirmed").to_dict("records")
+    (slick,) = catalogue.slicks(Selection(status="confirmed")).to_dict("records")
     assert (slick["id"], slick["run_id"], slick["reviewer"]) == ("s1", "run-4", "Grace")
     assert slick["reviewed_at"] == pd.Timestamp(LATER)
     assert slick["former_status"] is None
     assert len(catalogue.reviews("s1")) == 2, "being carried is no review"
     catalogue.review("s1", "unreviewed", "Ada")
-    assert catalogue.count_slicks(status=("confirmed", "rejected")) == 0
+    assert catalogue.count_slicks(Selection(status=("confirmed", "rejected"))) == 0
     assert len(catalogue.reviewed()) == 0
 
 
@@ -336,54 +336,58 @@ def test_slicks_are_found_by_place_time_status_and_model(catalogue):
     catalogue.review("2-3", "confirmed", "Ada")
     assert catalogue.slicks().id.str[0].tolist() == ["3"] * 10 + ["2"] * 10 + ["1"] * 10 + ["0"] * 10
     start = [scene_number(number).acquired_start for number in range(4)]
-    assert set(catalogue.slicks(since=start[1], until=start[2]).id.str[0]) == {"1", "2"}
-    assert catalogue.slicks(status="confirmed").id.tolist() == ["2-3"]
+    assert set(catalogue.slicks(Selection(since=start[1], until=start[2])).id.str[0]) == {"1", "2"}
+    assert catalogue.slicks(Selection(status="confirmed")).id.tolist() == ["2-3"]
     assert (
-        set(catalogue.slicks(model="m1").id.str[0]) == set(catalogue.slicks(model=f"{1:064}").id.str[0]) == {"1", "3"}
+        set(catalogue.slicks(Selection(model="m1")).id.str[0])
+        == set(catalogue.slicks(Selection(model=f"{1:064}")).id.str[0])
+        == {"1", "3"}
     )
-    assert catalogue.slicks((3.0, 57.0, 3.015, 57.1)).id.tolist() == ["1-0"]
-    assert len(catalogue.slicks((3.0, 57.0, 4.5, 57.1), model="m1", status="unreviewed")) == 10
+    assert catalogue.slicks(Selection((3.0, 57.0, 3.015, 57.1))).id.tolist() == ["1-0"]
+    assert len(catalogue.slicks(Selection((3.0, 57.0, 4.5, 57.1), model="m1", status="unreviewed"))) == 10
     pages = [catalogue.slicks(limit=7, offset=offset).id.tolist() for offset in range(0, 42, 7)]
     assert [id for page in pages for id in page] == catalogue.slicks().id.tolist()
-    assert catalogue.count_slicks((2.0, 57.0, 4.5, 57.1)) == 30
-    assert set(catalogue.scenes(model="m0").scene_id) == {scene_number(0).id, scene_number(2).id}
-    assert len(catalogue.scenes((10, 57, 11, 58))) == 0
+    assert catalogue.count_slicks(Selection((2.0, 57.0, 4.5, 57.1))) == 30
+    assert set(catalogue.scenes(Selection(model="m0")).scene_id) == {scene_number(0).id, scene_number(2).id}
+    assert len(catalogue.scenes(Selection((10, 57, 11, 58)))) == 0
     assert [run.record.run_id for run in catalogue.runs(limit=2, offset=1)] == ["run-2", "run-1"]
 
 
 def test_a_box_across_the_antimeridian(catalogue):
     split = MultiPolygon([box(179.5, 10, 180, 10.5), box(-180, 10, -179.5, 10.5)])
     publish(catalogue, "run-1", {"split": split, "east": box(170, 10, 171, 11), "zero": box(0, 10, 1, 11)})
-    assert catalogue.slicks((179, 9, -179, 12)).id.tolist() == ["split"]
-    assert catalogue.slicks((-1, 9, 2, 12)).id.tolist() == ["zero"], "the bounds of the split one are not its place"
-    assert set(catalogue.slicks((170.5, 9, -179.9, 12)).id) == {"split", "east"}
+    assert catalogue.slicks(Selection((179, 9, -179, 12))).id.tolist() == ["split"]
+    assert catalogue.slicks(Selection((-1, 9, 2, 12))).id.tolist() == ["zero"], (
+        "the bounds of the split one are not its place"
+    )
+    assert set(catalogue.slicks(Selection((170.5, 9, -179.9, 12))).id) == {"split", "east"}
 
 
 def test_what_cannot_be_is_refused(catalogue):
     publish(catalogue, "run-1", squares(1))
     publish(catalogue, "run-2", squares(1, prefix="t"), weights_sha256=OTHER_MODEL)
     for refused, told in (
-        (lambda: catalogue.review("t0", "perhaps", "Ada"), "perhaps: not a status"),
-        (lambda: catalogue.review("t0", "confirmed", " "), "the reviewer's name"),
+        (lambda: catalogue.review("t0", "perhaps", "Ada"), "perhaps: invalid status"),
+        (lambda: catalogue.review("t0", "confirmed", " "), "missing name of the reviewer"),
         (lambda: catalogue.review("nonsense", "confirmed", "Ada"), "no such slick"),
         (lambda: catalogue.review("s0", "confirmed", "Ada"), "superseded by the result of run run-2"),
         (lambda: catalogue.slick("nonsense"), "no such slick"),
         (lambda: catalogue.run("nonsense"), "no such run"),
-        (lambda: catalogue.slicks(status=["confirmed", "maybe"]), "maybe: not a status"),
-        (lambda: catalogue.slicks((0, 10, 1, 9)), "bbox"),
+        (lambda: catalogue.slicks(Selection(status=["confirmed", "maybe"])), "maybe: invalid status"),
+        (lambda: catalogue.slicks(Selection((0, 10, 1, 9))), "bbox"),
     ):
         with pytest.raises(UsageError, match=told):
             refused()
     assert catalogue.reviews("t0") == []
     with pytest.raises(ValueError, match="no time zone"):
-        catalogue.slicks(since=datetime(2021, 1, 1))
+        catalogue.slicks(Selection(since=datetime(2021, 1, 1)))
 
 
 @pytest.mark.parametrize(
     ("run", "scene", "slicks", "supersedes", "told"),
     [
-        (record("r", slick_count=2), SCENE, table("r", squares(1)), (), "tells of 2 slicks"),
-        (record("r", slick_count=1), SCENE, table("q", squares(1)), (), "of the run r"),
+        (record("r", slick_count=2), SCENE, table("r", squares(1)), (), "has 2 slicks"),
+        (record("r", slick_count=1), SCENE, table("q", squares(1)), (), "of run r"),
         (record("r", slick_count=1), scene_number(1), table("r", squares(1)), (), "not of one scene"),
         (record("r", slick_count=1), SCENE, table("r", squares(1)).to_crs("EPSG:3857"), (), "not in EPSG:4326"),
         (record("r", slick_count=0), SCENE, table("r", {}), (SCENE.id,), "supersede itself"),
@@ -398,13 +402,13 @@ def test_parts_that_do_not_belong_together_are_refused(catalogue, run, scene, sl
 
 def test_a_failure_amid_a_publication_leaves_the_former_state(catalogue):
     publish(catalogue, "run-1", squares(2))
-    before = catalogue.slicks(current=False)
+    before = catalogue.slicks(Selection(current=False))
     slicks = table("run-2", squares(2, prefix="t"))
     slicks.loc[1, "id"] = "s0"
     slicks["scene_id"] = scene_number(1).id  # the id of another scene's slick: the last row cannot be written
     with pytest.raises(Exception, match="UNIQUE"):
         catalogue.publish(record("run-2", scene_number(1), 2), scene_number(1), None, slicks)
-    pd.testing.assert_frame_equal(pd.DataFrame(catalogue.slicks(current=False)), pd.DataFrame(before))
+    pd.testing.assert_frame_equal(pd.DataFrame(catalogue.slicks(Selection(current=False))), pd.DataFrame(before))
     assert len(catalogue.runs()) == len(catalogue.scenes()) == 1
     assert flaws(catalogue.path) == []
 

@@ -17,8 +17,8 @@ from ingest.errors import StorageError, UnreadableInput, UsageError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, queries, schema
 from outputs.catalogue.database import Database
-from outputs.catalogue.queries import Selection
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.catalogue.selection import Selection
 from outputs.style import LOOKS
 from outputs.vectors import write_geopackage
 from tests.outputs.test_qgis import PYTHON, with_qgis
@@ -60,7 +60,7 @@ def ask(path, query, *values):
 
 
 def test_readers_and_the_writer_do_not_wait_for_each_other(copy):
-    catalogue = Catalogue.open(copy, patience_s=0.05)
+    catalogue = Catalogue.open(copy, lock_timeout_s=0.05)
     database = Database(copy, 0.05)
     with database.reading() as reader:
         before = tuple(reader.execute("SELECT count(*) FROM slicks").fetchone())
@@ -72,9 +72,9 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(copy):
 def test_a_second_writer_waits_its_turn_and_says_so_when_it_takes_too_long(copy):
     with Database(copy).writing() as first:
         first.execute("SELECT 1")
-        with pytest.raises(StorageError, match=r"catalogue\.gpkg: another process holds it; wait"):
-            Catalogue.open(copy, patience_s=0.05).review("x", "confirmed", "Ada")
-        patient = Catalogue.open(copy, patience_s=30)
+        with pytest.raises(StorageError, match=r"catalogue\.gpkg: locked by another process; wait"):
+            Catalogue.open(copy, lock_timeout_s=0.05).review("x", "confirmed", "Ada")
+        patient = Catalogue.open(copy, lock_timeout_s=30)
         told = []
         waiting = threading.Thread(target=lambda: told.append(publish_one(patient)))
         waiting.start()
@@ -107,7 +107,7 @@ def test_gdal_reads_every_layer(filled, copy):
     assert set(theirs.acquired_start.astype("datetime64[ms, UTC]")) == set(ours.acquired_start)
     one = ours.geometry.iloc[1]
     near = pyogrio.read_dataframe(copy, layer="slicks", bbox=one.bounds)
-    assert near.id.tolist() == Catalogue.open(filled).slicks(one.bounds).id.tolist() == [ours.id.iloc[1]]
+    assert near.id.tolist() == Catalogue.open(filled).slicks(Selection(one.bounds)).id.tolist() == [ours.id.iloc[1]]
     assert box(*pyogrio.read_info(copy, layer="slicks", force_total_bounds=True)["total_bounds"]).covers(
         shapely.union_all(ours.geometry.to_numpy())
     )
@@ -143,9 +143,9 @@ def test_another_gdal_finds_it_sound_and_its_edits_are_journalled(copy):
     refused = ogrinfo(str(copy), "-sql", "UPDATE slicks SET status = 'perhaps'")
     assert "status must be unreviewed, confirmed or rejected" in refused.stderr
     ogrinfo(str(copy), "-sql", f"DELETE FROM slicks WHERE id <> '{id}'")
-    assert catalogue.slicks((2, 57, 4, 59)).id.tolist() == [id]
+    assert catalogue.slicks(Selection((2, 57, 4, 59))).id.tolist() == [id]
     publish_one(catalogue)
-    assert catalogue.slicks((2, 57, 4, 59)).id.tolist() == ["s0"]
+    assert catalogue.slicks(Selection((2, 57, 4, 59))).id.tolist() == ["s0"]
 
 
 def test_qgis_shows_it_with_its_style_and_reviews_in_it_are_journalled(copy, tmp_path):
@@ -166,7 +166,7 @@ def test_qgis_shows_it_with_its_style_and_reviews_in_it_are_journalled(copy, tmp
         assert 2.0 <= layer["extent"][0] < layer["extent"][1] < 4.6
     assert seen["saved"]
     catalogue = Catalogue.open(copy)
-    assert catalogue.slicks(status="confirmed").id.tolist() == [id]
+    assert catalogue.slicks(Selection(status="confirmed")).id.tolist() == [id]
     assert {(review.status, review.reviewer) for review in catalogue.reviews(id)} == {("confirmed", "Ada")}
     assert publish_one(catalogue).superseded == ("run-2",)
     assert flaws(copy) == []
@@ -183,7 +183,7 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
     assert len(every) == 5000
     expected = every[shapely.intersects(every.geometry.to_numpy(), wanted)]
     assert 0 < len(expected) < 500
-    assert catalogue.slicks(wanted.bounds).id.tolist() == expected.id.tolist()
+    assert catalogue.slicks(Selection(wanted.bounds)).id.tolist() == expected.id.tolist()
     for selection in (Selection(wanted.bounds), Selection((179, 57, 3.0, 57.1), current=False)):
         query, values = queries.statement("slicks", "*", selection)
         with Database(catalogue.path).reading() as connection:
@@ -211,7 +211,7 @@ def test_another_file_is_no_catalogue(tmp_path):
     ask(database, "CREATE TABLE t (x)")
     write_geopackage(found(), slicks)
     for path, told in (
-        (text, "not a catalogue: not even a GeoPackage"),
+        (text, "not a GeoPackage"),
         (database, "not a catalogue of Slickwatch"),
         (slicks, "not a catalogue of Slickwatch"),
     ):
@@ -230,7 +230,7 @@ def test_a_damaged_file_is_said_to_be_so(copy):
     content = bytearray(copy.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     copy.write_bytes(content)
-    with pytest.raises(UnreadableInput, match=r"catalogue\.gpkg: the file is damaged; restore a copy"):
+    with pytest.raises(UnreadableInput, match=r"catalogue\.gpkg: the file is damaged; restore a backup"):
         Catalogue.open(copy).slicks()
 
 
@@ -241,7 +241,7 @@ def test_a_newer_catalogue_is_refused_and_an_older_one_upgraded(copy, monkeypatc
     assert ("mood",) in ask(copy, "SELECT name FROM pragma_table_info('runs')")
     assert ask(copy, "SELECT version FROM slickwatch_catalogue") == [(2,)]
     monkeypatch.undo()
-    with pytest.raises(UnreadableInput, match=r"of a newer Slickwatch \(version 2\); upgrade this program"):
+    with pytest.raises(UnreadableInput, match=r"newer version of Slickwatch \(catalogue 2\); upgrade Slickwatch"):
         Catalogue.open(copy)
 
 

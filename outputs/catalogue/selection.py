@@ -1,0 +1,87 @@
+"""Which slicks or scenes are wanted, as a condition in SQL; areas use the spatial index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from ingest.areas import box_area
+from ingest.errors import UsageError
+from outputs.catalogue.blobs import Bounds, from_blob
+from outputs.catalogue.records import STATUSES
+from outputs.catalogue.rows import time_text
+
+_MODEL = {"slicks": "? IN (model_id, weights_sha256)", "scenes": "model_id = ?"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Slicks or scenes by place, time of acquisition (both ends included), status and model; None selects all.
+
+    `bbox` is west, south, east, north in degrees; it crosses the antimeridian if west > east. Scenes have no status.
+    Raises `UsageError` for an invalid box or status, `ValueError` for a time without a time zone.
+    """
+
+    bbox: Bounds | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    status: str | Sequence[str] | None = None
+    model: str | None = None  # id; for slicks also the SHA-256 of the weights
+    current: bool = True  # False: superseded ones as well
+    area: Polygon | MultiPolygon | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        for status in self.statuses:
+            require_status(status)
+        if self.bbox is not None:
+            area = box_area(*self.bbox, subject="bbox")
+            shapely.prepare(area)
+            object.__setattr__(self, "area", area)
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The statuses wanted; empty: any."""
+        return (self.status,) if isinstance(self.status, str) else tuple(self.status or ())
+
+    def condition(self, layer: str) -> tuple[str, list[Any]]:
+        """The SQL condition for rows of a layer, and its values."""
+        tests: list[str] = []
+        values: list[Any] = []
+        for test, value in (
+            ("acquired_start >= ?", None if self.since is None else time_text(self.since)),
+            ("acquired_start <= ?", None if self.until is None else time_text(self.until)),
+            (_MODEL[layer.removeprefix("former_")], self.model),
+        ):
+            if value is not None:
+                tests.append(test)
+                values.append(value)
+        if self.statuses and layer.endswith("slicks"):
+            tests.append(f"status IN ({', '.join('?' * len(self.statuses))})")
+            values += self.statuses
+        if self.area is not None:
+            near = f"SELECT id FROM rtree_{layer}_geom WHERE maxx >= ? AND minx <= ? AND maxy >= ? AND miny <= ?"
+            boxes = [part.bounds for part in shapely.get_parts(self.area)]
+            tests.append(f"fid IN ({' UNION '.join([near] * len(boxes))}) AND meets_area(geom)")
+            values += [value for west, south, east, north in boxes for value in (west, east, south, north)]
+        return " AND ".join(tests) or "TRUE", values
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Add the exact test for the area to a connection; the spatial index has only boxes."""
+        if self.area is not None:
+            connection.create_function("meets_area", 1, _meets(self.area), deterministic=True)
+
+
+def _meets(area: Polygon | MultiPolygon) -> Callable[[bytes], bool]:
+    return lambda blob: bool(shapely.intersects(area, from_blob(blob)))
+
+
+def require_status(status: str) -> None:
+    """Raise `UsageError` for an invalid status of a slick."""
+    if status not in STATUSES:
+        raise UsageError(status, "invalid status", f"use {', '.join(STATUSES)}")
