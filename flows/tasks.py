@@ -135,7 +135,7 @@ def judge(job: Job) -> tuple[str, ...]:
     Not to be tried twice: what is turned down is changed in the stored probabilities.
     """
     checkpoint = read_checkpoint(job.options.model)
-    sea = Sea(open_mapped(job.sigma_nought)[0], np.load(job.land))
+    sea = Sea(open_memory_map(job.sigma_nought)[0], np.load(job.land))
     with step("judge candidates"):
         counted = judge_scene(
             job.class_probability, sea, job.options.model, checkpoint.weights_sha256, job.oil_probability
@@ -155,7 +155,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
             open_probability(job.class_probability, scene.sigma_nought),
             scene,
             land=np.load(job.land),
-            oil_probability=open_mapped(job.oil_probability) if job.oil_probability.is_file() else None,
+            oil_probability=open_memory_map(job.oil_probability) if job.oil_probability.is_file() else None,
             options=job.options.slicks,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,

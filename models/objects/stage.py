@@ -18,7 +18,7 @@ from models.objects.candidates import Candidate, Mask, find_candidates
 from models.objects.features import REACH, candidate_features
 from models.objects.judge import Judge, load_judge
 from models.objects.surroundings import SIDE, Surroundings, surroundings_input, window_around
-from preprocess.mapped import create_mapped
+from preprocess.memory_map import create_memory_map
 
 Floats = NDArray[np.floating]
 _STEP = SIDE // 4  # surroundings are looked at on a grid this wide, so that neighbours share a look
@@ -129,7 +129,7 @@ def judge_scene(
         return None
     probability: NDArray[np.float32] = np.load(probability_file, mmap_mode="r+")
     verdicts = judge_image(probability, sea, *loaded)
-    plane = create_mapped(oil_file, probability.shape[1:])
+    plane = create_memory_map(oil_file, probability.shape[1:])
     plane[:] = np.nan
     for verdict in verdicts:
         candidate = verdict.candidate
