@@ -6,6 +6,7 @@ from pathlib import Path
 from flows.tasks import PUBLISHED
 from outputs.attributes import attribute_table
 from outputs.options import SlickOptions
+from tools.module_list import PAGE, with_module_list
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +34,17 @@ def test_links_between_documents_lead_somewhere():
                 assert (document.parent / target).exists(), f"{document}: {target}"
 
 
-def test_every_decision_has_a_number_of_its_own():
-    numbers = [p.name[:4] for p in (ROOT / "docs" / "decisions").glob("*.md")]
-    assert len(numbers) == len(set(numbers)) > 5
+def test_the_list_of_modules_is_that_of_the_code():
+    page = PAGE.read_text()
+    assert page == with_module_list(page), "run make module-list"
+
+
+def test_each_place_that_the_architecture_names_is_there():
+    paths = re.findall(r"`((?:ingest|preprocess|models|outputs|flows)/[\w/.]*)`", PAGE.read_text())
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_decisions_are_numbered_without_gaps():
+    numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -20,7 +20,8 @@ for version in 3.12 3.13; do
   if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
     "$python" -m venv --clear "$venv"
     .venv/bin/python tools/dependencies.py --without $heavy > "$venv/requirements.txt"
-    "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --requirement "$venv/requirements.txt"
+    .venv/bin/uv pip install --quiet --python "$venv/bin/python" --constraint constraints.txt \
+      --requirement "$venv/requirements.txt"
     echo "$wanted" > "$venv/installed"
   fi
   echo "Python $version"
