@@ -18,9 +18,9 @@ from typing import Any
 from flows.evaluate import evaluate_models
 from flows.quality import assess_quality
 from models.datasets import open_dataset
+from models.jointnet.generate import GenerateOptions, synthesize
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.training import train_jointnet
-from models.synthesis.generate import GenerateOptions, synthesize
 from models.training.options import changed
 from models.training.segmentation import train
 from models.training.segmentation_options import TrainOptions, read_options

@@ -73,15 +73,15 @@ def box_area(west: float, south: float, east: float, north: float, subject: str 
     """
     fail = _failure(subject)
     if not all(map(math.isfinite, (west, south, east, north))) or max(abs(west), abs(east)) > 360:
-        raise fail("has a longitude that is none", "give degrees within -180 and 180")
+        raise fail("invalid longitude", "give longitudes from -180 to 180")
     if not -90 <= south < north <= 90:
-        raise fail("has no height", "give west,south,east,north with south below north, within -90 and 90")
+        raise fail("invalid latitudes", "give west,south,east,north with south below north, from -90 to 90")
     if west == east:
-        raise fail("has no width", "give west,south,east,north with west and east apart")
+        raise fail("west and east are the same", "give west,south,east,north with different longitudes")
     # -180 and 180 are the same meridian: eastward from one to the other it is around the world.
     width = east - west if west < east else east - west + 360
     if not 0 < width <= 360:
-        raise fail(f"is {width:g} degrees wide", "give degrees within -180 and 180")
+        raise fail(f"is {width:g} degrees wide", "give longitudes from -180 to 180")
     return _polygonal([_wrapped(box(west, south, west + width, north))])
 
 
@@ -93,11 +93,11 @@ def _read_file(path: Path) -> tuple[Area, ...]:
             raise UsageError(path, f"is larger than {LARGEST_FILE >> 20} MB", "give simpler areas")
         text = content.decode("utf-8-sig").strip()
     except FileNotFoundError as error:
-        raise UsageError(path, "no such file, and no area as text either", _GIVE) from error
+        raise UsageError(path, "no such file, and not an area as text", _GIVE) from error
     except OSError as error:
         raise UsageError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
     except ValueError as error:  # a zero byte in the path, or a file that is no text
-        raise UsageError(str(path), "is no text in UTF-8", _GIVE) from error
+        raise UsageError(str(path), "not UTF-8 text", _GIVE) from error
     return _read_text(text, str(path), path.stem)
 
 
@@ -105,7 +105,7 @@ def _read_text(text: str, subject: str, name: str) -> tuple[Area, ...]:
     if _WKT.match(text):
         return (Area(name, _area(_from_wkt(text, subject), _failure(subject))),)
     if not text.startswith("{"):
-        raise UsageError(subject, "is neither GeoJSON nor WKT", _GIVE)
+        raise UsageError(subject, "neither GeoJSON nor WKT", _GIVE)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -175,7 +175,7 @@ def _geometry(document: Any, subject: str) -> BaseGeometry:
     try:
         return shape(geometry)
     except _NO_GEOMETRY as error:
-        raise UsageError(subject, "is no GeoJSON geometry", "save it again as GeoJSON") from error
+        raise UsageError(subject, "not a GeoJSON geometry", "save it again as GeoJSON") from error
 
 
 def _failure(subject: str) -> Fail:
@@ -208,7 +208,7 @@ def _divided(polygon: Polygon, fail: Fail) -> BaseGeometry:
     holes = [_enclosed(list(ring.coords), fail) for ring in polygon.interiors]
     for hole in holes:
         if not shell.buffer(1e-9).covers(hole):
-            raise fail("has a hole outside of it", "draw holes within their polygon")
+            raise fail("hole outside the polygon", "draw holes inside their polygon")
     return shell.difference(shapely.union_all(holes)) if holes else shell
 
 
@@ -222,10 +222,10 @@ def _enclosed(ring: list[tuple[float, ...]], fail: Fail) -> BaseGeometry:
         points += [(last[0], pole), (first[0], pole)]
     polygon = Polygon(points)
     if not polygon.is_valid:
-        raise fail(f"is no valid polygon ({explain_validity(polygon)})", "draw it without crossing itself")
+        raise fail(f"invalid polygon ({explain_validity(polygon)})", "draw it without self-intersections")
     west, _, east, _ = polygon.bounds
     if east - west > 360:
-        raise fail("goes around the world more than once", "draw it once")
+        raise fail("circles the Earth more than once", "draw it once")
     return _wrapped(polygon)
 
 
@@ -235,8 +235,8 @@ def _unwrapped(ring: list[tuple[float, ...]], fail: Fail) -> list[Point]:
     turns = 0  # whole ones, so that a ring that closes does so exactly
     for number, (longitude, latitude, *_) in enumerate(ring):
         if not (abs(longitude) <= 360 and abs(latitude) <= 90):  # NaN is out as well
-            problem = f"has the point {longitude:g}, {latitude:g}, which is nowhere on Earth"
-            raise fail(problem, "give degrees, longitude before latitude")
+            problem = f"invalid point {longitude:g}, {latitude:g}, outside the range of coordinates"
+            raise fail(problem, "give longitude and latitude in degrees, in this order")
         step = longitude - ring[number - 1][0] if number else 0.0
         # An edge of 360 degrees is a border of the whole map, not a jump.
         turns -= 0 if abs(step) <= 180 or abs(step) == 360 else round(step / 360)

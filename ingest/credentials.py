@@ -69,7 +69,7 @@ def find_credentials(service: str, machine: str | None = None) -> Credentials:
     machines = known.machines if machine is None else (machine, *known.machines)
     found = _from_environment(known) or _from_file(service, known) or _from_netrc(machines)
     if found is None:
-        raise SourceError(known.title, "no credentials are given", _how_to_give_them(service, known, machines))
+        raise SourceError(known.title, "no credentials found", _how_to_give_them(service, known, machines))
     return found
 
 
@@ -88,7 +88,7 @@ def _from_environment(known: Service) -> Credentials | None:
         return Credentials(user, SecretStr(secret))
     if user or secret:
         given, missing = known.variables if user else known.variables[::-1]
-        raise SourceError(known.title, f"{given} is set and {missing} is not", "set both or none")
+        raise SourceError(known.title, f"{given} is set, but {missing} is not", "set both or neither")
     return None
 
 
@@ -101,7 +101,7 @@ def _from_file(service: str, known: Service) -> Credentials | None:
         table = tomllib.loads(_read_private(path).decode()).get(service)
     except ValueError:
         # The parser's own words may quote the file, hence none of them are kept.
-        raise SourceError(path, "is not valid TOML", "write it as [cdse] with username and password") from None
+        raise SourceError(path, "not valid TOML", "write it as [cdse] with username and password") from None
     if table is None:
         return None
     user, secret = (_entry(path, service, table, entry) for entry in known.entries)
@@ -111,7 +111,7 @@ def _from_file(service: str, known: Service) -> Credentials | None:
 def _entry(path: Path, service: str, table: object, entry: str) -> str:
     value = table.get(entry) if isinstance(table, dict) else None
     if not isinstance(value, str) or not value:
-        raise SourceError(path, f"[{service}] has no {entry}", "give it as a text")
+        raise SourceError(path, f"[{service}] has no {entry}", "give it as a string")
     return value
 
 
@@ -125,7 +125,7 @@ def _from_netrc(machines: tuple[str, ...]) -> Credentials | None:
     except (netrc.NetrcParseError, UnicodeDecodeError) as error:
         # Its message may quote a password that stands where a word was expected.
         line = f" near line {error.lineno}" if isinstance(error, netrc.NetrcParseError) else ""
-        raise SourceError(path, f"is no valid .netrc{line}", "write: machine HOST login NAME password WORD") from None
+        raise SourceError(path, f"invalid .netrc file{line}", "write: machine HOST login NAME password WORD") from None
     # The `default` entry is for no service in particular: sending it would give a password to a stranger.
     for machine in machines:
         login, _, password = hosts.get(machine, ("", "", ""))
@@ -139,7 +139,7 @@ def _read_private(path: Path) -> bytes:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name == "posix" and mode & _OTHERS_MAY_READ:
-                raise SourceError(path, "holds credentials and others may read it", f"run: chmod 600 {path}")
+                raise SourceError(path, "holds credentials and is readable by other users", f"run: chmod 600 {path}")
             return file.read()
     except OSError as error:
         raise SourceError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error

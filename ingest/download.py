@@ -94,7 +94,7 @@ def _exclusive(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: b
         return
     with scenes.try_lock(scene.id) as free:
         if not free:
-            raise BeingFetched(scene.id, "is being fetched by another process", "wait for it")
+            raise BeingFetched(scene.id, "another process is downloading it", "wait until it has finished")
         yield
 
 
@@ -157,7 +157,7 @@ class _Part:
         changed = self.total is not None and stream.total is not None and stream.total != self.total
         if stream.offset > 0 and (changed or stream.offset > self.size):
             self.cut_to(0)
-            raise TransientError("the archive has changed at its source since its first part came", retry_after=0)
+            raise TransientError("the archive has changed at the source since the download began", retry_after=0)
         if stream.offset != self.size:
             self.cut_to(stream.offset)
         if stream.total is not None and stream.total != self.total:
@@ -198,8 +198,8 @@ class _Download:
                     count += 1
                     self._attempt(part)
         except TransientError as error:
-            problem = f"could not be fetched from {self.source.name} in {count} attempts ({error})"
-            raise Unreachable(self.scene.id, problem, "try again later: what came is kept") from error
+            problem = f"download from {self.source.name} failed {count} times ({error})"
+            raise Unreachable(self.scene.id, problem, "try again later: the download resumes") from error
 
     def _attempt(self, part: _Part) -> None:
         if self.stop.is_set():
@@ -232,10 +232,10 @@ class _Download:
         return slot([self.scenes.path / name for name in names], self.stop)
 
     def _broken(self, flaws: list[str]) -> BrokenScene:
-        problem = f"arrives broken from {self.source.name}: {flaws[-1]}"
+        problem = f"damaged as downloaded from {self.source.name}: {flaws[-1]}"
         reason = {"reason": problem, "downloads": flaws}
         where = self.scenes.reject(self.scene, reason)
-        return BrokenScene(self.scene.id, problem, f"see {where}, and fetch it again once the provider has mended it")
+        return BrokenScene(self.scene.id, problem, f"see {where}; fetch it again once the provider has repaired it")
 
 
 @contextmanager

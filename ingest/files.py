@@ -48,7 +48,7 @@ def _problem_and_remedy(error: OSError, path: Path, action: Literal["read", "wri
         remedy = "choose a folder you may write to" if action == "write" else "change its permissions"
         return f"no permission to {action} it{reason}", remedy
     if error.errno in _IN_THE_WAY:
-        return f"something else is in its place{reason}", "move it away or choose another path"
+        return f"another file is in its place{reason}", "move it away or choose another path"
     if error.errno is None or isinstance(error, _NOT_OF_A_DISK) or not _is_near(error.filename, path):
         return None
     done = {"read": "read", "write": "written"}[action]
@@ -170,7 +170,7 @@ def _hidden(path: Path, suffix: str = "") -> Path:
 
 def _require_written(path: Path) -> None:
     if not path.is_file() or path.stat().st_size == 0:
-        raise StorageError(path, "was not written completely", "see the messages before this one and run again")
+        raise StorageError(path, "not written completely", "see the messages above and run again")
 
 
 def _put(hidden: Path, folder: Path) -> None:

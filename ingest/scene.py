@@ -59,7 +59,7 @@ def scene_from_name(name: str) -> Scene:
     try:
         start, stop = _utc(match["start"]), _utc(match["stop"])
     except ValueError as error:
-        raise UnreadableInput(name, "not a Sentinel-1 product name: no such time", "give its own name") from error
+        raise UnreadableInput(name, "invalid time in a Sentinel-1 product name", "restore its original name") from error
     return Scene(
         id=re.sub(r"(\.SAFE)?(\.zip)?$", "", name),
         platform=platform,

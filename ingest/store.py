@@ -104,7 +104,7 @@ class SceneFolder:
         """
         with awaited(self._lock_file(scene_id), stop or never(), shared=True):
             if not self.archive(scene_id).is_file():
-                raise SourceError(scene_id, f"is not in {self.path}", "fetch it first")
+                raise SourceError(scene_id, f"not in {self.path}", "fetch it first")
             self.touch(scene_id)
             yield self.archive(scene_id)
 
@@ -187,7 +187,7 @@ class SceneFolder:
         with storage_errors(self.path, "read"):
             free = shutil.disk_usage(self.path).free
         if promised > free:
-            problem = f"{megabytes(promised)} are needed for {scene_id} with the margin, {megabytes(free)} are free"
+            problem = f"{scene_id} needs {megabytes(promised)} including the margin, {megabytes(free)} are free"
             raise StorageError(self.path, problem, "free some space or lower the disk budget")
 
     def evict(
@@ -312,5 +312,5 @@ def _size(path: Path) -> int:
 
 def _checked(scene_id: str) -> str:
     if not _ID.fullmatch(scene_id) or ".." in scene_id:
-        raise SourceError(repr(scene_id[:80]), "is no name of a scene", "check the source")
+        raise SourceError(repr(scene_id[:80]), "not a scene name", "check the source")
     return scene_id

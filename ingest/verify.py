@@ -42,8 +42,8 @@ def new_digest(scene: Scene) -> Digest | None:
         return None
     algorithm = scene.checksum.partition(":")[0].lower()
     if algorithm not in DIGESTS:
-        problem = f"the catalogue gives a checksum of an unknown kind, {algorithm[:20]!r}"
-        raise SourceError(scene.id, problem, f"known are {', '.join(DIGESTS)}")
+        problem = f"unknown checksum algorithm {algorithm[:20]!r}"
+        raise SourceError(scene.id, problem, f"supported: {', '.join(DIGESTS)}")
     return DIGESTS[algorithm]()
 
 
@@ -68,9 +68,9 @@ def flaw(path: Path, scene: Scene, digest: Digest | None) -> str | None:
         found = digest.hexdigest()
         if found == promised.lower():
             return None
-        return f"its {algorithm} is {found}, the catalogue promises {promised}{_size_note(size, scene)}"
+        return f"its {algorithm} is {found}, the catalogue gives {promised}{_size_note(size, scene)}"
     if scene.size is not None and size != scene.size:
-        return f"it has {size} bytes, the catalogue promises {scene.size}"
+        return f"it has {size} bytes, the catalogue gives {scene.size}"
     return _structure_flaw(path)
 
 

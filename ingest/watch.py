@@ -180,7 +180,7 @@ class _Round:
                 worker.result()
         self._settle_refusals()
         if self.stop.is_set():
-            self.stopped = "it was asked to stop"
+            self.stopped = "stopped by a signal"
         return Round(
             self.found, tuple(self.fetched), self.failed, self.quarantined, tuple(self.evicted), self.down,
             self.stopped, round(time.monotonic() - began, 3),
@@ -327,8 +327,8 @@ class _Round:
         self.evicted += self.scenes.evict(budget, lambda one: release_file(self.ledger, one), self.promised)
         used = self.scenes.usage(self.promised).bytes
         if used > budget:
-            problem = f"{scene.id} does not fit into the budget of {megabytes(budget)}, nothing more may go"
-            raise StorageError(self.scenes.path, problem, "process what waits, or raise the budget")
+            problem = f"{scene.id} does not fit into the disk budget of {megabytes(budget)}, no scene can be evicted"
+            raise StorageError(self.scenes.path, problem, "process the waiting scenes or raise the budget")
 
 
 def release_file(ledger: Ledger, scene_id: str) -> bool:
@@ -367,9 +367,9 @@ def _require_unique_names(watches: Sequence[Watch]) -> None:
     sources: dict[str, SceneSource] = {}
     for watch in watches:
         if names.count(watch.name) > 1:
-            raise UsageError(watch.name, "two watches bear this name", "give each its own: it names a watermark")
+            raise UsageError(watch.name, "duplicate watch name", "give each watch its own name")
         if sources.setdefault(watch.source.name, watch.source) is not watch.source:
-            raise UsageError(watch.source.name, "two sources bear this name", "share one source among the watches")
+            raise UsageError(watch.source.name, "duplicate source name", "use one source for these watches")
 
 
 def _ignore(scene_id: str, done: int, total: int) -> None:

@@ -10,11 +10,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that deals the groups out to the workers
 def pytest_collection_modifyitems(items):
-    """Spread modules over the workers, and keep what needs the Prefect server on one: it is started once."""
+    """Keep modules together, and all that need the Prefect server on one worker: it is started once."""
+    with_server = {item.path for item in items if "prefect_server" in item.fixturenames}
     for item in items:
-        needs_server = "prefect_server" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("prefect" if needs_server else item.path.as_posix()))
+        item.add_marker(pytest.mark.xdist_group("prefect" if item.path in with_server else str(item.path)))
 
 
 @pytest.fixture(scope="session")

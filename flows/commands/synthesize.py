@@ -57,7 +57,7 @@ def synthesize(
     Example: slickwatch synthesize --model runs/jointnet-sos-64 --count 3550 --out synthetic --solver dpm++ --steps 20
     """
     from ingest.progress import step
-    from models.synthesis import generate
+    from models.jointnet import generate
 
     if device not in {"cpu", "cuda", "auto"}:
         raise UsageError("--device", f"{device!r} is none of cpu, cuda and auto", "choose one of them")

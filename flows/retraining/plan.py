@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.settings import Settings
+from models.jointnet.generate import GenerateOptions
 from models.jointnet.options import JointOptions, read_joint_options
 from models.retraining.decision import Margins
-from models.synthesis.generate import GenerateOptions
 from models.training.options import changed
 from models.training.segmentation_options import TrainOptions, read_options
 

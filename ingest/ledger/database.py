@@ -33,7 +33,7 @@ class Database:
             self.engine = _sqlite(self.url, patience_s) if self.is_sqlite else _postgresql(self.url, patience_s)
         except ModuleNotFoundError as error:
             raise UsageError(
-                self.name, "the driver of PostgreSQL is not installed", "pip install 'slickwatch[postgresql]'"
+                self.name, "the PostgreSQL driver is not installed", "pip install 'slickwatch[postgresql]'"
             ) from error
 
     @contextmanager
@@ -79,18 +79,18 @@ class Database:
 def parse_url(url: str) -> URL:
     """An address as SQLAlchemy has it; a plain path is an SQLite file. Raises `UsageError`, no password quoted."""
     if "://" not in url:
-        return URL.create("sqlite", database=url) if url else _refuse("the ledger", "has no address")
+        return URL.create("sqlite", database=url) if url else _refuse("the ledger", "empty address")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        _refuse("the ledger", "its URL cannot be read")
+        _refuse("the ledger", "invalid URL")
     backend = parsed.drivername.split("+")[0]
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        _refuse(redacted(parsed), "not a database that the ledger can be kept in")
+        _refuse(redacted(parsed), "unsupported database")
     if parsed.database in (None, "", ":memory:"):
-        _refuse("the ledger", "a database in memory keeps nothing")
+        _refuse("the ledger", "in-memory databases are not kept")
     return parsed.set(drivername="sqlite")
 
 
@@ -149,7 +149,7 @@ def prepare_file(database: Database) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(database.name, f"its folder cannot be made: {error.strerror}", "name another") from error
+        raise StorageError(database.name, f"cannot create its folder: {error.strerror}", "choose another") from error
     with database.failures():
         _set_write_ahead(database)
 
@@ -170,13 +170,13 @@ def _set_write_ahead(database: Database) -> None:
 
 
 _SQLITE_FAILURES = {
-    "locked": ("another process holds it", "wait until it is done, or end that process"),
-    "readonly": ("it cannot be written", "give yourself the right to write the file and its folder"),
-    "unable to open": ("it cannot be opened", "name a file in a folder that you may write"),
-    "not a database": ("not an SQLite database", "name another file"),
-    "malformed": ("the file is damaged", "restore a copy of it, or recover it with sqlite3 .recover"),
-    "full": ("the disk is full", "make room, then run again: nothing was half-written"),
-    "disk i/o error": ("the disk did not take it", "make room or look after the disk: nothing was half-written"),
+    "locked": ("locked by another process", "wait for that process, or stop it"),
+    "readonly": ("cannot be written", "make the file and its folder writable"),
+    "unable to open": ("cannot be opened", "choose a file in a writable folder"),
+    "not a database": ("not an SQLite database", "choose another file"),
+    "malformed": ("the file is damaged", "restore a backup, or recover it with sqlite3 .recover"),
+    "full": ("the disk is full", "free some space and run again: nothing was half-written"),
+    "disk i/o error": ("disk error", "check the disk: nothing was half-written"),
 }
 
 
@@ -184,17 +184,17 @@ def _sqlite_failure(name: str, told: str) -> SlickwatchError:
     for fragment, (problem, remedy) in _SQLITE_FAILURES.items():
         if fragment in told.lower():
             return StorageError(name, problem, remedy)
-    return StorageError(name, f"the database failed: {told}", "see whether the file is a ledger and whole")
+    return StorageError(name, f"database error: {told}", "check that the file is an undamaged ledger")
 
 
 # By SQLSTATE, longest first; the classes are two letters long.
 _POSTGRESQL_FAILURES: dict[str, tuple[type[SlickwatchError], str, str]] = {
-    "53100": (StorageError, "the server's disk is full", "make room there: nothing was half-written"),
-    "55P03": (StorageError, "another process has been writing for too long", "see who holds its lock"),
-    "25006": (StorageError, "the database is read-only", "name the primary server"),
-    "42501": (StorageError, "no permission", "grant this user its tables, or the right to create them"),
-    "28": (SourceError, "the server refused the user or the password", "see to the credentials"),
-    "3D": (SourceError, "the server has no such database", "create it"),
+    "53100": (StorageError, "the server's disk is full", "free some space there: nothing was half-written"),
+    "55P03": (StorageError, "another process has been writing for too long", "check which process holds the lock"),
+    "25006": (StorageError, "the database is read-only", "use the primary server"),
+    "42501": (StorageError, "no permission", "grant this user access to the tables, or the right to create them"),
+    "28": (SourceError, "login refused", "check user and password"),
+    "3D": (SourceError, "no such database", "create it"),
 }
 
 
@@ -210,8 +210,8 @@ def _postgresql_failure(name: str, told: str, state: str | None) -> SlickwatchEr
             kind, problem, remedy = _POSTGRESQL_FAILURES[key]
             return kind(name, problem, remedy)
     if state is None or state[:2] in ("08", "53", "57"):
-        return SourceError(name, f"the server is out of reach: {told}", "see that it runs and is reachable from here")
-    return StorageError(name, f"the database failed: {told}", "see whether its tables are those of a ledger")
+        return SourceError(name, f"cannot reach the server: {told}", "check that it is running and reachable")
+    return StorageError(name, f"database error: {told}", "check that its tables are those of a ledger")
 
 
 def exists(database: Database) -> bool:

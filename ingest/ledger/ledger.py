@@ -57,7 +57,7 @@ class Ledger:
         """
         database = Database(url, patience_s)
         if not create and not exists(database):
-            raise UsageError(database.name, "no such ledger", "name one with --ledger, or let a watch begin one")
+            raise UsageError(database.name, "no such ledger", "choose one with --ledger, or run slickwatch watch first")
         try:
             migrate(database)
         except BaseException:
@@ -132,12 +132,14 @@ class Ledger:
             if rows.is_claimed(row, now) or (row.due_at is not None and row.due_at > now):
                 return None
             if row.standing != "current":
-                self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
+                self._refuse(row, f"{row.standing}, use {row.yields_to} instead", "choose that scene")
             if task == "process" and row.progress == "processed" and row.path is not None:
                 rows.advance(row, "fetched", now)
             begins = TASKS[task][0]
             if row.progress != begins:
-                problem = "its file is gone" if row.progress == "processed" else f"it is {row.progress}, not {begins}"
+                problem = (
+                    "its file is deleted" if row.progress == "processed" else f"it is {row.progress}, not {begins}"
+                )
                 self._refuse(row, problem, "see slickwatch scenes retry and forget")
             return rows.claim(row, task, owner, lease_s, now, sources)
 
@@ -167,7 +169,7 @@ class Ledger:
             row = rows.claimed_row(session, claim)
             offered = next((offer.checksum for offer in row.offers if offer.source == claim.scene.source), None)
             if not discovery.same_archive(checksum, offered):
-                self._fail(row, f"{claim.scene.source} has published another archive meanwhile", now)
+                self._fail(row, f"{claim.scene.source} has meanwhile published another archive", now)
                 rows.finish(session, row, now)
                 return False
             rows.advance(row, "fetched", now)
@@ -212,7 +214,7 @@ class Ledger:
         """Scenes whose workers die time and again (out of memory, say) are not claimed for ever."""
         dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._crashes)
         for row in session.scalars(select(SceneRow).where(*dead)).all():
-            rows.park(row, f"{row.deaths + 1} workers ended without a word at it, the last was {row.lease_owner}")
+            rows.park(row, f"{row.deaths + 1} workers died while working on it, last {row.lease_owner}")
             rows.finish(session, row, now)
 
     # What operators do
@@ -226,9 +228,9 @@ class Ledger:
             row = self._known(session, scene_id)
             self._refuse_claimed(row, now)
             if row.standing != "current":
-                self._refuse(row, f"{row.standing}, yields to {row.yields_to}", "name that one")
+                self._refuse(row, f"{row.standing}, use {row.yields_to} instead", "choose that scene")
             if row.progress == "processed":
-                self._refuse(row, "has been processed", "forget it entirely to have it found anew")
+                self._refuse(row, "already processed", "forget it entirely to process it again")
             progress = "fetched" if row.progress == "fetched" or rows.can_be_reprocessed(row) else "found"
             rows.reset(row, now)
             row.progress = progress
@@ -243,7 +245,7 @@ class Ledger:
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
             if row.standing == "duplicate":
-                self._refuse(row, f"a duplicate of {row.yields_to}", "forget that one")
+                self._refuse(row, f"duplicate of {row.yields_to}", "forget that scene")
             others = select(SceneRow).where(SceneRow.yields_to == row.id, SceneRow.standing == "duplicate")
             packings = [row, *session.scalars(others)]
             for each in packings:
@@ -294,7 +296,7 @@ class Ledger:
         """
         unknown = sorted(set(states or ()) - set(STATES))
         if unknown:
-            raise UsageError("state", f"there is no {', '.join(unknown)}", f"choose of {', '.join(STATES)}")
+            raise UsageError("state", f"unknown state {', '.join(unknown)}", f"choose one of {', '.join(STATES)}")
         wanted = select(SceneRow).options(selectinload(SceneRow.offers))
         wanted = wanted.order_by(SceneRow.changed_at.desc(), SceneRow.id).limit(limit)
         if states:
@@ -327,12 +329,12 @@ class Ledger:
     def _known(self, session: Session, scene_id: str) -> SceneRow:
         row = session.get(SceneRow, scene_from_name(scene_id).id)
         if row is None:
-            raise UsageError(scene_id, f"not in the ledger {self.name}", "list its scenes, or name another")
+            raise UsageError(scene_id, f"not in the ledger {self.name}", "see slickwatch scenes list")
         return row
 
     def _refuse_claimed(self, row: SceneRow, now: datetime) -> None:
         if rows.is_claimed(row, now):
-            self._refuse(row, f"{row.lease_owner} is at work on it (to {row.lease_task})", "wait, or end that worker")
+            self._refuse(row, f"{row.lease_owner} is working on it ({row.lease_task})", "wait, or stop that worker")
 
     def _refuse(self, row: SceneRow, problem: str, remedy: str) -> None:
         raise UsageError(row.id, problem, remedy)

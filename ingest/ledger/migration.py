@@ -30,9 +30,7 @@ def _revision(connection: Connection, name: str) -> str | None:
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
     if revision is not None and revision not in REVISIONS:
-        raise StorageError(
-            name, f"the ledger is of a newer Slickwatch (its tables are at {revision})", "upgrade this program"
-        )
+        raise StorageError(name, f"written by a newer Slickwatch (tables at {revision})", "upgrade Slickwatch")
     return revision
 
 

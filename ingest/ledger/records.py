@@ -19,7 +19,7 @@ class LeaseLost(StorageError):
     """The claim is no longer the worker's own: its lease ran out and another has the scene, or it was taken away."""
 
     def __init__(self, claim: Claim) -> None:
-        super().__init__(claim.scene.id, f"{claim.owner} has lost its lease on it", "leave it to its present owner")
+        super().__init__(claim.scene.id, f"{claim.owner} has lost its lease", "leave the scene to its new owner")
 
 
 @dataclass(frozen=True)

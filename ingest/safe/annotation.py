@@ -40,7 +40,7 @@ class Document:
         try:
             return cls(fromstring(content), subject)
         except DefusedXmlException as error:
-            raise UnreadableInput(subject, "declares XML entities", "no Sentinel-1 annotation does; refused") from error
+            raise UnreadableInput(subject, "declares XML entities", "refused: no Sentinel-1 annotation does") from error
         except (ParseError, ValueError, LookupError) as error:
             raise UnreadableInput(subject, f"is not well-formed XML ({error})", "fetch the product again") from error
 
@@ -98,7 +98,7 @@ class Document:
         element = self.root.find(path)
         count = None if element is None else element.get("count")
         if count is not None and count.strip() != str(len(words)):
-            raise self.fail(f"{_leaf(path)} holds {len(words)} values where it announces {count}")
+            raise self.fail(f"{_leaf(path)} has {len(words)} values, its count says {count}")
         try:
             return np.array(words, dtype=dtype)
         except (ValueError, OverflowError) as error:
@@ -128,9 +128,9 @@ def read_annotation(document: Document) -> Annotation:
         geolocation_grid=_read_geolocation_grid(document),
     )
     if min(annotation.number_of_lines, annotation.number_of_samples) < 1:
-        raise document.fail("announces an empty image")
+        raise document.fail("empty image")
     if min(annotation.azimuth_pixel_spacing, annotation.range_pixel_spacing) <= 0:
-        raise document.fail("announces a pixel spacing that is not positive")
+        raise document.fail("pixel spacing is not positive")
     return annotation
 
 

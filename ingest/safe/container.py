@@ -155,7 +155,7 @@ def _open_zip(path: Path) -> ZipContainer:
         _refuse_hostile(path, entry)
     names = [entry.filename for entry in entries if not entry.is_dir()]
     if len(set(names)) < len(names):
-        raise UnreadableInput(path, "the archive holds two members of the same name", "fetch the product again")
+        raise UnreadableInput(path, "duplicate member in the archive", "fetch the product again")
     prefix = _product_folder(path, names)
     members = tuple(sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
     return ZipContainer(path, PurePosixPath(prefix).name or path.name, members, prefix)
@@ -165,21 +165,21 @@ def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:
     # Windows drives and backslashes are no part of any SAFE and mean "elsewhere" on some systems.
     name = PurePosixPath(entry.orig_filename)
     if name.is_absolute() or ".." in name.parts or set(entry.orig_filename) & set("\\:"):
-        problem = f"the archive's member {entry.orig_filename!r} lies outside of it"
+        problem = f"member {entry.orig_filename!r} points outside the archive"
     elif stat.S_ISLNK(entry.external_attr >> 16):
-        problem = f"the archive's member {entry.filename!r} is a symbolic link"
+        problem = f"member {entry.filename!r} is a symbolic link"
     elif entry.flag_bits & 0x1:
-        problem = f"the archive's member {entry.filename!r} is encrypted"
+        problem = f"member {entry.filename!r} is encrypted"
     else:
         return
-    raise UnreadableInput(path, problem, "give the product as its provider packs it")
+    raise UnreadableInput(path, problem, "use the archive as its provider made it")
 
 
 def _product_folder(path: Path, names: Iterable[str]) -> str:
     """The folder of the manifest, or else the one that everything lies in, with its slash; empty at the top."""
     folders = [name.removesuffix(_MANIFEST) for name in names if PurePosixPath(name).name == _MANIFEST]
     if len(folders) > 1:
-        raise UnreadableInput(path, "the archive holds several products", "give one product at a time")
+        raise UnreadableInput(path, "several products in the archive", "use archives of one product")
     if folders:
         return folders[0]
     tops = {name.split("/", 1)[0] + "/" if "/" in name else "" for name in names}

@@ -116,7 +116,7 @@ class SafeProduct:
         if annotation.product_type != "GRD":
             raise _not_grd(self.container, annotation.product_type)
         if annotation.polarisation != polarisation:
-            problem = f"describes {annotation.polarisation} under a name of {polarisation}"
+            problem = f"contains {annotation.polarisation}, its name says {polarisation}"
             raise UnreadableInput(subject, problem, "fetch the product again")
 
 
@@ -163,7 +163,7 @@ def _product_info_id(container: Container) -> str:
         return str(json.loads(container.read(member))["id"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         subject = f"{container.path}/{member}"
-        raise UnreadableInput(subject, "is not AWS's description of a product", "fetch the product again") from error
+        raise UnreadableInput(subject, "not a productInfo.json of AWS", "fetch the product again") from error
 
 
 def _annotated_scene(container: Container, annotation: Annotation) -> Scene:
@@ -220,7 +220,7 @@ def _footprint(coordinates: str, manifest: Document) -> BaseGeometry:
         corners = [(float(lon), float(lat)) for lat, lon in (pair.split(",") for pair in coordinates.split())]
         polygon = Polygon(corners)
     except ValueError as error:
-        raise manifest.fail("states a footprint that cannot be read") from error
+        raise manifest.fail("unreadable footprint") from error
     west, _, east, _ = polygon.bounds
     if east - west <= 180:
         return shapely.orient_polygons(polygon)

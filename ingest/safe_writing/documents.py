@@ -91,7 +91,7 @@ def noise_document(metadata: ImageMetadata, schema: str) -> bytes:
     if schema == "azimuth":
         return document("noise", {"adsHeader": header, **_noise_lists(metadata.noise)})
     if schema != "vector":
-        raise UsageError(schema, "not a schema of thermal noise", "use azimuth or vector")
+        raise UsageError(schema, "unknown noise schema", "use azimuth or vector")
     if metadata.noise.azimuth_blocks:
         raise UsageError(
             metadata.annotation.polarisation,

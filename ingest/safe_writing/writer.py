@@ -137,11 +137,11 @@ def _check(images: Mapping[str, tuple[DigitalNumbers, ImageMetadata]], noise_sch
             "give one of VV, VH, HH, HV, or VV and VH, or HH and HV, in that order",
         )
     if noise_schema not in _VERSIONS:
-        raise UsageError(noise_schema, "not a schema of thermal noise", "use azimuth or vector")
+        raise UsageError(noise_schema, "unknown noise schema", "use azimuth or vector")
     for polarisation, (image, metadata) in images.items():
         annotation = metadata.annotation
         if annotation.polarisation != polarisation:
-            raise UsageError(polarisation, f"its metadata is of {annotation.polarisation}", "give its own metadata")
+            raise UsageError(polarisation, f"metadata of {annotation.polarisation}", "give those of this polarisation")
         size = annotation.number_of_lines, annotation.number_of_samples
         if tuple(image.shape) != size:
             raise UsageError(polarisation, f"is {image.shape}, its metadata says {size}", "give them the same size")
@@ -225,7 +225,7 @@ def _write_measurement(
         for first in range(0, annotation.number_of_lines, _ROWS_PER_BAND):
             rows = np.asarray(image[first : first + _ROWS_PER_BAND])
             if rows.dtype != np.uint16:
-                raise UsageError(annotation.polarisation, f"its numbers are {rows.dtype}", "give uint16")
+                raise UsageError(annotation.polarisation, f"digital numbers of type {rows.dtype}", "give uint16")
             target.write(rows, 1, window=Window(0, first, rows.shape[1], rows.shape[0]))
             count += np.count_nonzero(rows)
             total += rows.sum(dtype=np.float64)

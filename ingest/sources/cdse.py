@@ -97,7 +97,7 @@ class Catalogue:
             if len(seen) == before:
                 if walked < LARGEST_SKIP:
                     return
-                raise SourceError(_TITLE, f"lists {walked} products of one publication time", "ask for a smaller area")
+                raise SourceError(_TITLE, f"{walked} products have the same publication time", "choose a smaller area")
             since, inclusive = page.products[-1].published, True
 
     def _pages(self, condition: str) -> Iterator[Page]:
@@ -112,7 +112,7 @@ class Catalogue:
         asked = set()
         while address is not None:
             if str(address) in asked:
-                raise SourceError(_TITLE, "the catalogue's pages go in a circle", "try again later")
+                raise SourceError(_TITLE, "the catalogue's pages form a loop", "try again later")
             asked.add(str(address))
             page = self._page(address)
             yield page
@@ -185,23 +185,23 @@ class Token:
         if response.status_code in (400, 401):
             raise SourceError(
                 _TITLE,
-                f"refused the user name and the password (HTTP {response.status_code}{_error_code(response)})",
-                "check them; an account with a second factor cannot be used in this way",
+                f"login refused (HTTP {response.status_code}{_error_code(response)})",
+                "check user name and password; accounts with two-factor authentication do not work",
             )
         return self._read(response)
 
     def _post(self, grant: dict[str, str]) -> httpx.Response:
-        with network_failures(f"{_TITLE} log-in"):
+        with network_failures(f"{_TITLE} login"):
             return self._client.post(self._address, data={"client_id": _CLIENT_ID, **grant})
 
     def _read(self, response: httpx.Response) -> _Held:
-        subject, now = f"{_TITLE} log-in", time.monotonic()
+        subject, now = f"{_TITLE} login", time.monotonic()
         require_success(response, subject)
         require_type(response, subject, json=True)
         try:
             answer = TokenAnswer.model_validate_json(response.content)
         except ValidationError:
-            raise SourceError(subject, "the answer holds no token", "try again later") from None
+            raise SourceError(subject, "the answer contains no token", "try again later") from None
         return _Held(
             answer.access_token,
             now + answer.expires_in - min(_MARGIN, 0.2 * answer.expires_in),
@@ -258,7 +258,7 @@ class CopernicusDataSpace:
 
     def _answer(self, scene: Scene, offset: int) -> httpx.Response:
         if scene.key is None:
-            raise SourceError(scene.id, "has no product Id", "find it in the catalogue first")
+            raise SourceError(scene.id, "has no product id", "search the catalogue first")
         token = self._token.value()
         response = self._follow(scene, offset, token)
         if response.status_code == httpx.codes.UNAUTHORIZED:

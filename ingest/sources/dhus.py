@@ -30,7 +30,7 @@ PAGE = 100  # products, the most that a node gives at once
 BLOCK = 1 << 16  # bytes
 # A node fetches from its archive on tape within hours up to a day: this scene waits, and blocks no other.
 ARCHIVE_WAIT = 6 * 3600.0  # seconds
-_WITHDRAWN = "is no longer on the node"
+_WITHDRAWN = "no longer on the node"
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class DhusNode:
     def __init__(self, api_url: str, credentials: Credentials, *, name: str = "dhus", timeout: float = 60.0) -> None:
         address = base_address(api_url)
         if address.scheme != "https" and address.host not in LOOPBACK:
-            raise UsageError(api_url, "would send the password unencrypted", "give the node's https:// address")
+            raise UsageError(api_url, "the password would be sent unencrypted", "use the node's https:// address")
         self.name, self._url = name, str(address)
         self._sentinelsat = _sentinelsat()
         word = credentials.secret.get_secret_value()
@@ -110,16 +110,16 @@ class DhusNode:
         except SourceError as error:
             if error.problem != _WITHDRAWN:
                 raise
-            _log.warning("%s: passed over, %s", scene.id, error.problem)
+            _log.warning("%s: skipped, %s", scene.id, error.problem)
             return
         md5 = facts.get("md5")
         if not facts.get("Online", True):
-            _log.info("%s: is not there yet, but in the node's long-term archive", scene.id)
+            _log.info("%s: in the node's long-term archive, not available yet", scene.id)
         yield replace(scene, size=facts.get("size"), checksum=f"md5:{md5.lower()}" if md5 else None)
 
     def _answer(self, scene: Scene, offset: int) -> httpx.Response:
         if scene.key is None:
-            raise SourceError(scene.id, "has no product id", "find it on the node first")
+            raise SourceError(scene.id, "has no product id", "search the node first")
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         with self._failures(scene.id):
             try:
@@ -138,23 +138,23 @@ class DhusNode:
             yield
         except known.UnauthorizedError:
             remedy = "check SLICKWATCH_DHUS_USERNAME and SLICKWATCH_DHUS_PASSWORD"
-            raise SourceError(subject, "the node refused the user name and the password", remedy) from None
+            raise SourceError(subject, "login refused", remedy) from None
         except known.InvalidKeyError:
-            raise SourceError(subject, _WITHDRAWN, "find it anew") from None
+            raise SourceError(subject, _WITHDRAWN, "search again") from None
         except known.exceptions.LTATriggered:
-            problem = "is not there yet: its retrieval from the node's long-term archive has been asked for"
+            problem = "not available yet: requested from the node's long-term archive"
             raise TransientError(f"{subject}: {problem}", ARCHIVE_WAIT) from None
         except known.exceptions.LTAError:
-            problem = "is not there yet: the node takes no more requests to its long-term archive for now"
+            problem = "not available yet: the node accepts no more requests to its long-term archive for now"
             raise TransientError(f"{subject}: {problem}", ARCHIVE_WAIT) from None
         except known.SentinelAPIError as error:
             raise _known(error, subject) from None
         except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL):
-            raise SourceError(subject, "is no usable address", "give one as https://host/path") from None
+            raise SourceError(subject, "invalid address", "give one as https://host/path") from None
         except requests.RequestException as error:
             raise TransientError(f"{subject}: the connection failed ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise SourceError(subject, "the node's answer is not as agreed", "check that it is a DHuS node") from None
+            raise SourceError(subject, "unexpected answer", "check that this is a DHuS node") from None
 
 
 def _sentinelsat() -> Any:
@@ -171,7 +171,7 @@ def _known(error: Any, subject: str) -> TransientError | SourceError:
             require_success(_answer(response, subject), subject)
         except (TransientError, SourceError) as known:
             return known
-    return TransientError(f"{subject}: the node answered with something else than data")
+    return TransientError(f"{subject}: the node did not answer with data")
 
 
 def _answer(response: requests.Response, subject: str) -> httpx.Response:
@@ -206,7 +206,7 @@ def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | Non
         )
     except (UnreadableInput, KeyError, AttributeError) as error:
         told = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
-        _log.warning("Passed over the product %s of a DHuS node: %s", uuid, told)
+        _log.warning("Skipped product %s of a DHuS node: %s", uuid, told)
         return None
 
 

@@ -95,7 +95,7 @@ class EodataStore:
         """
         path = PurePosixPath(scene.key or "")
         if len(path.parts) < 3 or path.parts[0] != "/" or ".." in path.parts:
-            raise SourceError(scene.id, "has no path in the store", "find it in the catalogue first")
+            raise SourceError(scene.id, "has no path in the store", "search the catalogue first")
         bucket, key = path.parts[1], "/".join(path.parts[2:])
         if path.suffix == ".zip":
             archive = self._head(bucket, key, scene.id)
@@ -122,13 +122,13 @@ class EodataStore:
             for each in found
         ]
         if not any(each.name == f"{folder}/{_MANIFEST}" for each in objects):
-            raise SourceError(subject, "the store holds no such product", "it may have been withdrawn: find it again")
+            raise SourceError(subject, "not in the store", "it may have been withdrawn: search again")
         return sorted(objects, key=lambda each: each.name)
 
     def _zip(self, objects: list[StoredObject], subject: str) -> Iterator[bytes]:
         sums = self._manifest_sums(objects, subject)
         if missing := sums.keys() - {each.name for each in objects}:
-            raise TransientError(f"{subject}: the store does not hold {min(missing)} yet")
+            raise TransientError(f"{subject}: {min(missing)} is not in the store yet")
         sink = _Sink()
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
             for each in objects:
@@ -149,7 +149,7 @@ class EodataStore:
         try:
             root = ElementTree.fromstring(b"".join(self._read(manifest, 0, subject)))
         except (ElementTree.ParseError, DefusedXmlException) as error:
-            raise SourceError(subject, "its manifest in the store is damaged", "take it from another source") from error
+            raise SourceError(subject, "damaged manifest in the store", "use another source") from error
         sums = {}
         for stream in root.iter("byteStream"):
             place, checksum = stream.find("fileLocation"), stream.find("checksum")
@@ -252,9 +252,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
         import boto3
         from botocore.config import Config
     except ModuleNotFoundError as error:
-        raise UsageError(
-            "eodata", "needs boto3, which is not installed", "run: pip install 'slickwatch[eodata]'"
-        ) from error
+        raise UsageError("eodata", "boto3 is not installed", "run: pip install 'slickwatch[eodata]'") from error
     # At DEBUG it writes every signature, with the access key in it.
     logging.getLogger("botocore").setLevel(logging.INFO)
     return boto3.session.Session().client(
@@ -295,9 +293,9 @@ def _error_of(subject: str, error: ClientError) -> Exception:
     status = about.get("HTTPStatusCode", 0)
     if may_pass(status) or told == "SlowDown":
         wait = about.get("HTTPHeaders", {}).get("retry-after", "")
-        return TransientError(f"{subject}: HTTP {status} {told} by the store", float(wait) if wait.isdigit() else None)
+        return TransientError(f"{subject}: HTTP {status} {told} from S3", float(wait) if wait.isdigit() else None)
     if told == "RequestTimeTooSkewed":
-        return SourceError(subject, "the store refuses this machine's clock", "set the clock")
+        return SourceError(subject, "the clock of this machine is wrong", "set the clock")
     if told in _NO_ACCESS or status in (401, 403):
-        return SourceError(_TITLE, f"refused the access key (HTTP {status} {told})", "check it; keys end after a time")
-    return SourceError(subject, f"HTTP {status} {told} by the store", "it may have been withdrawn: find it again")
+        return SourceError(_TITLE, f"access key refused (HTTP {status} {told})", "check the key; keys expire")
+    return SourceError(subject, f"HTTP {status} {told} from the store", "it may have been withdrawn: search again")

@@ -18,12 +18,12 @@ _TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds
 # RFC 9110: 408 and 425 ask for another try; RFC 6585: 429 too many requests.
 _PASSING = {408, 425, 429}
 _REMEDIES = {
-    400: "this is a mistake of the request; report it with the command that made it",
+    400: "this is a bug: report it with the command you ran",
     401: "check the user name and the password",
     403: "check that the account may use the service",
     404: "check the address; a product may have been withdrawn",
     410: "the product has been withdrawn",
-    422: "this is a mistake of the request; report it with the command that made it",
+    422: "this is a bug: report it with the command you ran",
 }
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 
@@ -58,7 +58,7 @@ def network_failures(subject: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise TransientError(f"{subject}: no answer in time ({_kind(error)})") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise SourceError(subject, f"is no usable address ({_kind(error)})", "give one as https://host/path") from None
+        raise SourceError(subject, f"invalid address ({_kind(error)})", "give one as https://host/path") from None
     except (httpx.HTTPError, httpx.StreamError) as error:
         raise TransientError(f"{subject}: the connection failed ({_kind(error)})") from None
 
@@ -106,7 +106,7 @@ def require_type(response: httpx.Response, subject: str, *, json: bool) -> None:
     is_json = kind == "application/json" or kind.endswith("+json")
     if (json and not is_json) or (not json and (is_json or kind == "text/html")):
         wanted = "JSON" if json else "an archive"
-        raise TransientError(f"{subject}: answered with {kind or 'data of no kind'} in place of {wanted}")
+        raise TransientError(f"{subject}: answered with {kind or 'data of unknown type'} instead of {wanted}")
 
 
 def content_range(value: str | None) -> tuple[int | None, int | None]:
@@ -183,7 +183,7 @@ def _body(response: httpx.Response, offset: int, subject: str) -> HttpByteStream
         return HttpByteStream(response, 0, int(length) if length.isdigit() else None, subject)
     first, total = content_range(response.headers.get("Content-Range"))
     if first != offset:
-        raise TransientError(f"{subject}: asked for bytes from {offset}, offered those from {first}")
+        raise TransientError(f"{subject}: asked for bytes from {offset} on, got bytes from {first} on")
     return HttpByteStream(response, offset, total, subject)
 
 

@@ -93,7 +93,7 @@ class _Product:
 
 
 def _log_unreadable(path: Path, reason: str) -> None:
-    _log.warning("Passed over in the inbox until it changes: %s", reason)
+    _log.warning("Skipped in the inbox until it changes: %s", reason)
 
 
 @dataclass
@@ -133,14 +133,14 @@ class Inbox:
         """Where a scene of this inbox lies, a SAFE folder or zip; raises `SourceError` where it is gone."""
         path = Path(scene.key or "")
         if scene.key is None or not path.exists():
-            raise SourceError(scene.id, f"is no longer in the inbox {self.folder}", "put it there again")
+            raise SourceError(scene.id, f"no longer in the inbox {self.folder}", "copy it there again")
         return path
 
     def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
         """Open a scene's zip at a byte; a folder has no archive, take it from `local_path`. Raises `SourceError`."""
         path = self.local_path(scene)
         if path.is_dir():
-            raise SourceError(path, "lies in the inbox unpacked, and has no archive to stream", "use it in place")
+            raise SourceError(path, "unpacked, there is no archive to download", "use it in place")
         return _open_file(path, offset)
 
     def _settled(self, query: Query) -> Iterator[tuple[Path, float]]:
@@ -208,7 +208,7 @@ class Inbox:
         except SlickwatchError as error:
             self._report_unreadable(path, str(error))
         except UnicodeEncodeError:
-            self._report_unreadable(path, f"{os.fsencode(path)!r}: its name is no text in UTF-8")
+            self._report_unreadable(path, f"{os.fsencode(path)!r}: its name is not UTF-8")
         except OSError as error:
             self._report_unreadable(path, f"{path}: cannot be read ({error.strerror})")
         return None
@@ -291,7 +291,7 @@ def _require_members(path: Path) -> None:
             for entry in archive.infolist():
                 archive.open(entry).close()
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableInput(path, "the archive has gaps", "copy it again") from error
+        raise UnreadableInput(path, "incomplete archive", "copy it again") from error
 
 
 def _require_files(folder: Path, manifest: Document) -> None:
@@ -300,12 +300,12 @@ def _require_files(folder: Path, manifest: Document) -> None:
         href = "" if location is None else location.get("href", "")
         member = PurePosixPath(href)
         if not href or member.is_absolute() or ".." in member.parts:
-            raise manifest.fail(f"lists a file outside of the product, {href[:80]!r}")
+            raise manifest.fail(f"lists a file outside the product, {href[:80]!r}")
         promised = stream.get("size", "")
         there = (folder / member).stat().st_size if (folder / member).is_file() else None
         if there is None or (promised.isdigit() and there < int(promised)):
             problem = "is missing" if there is None else f"has {there} of {promised} bytes"
-            raise UnreadableInput(folder, f"{member} {problem}", "wait for the copy to end, or copy it again")
+            raise UnreadableInput(folder, f"{member} {problem}", "wait until the copy has finished, or copy it again")
 
 
 def _manifest(container: Container) -> Document | None:

@@ -94,18 +94,18 @@ def open_source(kind: str, options: Mapping[str, Any] | None = None) -> SceneSou
     """
     options = options or {}
     if kind not in SOURCES:
-        raise UsageError(kind, "is no source of scenes", f"choose of {', '.join(SOURCES)}")
+        raise UsageError(kind, "unknown source", f"choose one of {', '.join(SOURCES)}")
     parameters = inspect.signature(SOURCES[kind]).parameters
     for option in options:
         if option not in parameters:
-            raise UsageError(kind, f"this source has no option {option}", f"it has {', '.join(parameters)}")
+            raise UsageError(kind, f"unknown option {option}", f"choose one of {', '.join(parameters)}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and options.get(name) in (None, ""):
             raise UsageError(kind, f"the option {name} is missing", f"give {name}; see docs/operator/sources.md")
     try:
         return SOURCES[kind](**options)
     except (TypeError, ValueError) as error:
-        raise UsageError(kind, "an option is of the wrong kind", "see docs/operator/sources.md") from error
+        raise UsageError(kind, "an option has the wrong type", "see docs/operator/sources.md") from error
 
 
 def _given(**options: str | None) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def read_page(text: bytes, subject: str) -> Page:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise SourceError(subject, f"the answer is not as agreed: {where}: {first['msg']}", "try again later") from None
+        raise SourceError(subject, f"unexpected answer: {where}: {first['msg']}", "try again later") from None
 
 
 def filter_text(query: Query, published_since: datetime | None, *, inclusive: bool = False) -> str:
@@ -117,7 +117,7 @@ def _of_type(query: Query) -> str:
 
 def _choice(choices: Mapping[str, tuple[str, ...]], name: str, what: str) -> tuple[str, ...]:
     if name not in choices:
-        raise UsageError(name, f"is no {what} of Sentinel-1", f"choose of {', '.join(choices)}")
+        raise UsageError(name, f"unknown {what}", f"choose one of {', '.join(choices)}")
     return choices[name]
 
 
@@ -138,7 +138,7 @@ def _intersects(part: BaseGeometry) -> str:
 def _query_areas(area: BaseGeometry) -> list[BaseGeometry]:
     """The area's parts, simplified to a larger area if too long for an address; `Query.matches` narrows the answers."""
     if area.is_empty:
-        raise UsageError("the area", "is empty", "give one with at least a point in it")
+        raise UsageError("the area", "is empty", "give an area with at least one point")
     parts: list[BaseGeometry] = list(getattr(area, "geoms", [area]))
     hulls = [part.convex_hull for part in parts]
     boxes: list[BaseGeometry] = [shapely.box(*part.bounds) for part in parts]
@@ -157,7 +157,7 @@ def scene_of(product: Product, source: str) -> Scene | None:
     try:
         named = scene_from_name(product.name)
     except UnreadableInput as error:
-        _log.warning("Passed over a product of the catalogue: %s", error)
+        _log.warning("Skipped a product of the catalogue: %s", error)
         return None
     return replace(
         named,
@@ -179,7 +179,7 @@ def _footprint(product: Product) -> BaseGeometry | None:
         return footprint if footprint.is_valid else shapely.make_valid(footprint)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, shapely.GEOSException):
         # A scene is worth more than its outline: it is kept, and read from the product itself later.
-        _log.warning("%s: its footprint in the catalogue is no GeoJSON geometry", product.name)
+        _log.warning("%s: invalid footprint in the catalogue", product.name)
         return None
 
 

@@ -103,7 +103,7 @@ class StacCatalogue:
         if without and not found:
             raise self._no_zip(without[0])
         for item in without:
-            _log.warning("%.100s: passed over, %s offers no zip of it", item.id, self._collection)
+            _log.warning("%.100s: skipped, %s offers no zip of it", item.id, self._collection)
         yield from sorted(found, key=lambda scene: (scene.published or scene.acquired_end, scene.id))
 
     @contextmanager
@@ -160,7 +160,7 @@ class StacCatalogue:
             items = [read_item(each) for each in self._search(ids=[scene.key])]
         item = next((each for each in items if each is not None and each.id == scene.key), None)
         if item is None:
-            raise SourceError(scene.id, f"is no longer in the collection {self._collection}", "find it anew")
+            raise SourceError(scene.id, f"no longer in the collection {self._collection}", "search again")
         archive = archive_of(item)
         if archive is None:
             raise self._no_zip(item)
@@ -207,9 +207,9 @@ class StacCatalogue:
                 raise TransientError(f"{self._url}: {told}") from None
             raise SourceError(self._url, f"HTTP {status}", f"check the address and {self._collection}") from None
         except (pystac.STACError, ClientTypeError, KeyError, TypeError, AttributeError, NotImplementedError):
-            raise SourceError(self._url, "is no STAC API with item search", "give the address of its root") from None
+            raise SourceError(self._url, "not a STAC API with item search", "give the URL of the API's root") from None
         except ValueError:
-            raise TransientError(f"{self._url}: answered with something else than JSON") from None
+            raise TransientError(f"{self._url}: the answer is not JSON") from None
 
 
 def _matches(item: Item, scene: Scene, query: Query) -> bool:

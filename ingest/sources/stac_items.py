@@ -67,7 +67,7 @@ def read_item(document: dict[str, Any]) -> Item | None:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         name = document.get("id") if isinstance(document, dict) else None
-        _log.warning("Passed over the item %.100r: its %s is not as STAC has it", name, where)
+        _log.warning("Skipped item %.100r: invalid STAC, see its %s", name, where)
         return None
 
 
@@ -75,7 +75,7 @@ def scene_of(item: Item, source: str, published_property: str | None) -> Scene |
     """The scene of an item; None, with a warning in the log, where nothing in it holds a product's full name."""
     scene = _named(item)
     if scene is None:
-        _log.warning("Passed over the item %.100r: no name of a product in it", item.id)
+        _log.warning("Skipped item %.100r: it contains no product name", item.id)
         return None
     archive = archive_of(item)
     return replace(

@@ -8,11 +8,11 @@ import numpy as np
 
 from ingest.progress import step
 from models.datasets import open_dataset
+from models.jointnet.generate import GenerateOptions, synthesize
 from models.retraining.budget import time_limit
 from models.retraining.pairs import write_pair
 from models.retraining.records import TrainingData
 from models.retraining.steps import StepResult, Value, relevant_options, run_step
-from models.synthesis.generate import GenerateOptions, synthesize
 
 QUALITY_IMAGES = 500  # of each set
 

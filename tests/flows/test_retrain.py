@@ -27,6 +27,7 @@ from models.retraining.champion import report_champion
 from models.retraining.decision import Margins
 from models.retraining.promotion import decide_promotion
 from models.retraining.steps import DONE, StepResult
+from models.training.options import changed
 from preprocess.options import PreprocessOptions
 from tests.support.retraining_folders import write_small_retraining
 
@@ -51,8 +52,8 @@ retrain(plan)
 """
 
 
-def settings_plan(config, **changed):
-    return replace(make_plan(Settings.read(config, {})), **changed)
+def settings_plan(config, **values):
+    return replace(make_plan(Settings.read(config, {})), **values)
 
 
 def finished(folder):
@@ -187,8 +188,8 @@ def test_the_next_round_begins_with_the_last_diffusion_model(ended):
     assert start.folder is not None
     assert start.folder.name.startswith("jointnet-")
     options = diffusion.diffusion_options(plan.jointnet, data, 0.5, start)
-    assert (options.steps, options.start, options.b) == ((0, 0, 2), str(start.folder), 0.5)
-    wider = replace(plan.jointnet, channels=(8, 24))
+    assert (options.schedule.steps, options.model.start, options.diffusion.b) == ((0, 0, 2), str(start.folder), 0.5)
+    wider = changed(plan.jointnet, channels=(8, 24))
     start = diffusion.diffusion_start(plan.folder, wider, data)
     assert start.folder is None
     assert "another architecture" in start.note

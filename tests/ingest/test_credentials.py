@@ -95,7 +95,7 @@ def test_a_file_that_others_may_read_is_refused(
     if name == "keys.toml":
         monkeypatch.setenv("SLICKWATCH_CREDENTIALS", str(file))
     with pytest.raises(
-        SourceError, match=f"{name}: holds credentials and others may read it; run: chmod 600"
+        SourceError, match=f"{name}: holds credentials and is readable by other users; run: chmod 600"
     ) as caught:
         find_credentials("cdse")
     assert SECRET not in told(caught.value)
@@ -105,7 +105,7 @@ def test_a_file_that_others_may_read_is_refused(
 
 def test_the_default_of_netrc_is_for_nobody(home: Path) -> None:
     write(home / ".netrc", f"default login anonymous password {SECRET}\n")
-    with pytest.raises(SourceError, match="no credentials are given"):
+    with pytest.raises(SourceError, match="no credentials found"):
         find_credentials("cdse")
 
 
@@ -117,7 +117,7 @@ def test_a_damaged_netrc_is_refused_without_quoting_it(content: str, home: Path)
     path = home / ".netrc"
     path.write_bytes(content.encode(errors="surrogateescape"))
     path.chmod(0o600)
-    with pytest.raises(SourceError, match=r"no valid \.netrc") as caught:
+    with pytest.raises(SourceError, match=r"invalid \.netrc") as caught:
         find_credentials("cdse")
     assert SECRET not in told(caught.value)
 

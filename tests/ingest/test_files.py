@@ -152,7 +152,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
-        with pytest.raises(StorageError, match="something else"), whole_file(path) as hidden:
+        with pytest.raises(StorageError, match="another file"), whole_file(path) as hidden:
             hidden.write_text("x")
     assert pipe.is_fifo()
     assert names(tmp_path) == ["pipe"]

@@ -223,7 +223,7 @@ def test_the_budget_lets_only_processed_scenes_go(tmp_path):
         size = watched.server.scenes[0].size
         done = watched.round(replace(OPTIONS, budget=3 * size))
         assert (len(done.fetched), done.evicted) == (3, ())
-        assert "does not fit into the budget" in done.stopped
+        assert "does not fit into the disk budget" in done.stopped
         assert sorted(watched.states().values()) == ["fetched"] * 3 + ["found"]
         assert {one.attempts for one in watched.ledger.list()} == {0}
         (claim,) = watched.ledger.claim("process", "me", 60)
@@ -249,7 +249,7 @@ def test_a_file_that_the_ledger_does_not_know_or_has_not_recorded_stays(tmp_path
 def test_a_full_disk_costs_no_attempt(tmp_path):
     with watching(tmp_path) as watched:
         done = watched.round(replace(OPTIONS, fetch=FetchOptions(margin=1 << 60)))
-        assert "are needed for" in done.stopped
+        assert "including the margin" in done.stopped
         assert {(one.state, one.attempts) for one in watched.ledger.list()} == {("found", 0)}
         assert len(watched.round().fetched) == 5
 
@@ -258,7 +258,7 @@ def test_a_stop_gives_all_claims_back(tmp_path):
     with watching(tmp_path) as watched:
         stop = threading.Event()
         done = watched.round(stop=stop, progress=lambda *now: stop.set())
-        assert done.stopped == "it was asked to stop"
+        assert done.stopped == "stopped by a signal"
         assert len(done.fetched) <= 2  # at most those under way
         assert {one.claimed_by for one in watched.ledger.list()} == {None}
         assert len(done.fetched) + len(watched.round().fetched) == 5
@@ -267,10 +267,10 @@ def test_a_stop_gives_all_claims_back(tmp_path):
 def test_names_are_given_once(tmp_path):
     with watching(tmp_path, count=1) as watched:
         twins = [Watch("a", watched.source, Query())] * 2
-        with pytest.raises(UsageError, match="two watches bear this name"):
+        with pytest.raises(UsageError, match="duplicate watch name"):
             watch_once(twins, watched.ledger, watched.folder)
         others = [Watch("a", watched.source, Query()), Watch("b", HttpScenes("http://other"), Query())]
-        with pytest.raises(UsageError, match="two sources bear this name"):
+        with pytest.raises(UsageError, match="duplicate source name"):
             watch_once(others, watched.ledger, watched.folder)
         others[1].source.close()
 

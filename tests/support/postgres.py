@@ -32,7 +32,7 @@ def server() -> Iterator[str]:
     binaries = programs()
     if binaries is None:
         pytest.skip("no PostgreSQL server here (apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed (extra postgresql)")
+    pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed (extra postgresql)")
     from sqlalchemy import URL
 
     # Socket paths are limited in length, and the server's user must have access to the folder.

@@ -12,12 +12,15 @@ from tests.support.dataset_folders import write
 from tests.support.disc_pairs import SIZE, disc_pairs, write_disc_pairs
 
 CONFIG = """
+[data]
 dataset = "{data}"
 crop = 16
+[model]
 channels = [8, 16]
 layers_per_block = 1
 head_channels = 8
 norm_groups = 8
+[schedule]
 steps = {steps}
 batch_size = 4
 """
@@ -177,7 +180,7 @@ def test_of_a_class_that_is_nowhere_bench_teacher_prints_null(cli, tmp_path, mod
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(cli, discs, models, tmp_path, arguments, code, says):
-    (tmp_path / "wrong.toml").write_text("batch_size = 0\n")
+    (tmp_path / "wrong.toml").write_text("[schedule]\nbatch_size = 0\n")
     for kind in ("images", "masks"):
         (tmp_path / "odd" / kind).mkdir(parents=True)
         Image.fromarray(np.zeros((11, 16), np.uint8)).save(tmp_path / "odd" / kind / "0.png")
@@ -191,7 +194,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(cli, discs, models, 
 
 
 def test_two_models_pairs_are_not_mixed(cli, discs, models, tmp_path):
-    (tmp_path / "c.toml").write_text(CONFIG.format(data=discs, steps=[1, 1, 1]) + "seed = 2\n")
+    (tmp_path / "c.toml").write_text("seed = 2\n" + CONFIG.format(data=discs, steps=[1, 1, 1]))
     assert cli("train", "jointnet", "--config", tmp_path / "c.toml", "--out", tmp_path / "other")[0] == 0
     assert cli("synthesize", "--model", models / "whole", "--count", 1, "--out", tmp_path / "s", *QUICK)[0] == 0
     code, out, err = cli("synthesize", "--model", tmp_path / "other", "--count", 1, "--out", tmp_path / "s", *QUICK)
@@ -205,7 +208,7 @@ def test_a_time_limit_leaves_a_state_to_go_on_from(cli, discs, tmp_path):
     arguments = ("train", "jointnet", "--config", tmp_path / "c.toml", "--out", tmp_path / "m")
     code, out, err = cli(*arguments, "--hours", 0)
     assert (code, out) == (6, "")
-    assert "go on with --resume" in err
+    assert "continue with --resume" in err
     code, out, err = cli(*arguments, "--resume")
     assert code == 0
     assert "resuming stage 1 at step 1 of 2" in err
@@ -215,7 +218,7 @@ def test_where_nothing_can_be_written_the_code_says_so(cli, discs, models, tmp_p
     (tmp_path / "out").write_text("a file")
     code, _, err = cli("train", "jointnet", "--config", models / "whole.toml", "--out", tmp_path / "out")
     assert code == 5
-    assert f"slickwatch: {tmp_path / 'out'}: something else is in its place" in err
+    assert f"slickwatch: {tmp_path / 'out'}: another file is in its place" in err
 
 
 @pytest.mark.parametrize("command", [("balance",), ("train", "jointnet"), ("synthesize",), ("bench", "teacher")])

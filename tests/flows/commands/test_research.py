@@ -75,7 +75,7 @@ def test_bench_scene_takes_the_champion(cli, version):
 )
 def test_a_wrong_name_is_one_line_with_the_right_ones(cli, folder, tmp_path, arguments, code, says):
     config = tmp_path / "c.toml"
-    config.write_text('network = "perceptron"\n')
+    config.write_text('[model]\nnetwork = "perceptron"\n')
     given = [a.format(folder=folder, config=config) for a in arguments]
     found, out, err = cli(*given, *(("--out", tmp_path / "out") if arguments[0] in {"evaluate", "train"} else ()))
     assert found == code

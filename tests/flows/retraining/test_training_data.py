@@ -114,12 +114,12 @@ def test_too_little_to_train_on_is_refused(tmp_path):
 def test_the_budget_reaches_every_training(tmp_path):
     settings = Settings.read(write_small_retraining(tmp_path), {"SLICKWATCH_RETRAINING__BUDGET__STEPS": "16"})
     plan = make_plan(settings, memory_gb=2.0)
-    assert plan.jointnet.steps == (6, 6, 4)
-    assert (plan.student.steps, plan.student.epochs) == (16, None)
-    assert plan.jointnet.memory_gb == plan.student.memory_gb == plan.generate.memory_gb == 2.0
+    assert plan.jointnet.schedule.steps == (6, 6, 4)
+    assert (plan.student.schedule.steps, plan.student.schedule.epochs) == (16, None)
+    assert plan.jointnet.memory.memory_gb == plan.student.memory.memory_gb == plan.generate.memory_gb == 2.0
     assert plan.hours == 0.5
     given = make_plan(settings, hours=3.0, max_steps=8)
-    assert (given.hours, given.jointnet.steps, given.student.steps) == (3.0, (3, 3, 2), 8)
+    assert (given.hours, given.jointnet.schedule.steps, given.student.schedule.steps) == (3.0, (3, 3, 2), 8)
     assert plan.folder == tmp_path / "retraining"
 
 

@@ -275,12 +275,12 @@ def swapped(product: Path) -> None:
         (external, "calibration/noise-s1a-.*declares XML entities"),
         (no_pass, "has no pass"),
         (wrong_number, "numberOfLines 'many' is not an integer"),
-        (miscounted, r"noiseRangeLut holds \d+ values where it announces \d+"),
+        (miscounted, r"noiseRangeLut has \d+ values, its count says \d+"),
         (not_finite, "sigmaNought holds values that are not finite"),
         (zero_gain, "sigmaNought of line -?\\d+ holds values that are not positive"),
         (no_vectors, "has no calibrationVector"),
         (holed_grid, "geolocation grid is not a full grid"),
-        (swapped, "describes VH under a name of VV"),
+        (swapped, "contains VH, its name says VV"),
     ],
 )
 def test_damaged_metadata(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_bad_manifest_and_product_info(tmp_path: Path) -> None:
         SafeProduct.open(path)
     (path / "manifest.safe").unlink()
     (path / "productInfo.json").write_text("[]")
-    with pytest.raises(UnreadableInput, match=r"productInfo\.json: is not AWS's"):
+    with pytest.raises(UnreadableInput, match=r"productInfo\.json: not a productInfo\.json of AWS"):
         SafeProduct.open(path)
 
 

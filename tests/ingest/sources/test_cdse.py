@@ -126,7 +126,7 @@ def test_too_many_of_one_publication_time_is_an_error_and_no_loss(monkeypatch: p
     with (
         CdseServer(products, largest_skip=2) as server,
         opened(server, page_size=2) as source,
-        pytest.raises(SourceError, match="of one publication time"),
+        pytest.raises(SourceError, match="products have the same publication time"),
     ):
         list(source.find(Query(), None))
 
@@ -209,7 +209,7 @@ def test_what_is_asked_for_is_never_less_than_the_area(
 
 @pytest.mark.parametrize("query", [Query(mode="XX"), Query(product_type="XYZ"), Query(polarisation="XX")])
 def test_a_query_for_what_does_not_exist(query: Query) -> None:
-    with pytest.raises(UsageError, match="choose of"):
+    with pytest.raises(UsageError, match="choose one of"):
         filter_text(query, None)
 
 
@@ -299,7 +299,7 @@ def test_an_unreadable_footprint_costs_no_scene() -> None:
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_as_agreed(page: str) -> None:
-    with pytest.raises(SourceError, match="not as agreed") as caught:
+    with pytest.raises(SourceError, match="unexpected answer") as caught:
         read_page(page.encode(), "the catalogue")
     assert "\n" not in str(caught.value)
 
@@ -335,7 +335,7 @@ def test_a_server_without_ranges_begins_at_0(server: CdseServer, source: Coperni
 
 def test_other_bytes_than_asked_for_are_refused(server: CdseServer, source: CopernicusDataSpace) -> None:
     server.fail(Fault("wrong_range"))
-    with pytest.raises(TransientError, match="asked for bytes from 1000, offered those from 999"):
+    with pytest.raises(TransientError, match="asked for bytes from 1000 on, got bytes from 999 on"):
         fetch(source, only(source), 1000)
 
 
@@ -386,7 +386,7 @@ def test_a_page_in_place_of_data(step: str, server: CdseServer, source: Copernic
 @pytest.mark.parametrize("step", ["token", "catalogue"])
 def test_broken_json(step: str, server: CdseServer, source: CopernicusDataSpace) -> None:
     server.fail(Fault("broken_json", step))
-    with pytest.raises(SourceError, match=r"no token|not as agreed"):
+    with pytest.raises(SourceError, match=r"no token|unexpected answer"):
         fetch(source, only(source))
 
 
@@ -417,7 +417,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("address", ["ftp://127.0.0.1/odata", "http://[::1/odata", "127.0.0.1"])
 def test_an_impossible_address(address: str) -> None:
-    with pytest.raises(SourceError, match="no usable address"):
+    with pytest.raises(SourceError, match="invalid address"):
         find_at(address)
 
 
@@ -519,9 +519,7 @@ def test_a_wrong_password_is_final(server: CdseServer) -> None:
     wrong = Credentials(USER, SecretStr("wrong-word"))
     with CopernicusDataSpace(wrong, **server.addresses) as source:
         scene = only(source)
-        with pytest.raises(
-            SourceError, match=r"refused the user name and the password \(HTTP 401 invalid_grant"
-        ) as caught:
+        with pytest.raises(SourceError, match=r"login refused \(HTTP 401 invalid_grant") as caught:
             fetch(source, scene)
     assert USER not in str(caught.value)
 

@@ -164,7 +164,7 @@ def test_a_changed_file_does_not_pass(store: EodataStore, bucket: Any, folder: P
 
 def test_a_product_that_is_not_whole_does_not_pass(store: EodataStore, bucket: Any, folder: Path, prefix: str) -> None:
     name = next(path.relative_to(folder) for path in folder.glob("measurement/*"))
-    with altered(bucket, f"{prefix}/{name}", None), pytest.raises(TransientError, match="does not hold"):
+    with altered(bucket, f"{prefix}/{name}", None), pytest.raises(TransientError, match="is not in the store yet"):
         read(store, f"/eodata/{prefix}")
 
 
@@ -175,7 +175,7 @@ def test_a_product_that_is_not_whole_does_not_pass(store: EodataStore, bucket: A
 def test_a_damaged_manifest(manifest: bytes, store: EodataStore, bucket: Any, prefix: str) -> None:
     with (
         altered(bucket, f"{prefix}/manifest.safe", manifest),
-        pytest.raises(SourceError, match="manifest in the store is damaged"),
+        pytest.raises(SourceError, match="damaged manifest in the store"),
     ):
         read(store, f"/eodata/{prefix}")
 
@@ -292,7 +292,7 @@ def test_what_may_pass(status: int, unsteady: Unsteady, shaky: EodataStore, pref
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_is_final(status: int, unsteady: Unsteady, shaky: EodataStore, prefix: str) -> None:
     unsteady.failures = [status]
-    with pytest.raises(SourceError, match="refused the access key"):
+    with pytest.raises(SourceError, match="access key refused"):
         read(shaky, f"/eodata/{prefix}")
 
 

@@ -285,7 +285,7 @@ def test_items_become_scenes_in_order_of_publication(url: str, caplog: pytest.Lo
     assert cog.footprint.symmetric_difference(FIJI).area == pytest.approx(0)
     assert (other.checksum, other.size) == (None, None)  # SHA-256 is no checksum that is known here
     assert without_end.published == without_end.acquired_end
-    assert [record.getMessage() for record in caplog.records] == [f"{F}: passed over, {COLLECTION} offers no zip of it"]
+    assert [record.getMessage() for record in caplog.records] == [f"{F}: skipped, {COLLECTION} offers no zip of it"]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_name_in_the_title_or_the_address_and_items_that_are_none(
     assert found.keys() == {C, D, A}
     assert (found[C].key, found[D].key, found[A].footprint) == ("a", "b", None)
     told = [record.getMessage() for record in caplog.records]
-    assert sorted(message.split(":")[0] for message in told) == ["Passed over the item 'c'", "Passed over the item 'd'"]
+    assert sorted(message.split(":")[0] for message in told) == ["Skipped item 'c'", "Skipped item 'd'"]
 
 
 def test_collection_without_zips_is_a_clear_error(provider: Provider) -> None:
@@ -392,16 +392,16 @@ def test_collection_without_zips_is_a_clear_error(provider: Provider) -> None:
         (Response(status_code=503), TransientError, "HTTP 503"),
         (Response(status_code=429), TransientError, "HTTP 429"),
         (Response(status_code=404), SourceError, "HTTP 404"),
-        (HTMLResponse("<html>maintenance</html>"), TransientError, "something else than JSON"),
-        (Response('{"type": "Unknown"}', media_type="application/json"), SourceError, "no STAC API"),
+        (HTMLResponse("<html>maintenance</html>"), TransientError, "the answer is not JSON"),
+        (Response('{"type": "Unknown"}', media_type="application/json"), SourceError, "not a STAC API"),
     ],
 )
 @pytest.mark.parametrize("path", ["/stac", "/stac/search"])
 def test_failures_of_the_catalogue(
     provider: Provider, answer: Response, error: type[Exception], told: str, path: str
 ) -> None:
-    if path == "/stac/search" and told == "no STAC API":
-        answer, told, error = Response("[]", media_type="application/json"), "no STAC API", SourceError
+    if path == "/stac/search" and told == "not a STAC API":
+        answer, told, error = Response("[]", media_type="application/json"), "not a STAC API", SourceError
     provider.answer = lambda request: answer if request.url.path == path else None
     with pytest.raises(error, match=told):
         ids(f"{provider.address}/stac")
@@ -412,7 +412,7 @@ def test_nobody_there_and_no_address() -> None:
         port = free.getsockname()[1]
     with pytest.raises(TransientError, match="no answer"):
         ids(f"http://127.0.0.1:{port}")
-    with pytest.raises(SourceError, match="no usable address"):
+    with pytest.raises(SourceError, match="invalid address"):
         source("ftp://x")
 
 
@@ -514,10 +514,10 @@ def test_source_by_its_options(provider: Provider, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("kind", "options", "told"),
     [
-        ("ftp", {}, "ftp: is no source of scenes; choose of inbox, cdse, eodata, stac, dhus"),
+        ("ftp", {}, "ftp: unknown source; choose one of inbox, cdse, eodata, stac, dhus"),
         ("stac", {"url": "https://x"}, "stac: the option collection is missing"),
-        ("inbox", {"folder": "x", "colour": 1}, "inbox: this source has no option colour; it has folder"),
-        ("inbox", {"folder": "x", "settle": "soon"}, "inbox: an option is of the wrong kind"),
+        ("inbox", {"folder": "x", "colour": 1}, "inbox: unknown option colour; choose one of folder"),
+        ("inbox", {"folder": "x", "settle": "soon"}, "inbox: an option has the wrong type"),
     ],
 )
 def test_wrong_options_are_one_line(kind: str, options: dict[str, Any], told: str) -> None:

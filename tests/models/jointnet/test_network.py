@@ -113,26 +113,26 @@ def test_an_unknown_kind_is_one_line():
     [
         ({"channels": (30, 60)}, "multiples of norm_groups"),
         ({"crop": 100}, "divisible by 2 at every level"),
-        ({"b": 0.0}, "positive"),
+        ({"b": 0.0}, "above 0"),
         ({"kind": "latent"}, "one of joint, concatenated"),
         ({"label_loss": "dice"}, "one of cross-entropy, l2"),
         ({"batch_size": 9, "accumulate": 2}, "multiple of devices x accumulate = 2"),
         ({"steps": (0, 0, 0)}, "three numbers"),
         ({"steps": 5}, "a list of whole numbers"),
         ({"steps": (1.5, 1, 1)}, "a list of whole numbers"),
-        ({"kind": "concatenated", "steps": (5, 5, 0)}, "some in stage 3"),
+        ({"kind": "concatenated", "steps": (5, 5, 0)}, "above 0 in stage 3"),
         ({"crop": "256"}, "it must be int"),
-        ({"crop": 8}, "16 at least"),
+        ({"crop": 8}, "at least 16"),
         ({"b": "auto"}, "it must be float"),
         ({"half_precision": 1}, "it must be bool"),
         ({"channels": ()}, "multiples of norm_groups"),
-        ({"head_channels": 1024}, "512 at most"),
+        ({"head_channels": 1024}, "at most 512"),
         ({"dropout": 1.0}, "below 1"),
         ({"average_decay": 1.5}, "below 1"),
-        ({"memory_gb": 0.0}, "positive"),
+        ({"memory_gb": 0.0}, "above 0"),
         *(({name: -1}, "at least") for name in ("seed", "warm_up", "workers", "learning_rate", "weight_decay")),
         *(
-            ({name: 0}, "1 at least")
+            ({name: 0}, "at least 1")
             for name in ("batch_size", "devices", "accumulate", "save_every", "timesteps", "threads", "norm_groups")
         ),
     ],

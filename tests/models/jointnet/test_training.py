@@ -229,7 +229,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_sta
 
 def test_where_nothing_can_be_written_is_one_line(discs, tmp_path):
     (tmp_path / "m").write_text("a file")
-    with pytest.raises(StorageError, match="something else is in its place"):
+    with pytest.raises(StorageError, match="another file is in its place"):
         trained(tiny(discs), tmp_path / "m")
 
 

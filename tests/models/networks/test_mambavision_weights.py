@@ -258,7 +258,7 @@ def test_what_cannot_be_fetched_says_where_to_put_it_and_leaves_nothing(served, 
 
 def test_a_folder_that_cannot_be_written_is_told(served, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="something else is in its place"):
+    with pytest.raises(StorageError, match="another file is in its place"):
         fetch(served, tmp_path / "file")
 
 

@@ -243,7 +243,7 @@ def test_arrays_that_are_no_shard_are_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="something else is in its place"):
+    with pytest.raises(StorageError, match="another file is in its place"):
         SyntheticWriter.open(tmp_path / "file", PLAN)
 
 

@@ -8,11 +8,11 @@ import torch
 
 from ingest.errors import ModelError, UsageError
 from models.jointnet.checkpoint import load_jointnet, save_jointnet
+from models.jointnet.generate import GenerateOptions, synthesize
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.networks.memory import inference_peak
 from models.synthesis import SyntheticPairs
-from models.synthesis.generate import GenerateOptions, synthesize
 from models.training.options import changed
 from tests.support.disc_pairs import SIZE, write_disc_pairs
 
@@ -111,7 +111,7 @@ def test_larger_images_than_the_training_saw(models, tmp_path):
         ("one", {"size": 0}, UsageError, "0 x 0 pixels"),
         ("one", {"size": -8}, UsageError, "-8 x -8 pixels"),
         ("one", {"memory_gb": 1e-6}, UsageError, "one at a time takes about"),
-        ("one", {"device": "cuda"}, UsageError, "there is none"),
+        ("one", {"device": "cuda"}, UsageError, "is 'cuda', but there is no GPU"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_a_folder_is_there(models, tmp_path, model, options, error, said):
