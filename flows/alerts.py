@@ -16,6 +16,10 @@ from outputs.alerting.channels import open_channels
 from outputs.alerting.options import AlertOptions
 
 WATCH = "monitor"  # one name for all detections: overlapping watches must not report a slick twice
+_SAME = {  # keys that mean the same in the settings and in the options
+    "webhooks", "minimum_confidence", "minimum_area_km2", "repeat_hours", "all_clear", "rate_count", "rate_minutes",
+    "link_template", "timeout_s",
+}  # fmt: skip
 
 
 def open_alerter(settings: Settings) -> Alerter:
@@ -37,23 +41,15 @@ def alert_options(settings: Settings) -> AlertOptions:
     alerts, mail = settings.alerts, settings.alerts.mail
     own = {watch.name: watch.silence_hours or None for watch in settings.watch if watch.silence_hours is not None}
     return AlertOptions(
-        webhooks=tuple(str(url) for url in alerts.webhooks),
+        **alerts.model_dump(include=_SAME),
         smtp_host=mail.host,
         smtp_port=mail.port,
         smtp_starttls=mail.starttls,
         sender=mail.sender,
-        recipients=tuple(mail.recipients) if mail.host is not None else (),
-        minimum_confidence=alerts.minimum_confidence,
-        minimum_area_km2=alerts.minimum_area_km2,
+        recipients=mail.recipients if mail.host is not None else (),
         silence_hours=alerts.silence_hours or None,
         silence_hours_by_watch=own,
         idle_hours=alerts.idle_hours or None,
-        repeat_hours=alerts.repeat_hours,
-        all_clear=alerts.all_clear,
-        rate_count=alerts.rate_count,
-        rate_minutes=alerts.rate_minutes,
-        link_template=None if alerts.link_template is None else str(alerts.link_template),
-        timeout_s=alerts.timeout_s,
     )
 
 

@@ -18,14 +18,13 @@ from flows.commands.demo import demo
 from flows.commands.detect import detect
 from flows.commands.evaluate import evaluate
 from flows.commands.fetch import fetch
-from flows.commands.help import Command, Group, command_group
 from flows.commands.options import VERBOSE
 from flows.commands.quality import quality
 from flows.commands.screen import screen
 from flows.commands.segment import segment
 from flows.commands.simulate import simulate
 from flows.commands.synthesize import synthesize
-from flows.commands.terminal import print_failure, print_note
+from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
 from flows.commands.watch import watch
 from ingest.errors import SlickwatchError, SourceError
 

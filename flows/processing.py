@@ -24,14 +24,7 @@ from flows.detection import DetectionOptions
 from flows.resolve import slick_options
 from flows.results import Result, is_up_to_date, put_in_place, read_result, staging
 from flows.settings import Settings
-from ingest.errors import (
-    ModelError,
-    SlickwatchError,
-    SourceError,
-    StorageError,
-    UnreadableInput,
-    UsageError,
-)
+from ingest.errors import ModelError, SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
 from ingest.files import storage_errors
 from ingest.ledger.heartbeat import keep_lease
 from ingest.ledger.ledger import Ledger

@@ -73,39 +73,25 @@ def source(name: str, options: Mapping[str, str]) -> Iterator[SceneSource]:
 
 
 def detection_options(
-    model: str | None,
-    polarisation: str | None,
-    coastline: Path | None,
-    keep: float | None = None,
-    outline: float | None = None,
-    grow: float | None = None,
-    minimum_area_km2: float | None = None,
+    model: str | None, polarisation: str | None, coastline: Path | None, **slicks: float | None
 ) -> DetectionOptions:
-    """What is asked of a detection; thresholds and minimum area not given are those of the settings.
+    """What is asked of a detection; `slicks`, as of `slick_options`, override the settings.
 
     Raises `ModelError` for an unknown model, `UsageError` for thresholds out of order.
     """
     from flows.detection import DetectionOptions
 
     settings = Settings.read()
-    slicks = slick_options(settings.detection, keep, outline, grow, minimum_area_km2)
-    return DetectionOptions(str(find_model(model, settings.models.registry)), polarisation, coastline, slicks)
+    folder = find_model(model, settings.models.registry)
+    return DetectionOptions(str(folder), polarisation, coastline, slick_options(settings.detection, **slicks))
 
 
-def slick_options(
-    settings: Detection,
-    keep: float | None = None,
-    outline: float | None = None,
-    grow: float | None = None,
-    minimum_area_km2: float | None = None,
-) -> SlickOptions:
-    """What counts as a slick: what is given, else the settings. Raises `UsageError` as `SlickOptions` does."""
+def slick_options(settings: Detection, **given: float | None) -> SlickOptions:
+    """What counts as a slick: keys of `[detection]` as given, else as in the settings.
+
+    Raises `UsageError` as `SlickOptions` does.
+    """
     from outputs.options import SlickOptions
 
-    area = settings.minimum_area_km2 if minimum_area_km2 is None else minimum_area_km2
-    return SlickOptions(
-        keep=settings.keep if keep is None else keep,
-        outline=settings.outline if outline is None else outline,
-        grow=settings.grow if grow is None else grow,
-        minimum_area_m2=area * 1e6,
-    )
+    values = settings.model_dump() | {name: value for name, value in given.items() if value is not None}
+    return SlickOptions(minimum_area_m2=values.pop("minimum_area_km2") * 1e6, **values)

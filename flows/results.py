@@ -15,14 +15,7 @@ from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
 from ingest.files import read_json, whole_folder
 from models.checkpoint import read_checkpoint
-from outputs.record import (
-    RunRecord,
-    config_hash,
-    git_commit,
-    input_file,
-    read_record,
-    software_version,
-)
+from outputs.record import RunRecord, config_hash, git_commit, input_file, read_record, software_version
 
 _STAGED = ".processing"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
-from PIL import Image
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -20,7 +17,7 @@ from prefect.runtime import flow_run
 from flows.retraining.pipeline import Outcome, retrain
 from flows.retraining.plan import make_plan
 from flows.settings import Settings
-from flows.tasks import artifact_key
+from flows.tasks import artifact_key, small_picture
 from models.retraining.card import COMPARISON, SHEET
 from models.retraining.champion import TEXT, ChampionReport, report_champion
 from outputs.record import code_version
@@ -63,7 +60,7 @@ def publish_comparison(outcome: Outcome) -> None:
     text = (outcome.folder / COMPARISON).read_text(encoding="utf-8")
     create_markdown_artifact(text, key=f"comparison-{key}", description="Challenger and champion")
     if (outcome.folder / SHEET).is_file():
-        picture = _small_picture(outcome.folder / SHEET)
+        picture = small_picture(outcome.folder / SHEET)
         create_image_artifact(picture, key=f"synthetic-{key}", description="Real and synthetic pairs")
 
 
@@ -77,12 +74,3 @@ def publish_champion_report(report: ChampionReport) -> None:
 def _as_task(name: str, function: Callable[..., Any]) -> Any:
     """Make a step a Prefect task; steps cache their results themselves."""
     return task(name=name, cache_policy=NO_CACHE)(function)
-
-
-def _small_picture(path: Path) -> str:
-    """Return a picture as a data URL."""
-    with Image.open(path) as picture:
-        picture.thumbnail((1200, 1200))
-        jpeg = io.BytesIO()
-        picture.convert("RGB").save(jpeg, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

@@ -195,12 +195,17 @@ def report(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
     key = artifact_key(record.scene_id)
     create_markdown_artifact(summary(slicks, record, folder), key=f"slicks-{key}", description="Slicks of a scene")
     create_markdown_artifact(provenance(record), key=f"provenance-{key}", description="Provenance of the slicks")
-    with Image.open(folder / "quicklook.png") as picture:
-        picture.thumbnail((900, 900))
+    picture = small_picture(folder / "quicklook.png", 900)
+    create_image_artifact(picture, key=f"quicklook-{key}", description=record.scene_id)
+
+
+def small_picture(path: Path, longest: int = 1200) -> str:
+    """A picture as the data URL of a JPEG of at most `longest` pixels a side."""
+    with Image.open(path) as picture:
+        picture.thumbnail((longest, longest))
         jpeg = io.BytesIO()
         picture.convert("RGB").save(jpeg, "JPEG", quality=80)
-    data = base64.b64encode(jpeg.getvalue()).decode()
-    create_image_artifact(f"data:image/jpeg;base64,{data}", key=f"quicklook-{key}", description=record.scene_id)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
 def artifact_key(scene_id: str) -> str:

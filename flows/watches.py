@@ -17,15 +17,7 @@ from ingest.errors import UsageError
 from ingest.ledger.ledger import Ledger
 from ingest.sources.access import opened_source
 from ingest.sources.source import Query, SceneSource
-from ingest.watch import (
-    Round,
-    SceneProgress,
-    Watch,
-    WatchOptions,
-    stopping_on_signals,
-    watch_forever,
-    watch_once,
-)
+from ingest.watch import Round, SceneProgress, Watch, WatchOptions, stopping_on_signals, watch_forever, watch_once
 
 _NOT_IN_QUERY = {"name", "source", "area", "cron", "silence_hours"}
 

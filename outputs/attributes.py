@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 from shapely.geometry import MultiPolygon
 
@@ -111,5 +113,26 @@ def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[Multi
     unknown = {name for row in rows for name in row} - {a.name for a in ATTRIBUTES}
     if unknown:
         raise KeyError(f"not attributes of a slick: {sorted(unknown)}")
-    columns = {a.name: pd.Series([row.get(a.name) for row in rows], dtype=_DTYPES[a.kind]) for a in ATTRIBUTES}
+    columns = {a.name: column([row.get(a.name) for row in rows], a.kind) for a in ATTRIBUTES}
     return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(list(geometries), crs="EPSG:4326"), crs="EPSG:4326")
+
+
+def column(values: Sequence[object], kind: Kind) -> pd.Series[Any]:
+    """A column of the type for a kind of attribute."""
+    return pd.Series(values, dtype=_DTYPES[kind])
+
+
+def time_text(moment: datetime) -> str:
+    """A time as stored: UTC, milliseconds, sortable as text. Raises `ValueError` without a time zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def plain(value: Any) -> Any:
+    """A value of a table in memory as one that SQLite and JSON take; null if missing."""
+    if pd.isna(value):
+        return None
+    if isinstance(value, datetime):
+        return time_text(value)
+    return value.item() if isinstance(value, np.generic) else value

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -46,7 +45,6 @@ def write_contact_sheet(
     rows = max(len(samples) for samples in sets.values())
     widths = [width for kinds in columns.values() for width in (*(1.0 for _ in kinds), _GAP)][:-1]
     figure = Figure(figsize=(sum(widths) * _PANEL + 0.2, rows * (_PANEL + _CAPTION) + 1.3), dpi=_DPI)
-    FigureCanvasAgg(figure)
     height = figure.get_figheight()
     grid = figure.add_gridspec(
         rows, len(widths), width_ratios=widths, wspace=0.04, hspace=_CAPTION / _PANEL, left=0.1 / figure.get_figwidth(),

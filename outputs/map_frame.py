@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -70,7 +69,6 @@ def canvas(frame: Frame) -> tuple[Figure, Axes]:
     width, height = frame.width * frame.inches_per_metre, frame.height * frame.inches_per_metre
     page = max(width + 2 * _SIDE, NARROWEST), height + _HEADER + _FOOTER
     figure = Figure(figsize=page, facecolor="white")
-    FigureCanvasAgg(figure)
     place = (0.5 - width / 2 / page[0], _FOOTER / page[1], width / page[0], height / page[1])
     return figure, figure.add_axes(place, facecolor=NO_DATA_COLOUR, xticks=[], yticks=[])
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -84,7 +83,6 @@ def require_replaceable(folder: Path, record: str, kind: str) -> None:
 def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
     """Write a PNG of observed frequency against predicted probability, with the pixels of each bin below."""
     figure = Figure(figsize=(5, 5.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curves = {"oil_calibration": ("probability of oil", _SLICKS["oil"])}
     if model["calibration"] != model["oil_calibration"]:
@@ -121,7 +119,6 @@ def write_picture(
     scale = _PANEL * (1 if columns > 1 else 2) / max(image.shape)
     size = columns * image.shape[1] * scale, rows * (image.shape[0] * scale + 0.3) + 0.7
     figure = Figure(figsize=(max(size[0], 5.0), size[1]), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     pictures = {"image": _grey(image)} | {one: coloured(labels, names) for one, labels in maps.items()}
     for panel, (panel_title, picture) in zip(panels, pictures.items(), strict=True):

@@ -1,4 +1,4 @@
-"""How slicks and probabilities look on a map: QGIS and OGC styles of the slicks, a QGIS style of the raster."""
+"""How slicks, scenes and probabilities look on a map: QGIS and OGC styles of the layers, a QGIS style of the raster."""
 
 from __future__ import annotations
 
@@ -65,18 +65,27 @@ def _qml() -> str:
         f'      <rule key="rule{i}" symbol="{i}" label={quoteattr(look.label)} filter={quoteattr(_expression(look))}/>'
         for i, look in enumerate(LOOKS)
     )
-    symbols = "\n".join(_qml_symbol(i, look) for i, look in enumerate(LOOKS))
+    symbols = "\n".join(_qml_symbol(i, _fill(look)) for i, look in enumerate(LOOKS))
+    tip = '[% "class" %], confidence [% round("confidence_mean", 2) %], [% round("area_m2" / 1e6, 2) %] km²'
+    return _qml_layer("RuleRenderer", f'    <rules key="slicks">\n{rules}\n    </rules>\n', symbols, tip)
+
+
+def _scenes_qml() -> str:
+    """Outlines without fill."""
+    outline = {"style": "no", "outline_color": "90,90,90,255", "outline_style": "solid", "outline_width": "0.3"}
+    symbol = _qml_symbol(0, {**outline, "outline_width_unit": "MM"})
+    return _qml_layer("singleSymbol", "", symbol, '[% "scene_id" %], [% "slick_count" %] slicks')
+
+
+def _qml_layer(renderer: str, rules: str, symbols: str, tip: str) -> str:
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.28.0" styleCategories="Symbology|MapTips">
-  <renderer-v2 type="RuleRenderer" symbollevels="0" forceraster="0" enableorderby="0">
-    <rules key="slicks">
-{rules}
-    </rules>
-    <symbols>
+  <renderer-v2 type="{renderer}" symbollevels="0" forceraster="0" enableorderby="0">
+{rules}    <symbols>
 {symbols}
     </symbols>
   </renderer-v2>
-  <mapTip>[% "class" %], confidence [% round("confidence_mean", 2) %], [% round("area_m2" / 1e6, 2) %] km²</mapTip>
+  <mapTip>{tip}</mapTip>
   <layerGeometryType>2</layerGeometryType>
 </qgis>
 """
@@ -87,9 +96,9 @@ def _expression(look: Look) -> str:
     return f"\"class\" = '{look.slick_class}'{level}"
 
 
-def _qml_symbol(name: int, look: Look) -> str:
+def _fill(look: Look) -> dict[str, str]:
     red, green, blue = (int(look.colour[i : i + 2], 16) for i in (1, 3, 5))
-    options = {
+    return {
         "color": f"{red},{green},{blue},{round(255 * _FILL_OPACITY)}",
         "outline_color": f"{red},{green},{blue},255",
         "outline_style": "solid",
@@ -98,6 +107,9 @@ def _qml_symbol(name: int, look: Look) -> str:
         "joinstyle": "round",
         "style": "solid",
     }
+
+
+def _qml_symbol(name: int, options: dict[str, str]) -> str:
     lines = "\n".join(
         f'            <Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items()
     )
@@ -156,4 +168,5 @@ def _sld_equal(name: str, value: str) -> str:
 
 
 QML = _qml()
+SCENES_QML = _scenes_qml()
 SLD = _sld()

@@ -1,11 +1,13 @@
-"""Slicks as GeoJSON (RFC 7946) and as a GeoPackage that brings its style along."""
+"""Slicks as GeoJSON (RFC 7946), GeoPackage with its style, FlatGeobuf and GeoParquet."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import shapely
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from ingest.errors import StorageError
+from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
+from outputs.attributes import plain
 from outputs.style import QML, SLD
 
 LAYER = "slicks"
@@ -58,7 +61,7 @@ def write_style(path: Path) -> None:
 
 
 def _feature(values: dict[str, Any], outline: MultiPolygon) -> dict[str, Any]:
-    properties = {name: _json_value(value) for name, value in values.items()}
+    properties = {name: plain(value) for name, value in values.items()}
     parts = [_rings(part) for part in outline.geoms]
     return {
         "type": "Feature",
@@ -85,14 +88,6 @@ def bounding_box(outline: BaseGeometry) -> list[float]:
         if eastern.any() and not eastern.all():
             west, east = bounds[eastern, 0].min(), bounds[~eastern, 2].max()
     return [round(float(value), _DECIMALS) for value in (west, south, east, north)]
-
-
-def _json_value(value: Any) -> Any:
-    if pd.isna(value):
-        return None
-    if isinstance(value, datetime):
-        return pd.Timestamp(value).tz_convert(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _write_layer(slicks: gpd.GeoDataFrame, path: Path) -> None:
@@ -136,3 +131,42 @@ def _check_complete(path: Path, expected: int) -> None:
         (styles,) = database.execute("SELECT count(*) FROM layer_styles").fetchone()
     if intact != "ok" or count != expected or styles != 1:
         raise StorageError(path, "was not written completely", "check the space there and run again")
+
+
+def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> None:
+    """Write slicks in the format of `suffix`, else of that of `path`, replacing an existing file.
+
+    Raises `UsageError` for a suffix not in `FORMATS`, `StorageError`.
+    """
+    write = FORMATS.get(suffix or path.suffix.lower())
+    if write is None:
+        raise UsageError(path, "unknown file suffix", f"use {', '.join(FORMATS)}")
+    write(slicks, path)
+
+
+def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write slicks as FlatGeobuf with its spatial index. Raises `StorageError`."""
+    with whole_file(path) as hidden:
+        try:
+            pyogrio.write_dataframe(
+                slicks, hidden, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
+            )
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise StorageError(path, f"cannot be written ({error})", "check disk space and permissions") from error
+
+
+def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write slicks as GeoParquet 1.1 with bounding boxes. Raises `StorageError`, `UsageError` without pyarrow."""
+    if find_spec("pyarrow") is None:
+        others = ", ".join(suffix for suffix in FORMATS if suffix != ".parquet")
+        raise UsageError(path, "GeoParquet needs pyarrow", f"pip install pyarrow, or use {others}")
+    with whole_file(path) as hidden:
+        slicks.to_parquet(hidden, schema_version="1.1.0", write_covering_bbox=True)
+
+
+FORMATS: dict[str, Callable[[gpd.GeoDataFrame, Path], None]] = {
+    ".geojson": write_geojson,
+    ".gpkg": write_geopackage,
+    ".fgb": write_flatgeobuf,
+    ".parquet": write_geoparquet,
+}

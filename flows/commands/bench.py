@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Json, Model, Verbose, shape_option, two_numbers
-from flows.commands.terminal import quiet_prefect
+from flows.commands.terminal import Command, command_group, quiet_prefect
 
 app = command_group("Measure scores, times and sizes on this machine.")
 Side = Annotated[int, typer.Option(metavar="PIXELS", min=32, help="Side of the square image.")]
@@ -32,7 +31,7 @@ def scene(
     Example: slickwatch bench scene --count 10
     """
     quiet_prefect()
-    from flows.bench import bench_scene
+    from flows.demo import bench_scene
     from flows.resolve import find_model
 
     total = bench_scene(count, shape_option(size), str(find_model(model)), _row_printer(json_))

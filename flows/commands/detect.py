@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.commands.options import Json, Model, Out, Polarisation, Verbose
 from flows.commands.terminal import print_failure, quiet_prefect
 from ingest.errors import SlickwatchError
+
+
+def _setting(metavar: str, help: str, key: str) -> Any:
+    return typer.Option(metavar=metavar, help=f"{help}; default: detection.{key}.")
 
 
 def detect(
@@ -23,23 +27,13 @@ def detect(
         Path | None,
         typer.Option(metavar="FILE", help="Land polygons in WGS 84; default: generalised OpenStreetMap land."),
     ] = None,
-    keep: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Oil probability that one cell at least must reach; default: detection.keep."),
-    ] = None,
-    outline: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Oil probability of the cells inside an outline; default: detection.outline."),
-    ] = None,
+    keep: Annotated[float | None, _setting("P", "Oil probability that one cell at least must reach", "keep")] = None,
+    outline: Annotated[float | None, _setting("P", "Oil probability of the cells inside an outline", "outline")] = None,
     grow: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P", help="Oil probability from which touching cells belong to one slick; default: detection.grow."
-        ),
+        float | None, _setting("P", "Oil probability from which touching cells belong to one slick", "grow")
     ] = None,
     minimum_area: Annotated[
-        float | None,
-        typer.Option(metavar="KM2", help="Leave out smaller slicks, in km2; default: detection.minimum_area_km2."),
+        float | None, _setting("KM2", "Leave out smaller slicks, in km2", "minimum_area_km2")
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,
@@ -55,7 +49,9 @@ def detect(
     from models.checkpoint import load_model
     from preprocess.pipeline import calibrated_scene
 
-    options = detection_options(model, polarisation, coastline, keep, outline, grow, minimum_area)
+    options = detection_options(
+        model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
+    )
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:

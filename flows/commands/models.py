@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Json, Verbose
-from flows.commands.terminal import print_note
+from flows.commands.terminal import Command, command_group, print_note
 from ingest.errors import ModelError, UsageError
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Csv, Json, Limit, Verbose, time_option
-from flows.commands.terminal import exit_for, list_form, print_list
+from flows.commands.terminal import Command, command_group, exit_for, list_form, print_list
 from ingest.errors import SlickwatchError
 
 app = command_group("List scenes, retry or forget them.")
@@ -30,9 +30,13 @@ SceneIds = Annotated[list[str], typer.Argument(metavar="SCENE", help="Product na
 def list_(
     ledger: LedgerAddress = None,
     state: Annotated[
-        list[str] | None, typer.Option(metavar="STATE", help="Only this state: found, failed, ...; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="STATE", parser=str.lower, help="Only this state: found, failed, ...; repeatable."),
     ] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Changed since: 2026-01-31, 12h, 7d (UTC).")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", parser=time_option, help="Changed since: 2026-01-31, 12h, 7d (UTC)."),
+    ] = None,
     limit: Limit = None,
     counts: Annotated[bool, typer.Option("--counts", help="Print the number of scenes in each state.")] = False,
     csv_: Csv = False,
@@ -53,9 +57,7 @@ def list_(
             lines = [f"{name:<11}  {number}" for name, number in numbers.items()]
             typer.echo(json.dumps(numbers) if json_ else "\n".join(lines))
             return
-        records = opened.list(
-            [one.lower() for one in state or ()], None if since is None else time_option(since), limit
-        )
+        records = opened.list(state or (), since, limit)
     columns = [field.name for field in dataclasses.fields(SceneRecord)]
     rows = [record.as_dict() for record in records]
     print_list(rows, columns, [scene_line(record) for record in records], list_form(json_, csv_))

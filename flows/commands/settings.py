@@ -6,9 +6,8 @@ import json
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Config, Json, Verbose
-from flows.commands.terminal import print_note
+from flows.commands.terminal import Command, command_group, print_note
 from ingest.errors import UsageError
 
 app = command_group("Show and check the settings, print an example.")
@@ -21,7 +20,7 @@ def show(config: Config = None, json_: Json = False, verbose: Verbose = False) -
     Example: slickwatch settings show
     """
     from flows.settings import Settings
-    from flows.settings.display import as_toml
+    from flows.settings.provenance import as_toml
 
     shown = Settings.read(config).shown()
     if json_:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Csv, Json, Limit, Verbose, box_option, time_option
-from flows.commands.terminal import list_form, print_list
+from flows.commands.terminal import Command, command_group, list_form, print_list
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
-    import geopandas as gpd
-
     from outputs.catalogue import Catalogue
 
 app = command_group("List, review and export the slicks of all scenes.")
 CatalogueFile = Annotated[
     Path | None, typer.Option("--catalogue", metavar="FILE", help="Catalogue file; default: monitor.catalogue.")
 ]
-Bbox = Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Slicks that intersect this box, in degrees.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Acquired since: 2026-01-31, 12h, 7d (UTC).")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Acquired until.")]
+Bbox = Annotated[  # not a tuple to Typer, which would take four words
+    Any, typer.Option(metavar="W,S,E,N", parser=box_option, help="Slicks that intersect this box, in degrees.")
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(metavar="TIME", parser=time_option, help="Acquired since: 2026-01-31, 12h, 7d (UTC)."),
+]
+Until = Annotated[datetime | None, typer.Option(metavar="TIME", parser=time_option, help="Acquired until.")]
 Status = Annotated[
-    list[str] | None, typer.Option(metavar="STATUS", help="unreviewed, confirmed or rejected; repeatable.")
+    list[str] | None,
+    typer.Option(metavar="STATUS", parser=str.lower, help="unreviewed, confirmed or rejected; repeatable."),
 ]
 FoundBy = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="Detected by this model: its id or SHA-256.")
@@ -57,14 +61,15 @@ def list_(
     Example: slickwatch slicks list --bbox 47,23.5,57,30.5 --since 7d --status unreviewed
     """
     from flows.resolve import open_catalogue
+    from outputs.catalogue import Selection
     from outputs.catalogue.text import slick_columns, slick_line, slick_records
 
     opened = open_catalogue(catalogue)
     if geojson is not None:
         _require_other_file(geojson, opened)
-    slicks = _selected(opened, bbox, since, until, status, model, superseded, limit)
+    slicks = opened.slicks(Selection(bbox, since, until, status, model, not superseded), limit=limit)
     if geojson is not None:
-        from outputs.catalogue.export import export
+        from outputs.vectors import export
 
         export(slicks, geojson, ".geojson")
         typer.echo(geojson)
@@ -128,37 +133,14 @@ def export_(
     Example: slickwatch slicks export confirmed.gpkg --status confirmed
     """
     from flows.resolve import open_catalogue
-    from outputs.catalogue.export import export
+    from outputs.catalogue import Selection
+    from outputs.vectors import export
 
     opened = open_catalogue(catalogue)
     _require_other_file(file, opened)
-    slicks = _selected(opened, bbox, since, until, status, model, superseded, limit)
+    slicks = opened.slicks(Selection(bbox, since, until, status, model, not superseded), limit=limit)
     export(slicks, file)
     typer.echo(f"{file}: {len(slicks)} slick{'' if len(slicks) == 1 else 's'}")
-
-
-def _selected(
-    catalogue: Catalogue,
-    bbox: str | None,
-    since: str | None,
-    until: str | None,
-    status: list[str] | None,
-    model: str | None,
-    superseded: bool,
-    limit: int | None,
-) -> gpd.GeoDataFrame:
-    """The slicks that the options select, latest acquisition first."""
-    from outputs.catalogue import Selection
-
-    selection = Selection(
-        bbox=None if bbox is None else box_option(bbox),
-        since=None if since is None else time_option(since),
-        until=None if until is None else time_option(until),
-        status=[one.lower() for one in status or ()],
-        model=model,
-        current=not superseded,
-    )
-    return catalogue.slicks(selection, limit=limit)
 
 
 def _require_other_file(file: Path, catalogue: Catalogue) -> None:

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.help import Command, command_group
 from flows.commands.options import Json, Verbose
-from flows.commands.terminal import print_note
+from flows.commands.terminal import Command, command_group, print_note
 
 app = command_group("Train a model.")
 ModelFolder = Annotated[

@@ -64,9 +64,7 @@ def status(config: Config = None, json_: Json = False, verbose: Verbose = False)
     Example: slickwatch status --json
     """
     from flows.operations.plan import with_running_deployments
-    from flows.operations.status.collect import collect_status
-    from flows.operations.status.problems import judge
-    from flows.operations.status.text import status_json, status_lines
+    from flows.operations.status import collect_status, judge, status_json, status_lines
 
     plan = with_running_deployments(_plan(config, None))
     found = judge(plan, collect_status(plan))

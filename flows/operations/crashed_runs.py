@@ -11,7 +11,7 @@ from uuid import UUID
 from flows.operations.home import Home
 from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
-from flows.operations.process_locks import is_held
+from flows.operations.processes import is_held
 
 STOPPED = "stopped"  # written to the file of a run that `slickwatch down` terminated
 ATTEMPTS = 3

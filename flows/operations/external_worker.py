@@ -6,13 +6,11 @@ import os
 import sys
 from dataclasses import replace
 
-from flows.operations.deployments import finish_deploy, start_deploy
-from flows.operations.environment import service_environment
+from flows.operations.deployments import ensure_work_pool, finish_deploy, start_deploy
 from flows.operations.home import Home
-from flows.operations.plan import Plan, make_plan
+from flows.operations.plan import Plan, make_plan, service_environment
 from flows.operations.prefect_api import Api
 from flows.operations.supervisor import worker_command
-from flows.operations.work_pool import ensure_work_pool
 from flows.settings import Settings
 from ingest.errors import SlickwatchError, UsageError
 

@@ -1,10 +1,12 @@
-"""The part of the settings that server, worker and schedules depend on."""
+"""The part of the settings that server, worker and schedules depend on, and the environment they run in."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -74,12 +76,7 @@ def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
         folder=config.absolute().parent if config else Path.cwd(),
         config=config.absolute() if config else None,
         deployments=(deployments or _deployments_file()).absolute(),
-        host=prefect.host,
-        port=prefect.port,
-        database=prefect.database,
-        work_pool=prefect.work_pool,
-        worker_limit=prefect.worker_limit,
-        timezone=prefect.timezone,
+        **prefect.model_dump(exclude={"home"}),
         areas=tuple((watch.name, watch.cron or monitor.cron) for watch in settings.watch),
         monitor_cron=monitor.cron,
         retraining_cron=settings.retraining.cron,
@@ -126,3 +123,38 @@ def _deployments_file() -> Path:
         if path.is_file():
             return path
     raise UsageError(candidates[0], "no such file", "run from a Slickwatch checkout, or give --deployments FILE")
+
+
+def service_environment(plan: Plan) -> dict[str, str]:
+    """The environment of every service: the caller's, with the variables that must have a certain value."""
+    home = plan.home
+    bin_folder = os.path.dirname(sys.executable)
+    database = plan.database or f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+    return _DEFAULTS | os.environ | {
+        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": plan.api_url,
+        "PREFECT_SERVER_API_HOST": plan.host,
+        "PREFECT_SERVER_API_PORT": str(plan.port),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+        # Prefect copies its web pages here; by default into the installed package, which may be read-only.
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+        # The default keeps slots in memory: one taken when the server dies would never be released.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "SLICKWATCH_HOME": str(home),
+        "SLICKWATCH_RUN_LOG": str(Home(home).log("runs")),
+    }  # fmt: skip
+
+
+_DEFAULTS = {
+    # Waits of 2, 4, 8 ... s: restarting the server may take a minute on a busy machine.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
+    "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",
+    "PYTHONUNBUFFERED": "1",
+}

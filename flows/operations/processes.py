@@ -1,7 +1,8 @@
-"""Service processes: started, restarted when they die, and terminated with their children."""
+"""Service processes and the locks that they hold while they live: start, restart, termination with all children."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,10 +13,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.operations.home import Home
-from flows.operations.process_locks import acquire, holder, is_held, write_holder
 
+_ATTEMPTS, _WAIT_S = 5, 0.05
 STABLE_S = 300.0  # a process that lived this long resets the restart delay
 MAX_DELAY_S = 60.0  # longest restart delay
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a running process holds the lock."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def acquire(lock: Path) -> int | None:
+    """Lock the file for this process and return the descriptor to keep open; None if another process holds it."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_WAIT_S)  # `is_held` in another process holds it for less than this
+        else:
+            write_holder(descriptor, os.getpid())
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def write_holder(descriptor: int, process: int) -> None:
+    """Write the id of the holding process into a lock file."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(process).encode(), 0)
+
+
+def holder(lock: Path) -> int | None:
+    """The id of the process that holds the lock; None if it is free."""
+    if not is_held(lock):
+        return None
+    with suppress(OSError, ValueError):
+        return int(lock.read_text())
+    return None
 
 
 @dataclass

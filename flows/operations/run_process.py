@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from flows.operations.home import Home
-from flows.operations.process_locks import acquire
+from flows.operations.processes import acquire
 
 
 def main() -> None:

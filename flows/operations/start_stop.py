@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from flows.operations.deployments import finish_deploy, render_deployments, start_deploy
+from flows.operations.deployments import ensure_work_pool, finish_deploy, render_deployments, start_deploy
 from flows.operations.home import Home
 from flows.operations.plan import Plan, read_plan, write_plan
-from flows.operations.ports import require_free_port
 from flows.operations.prefect_api import Api
-from flows.operations.process_locks import is_held
-from flows.operations.processes import terminate
+from flows.operations.processes import is_held, terminate
 from flows.operations.supervisor import GRACE_S, terminate_leftovers
-from flows.operations.work_pool import ensure_work_pool
 from ingest.errors import SourceError, UsageError
 
 TIMEOUT_S = 900.0  # for server and deployments on a busy machine
@@ -26,6 +26,7 @@ _PROGRESS = {
     "deployments": "server      running at {url}\ndeployments being created, about 30 s",
     "up": "worker      waiting for runs",
 }
+_LISTENING = "0A"  # in /proc/net/tcp
 _FIXED = ("host", "port", "database", "work_pool", "worker_limit", "folder")  # need a restart to change
 
 Report = Callable[[str], None]
@@ -138,3 +139,43 @@ def _last_line(home: Home, name: str) -> str:
     except OSError:
         return "no output"
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "no output")
+
+
+def require_free_port(plan: Plan) -> None:
+    """Raise `UsageError`, naming the process that uses it, if the server's port is taken."""
+    family, kind, _, _, address = socket.getaddrinfo(plan.host, plan.port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            problem = f"the server cannot listen on this port ({error.strerror}{_user_of(plan.port)})"
+            key = f"[prefect] port in {plan.config}" if plan.config else "SLICKWATCH_PREFECT__PORT"
+            raise UsageError(plan.address, problem, f"stop that process, or choose another port: {key}") from error
+
+
+def _user_of(port: int) -> str:
+    process = _listener(port)
+    if process is None:
+        return ""
+    with suppress(OSError):
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        command = " ".join(b" ".join(words).decode(errors="replace").split())[:80]
+        return f", process {process.name}: {command}"
+    return f", process {process.name}"
+
+
+def _listener(port: int) -> Path | None:
+    """The /proc folder of the process; None if it is not known: another user's process, or not Linux."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(str(link.readlink()) in sockets for link in (process / "fd").iterdir()):
+                return process
+    return None

@@ -10,14 +10,11 @@ import time
 from datetime import UTC, datetime
 
 from flows.operations.crashed_runs import STOPPED, CrashedRuns
-from flows.operations.deployments import finish_deploy, start_deploy
-from flows.operations.environment import service_environment
+from flows.operations.deployments import ensure_work_pool, finish_deploy, start_deploy
 from flows.operations.home import Home
-from flows.operations.plan import Plan
+from flows.operations.plan import Plan, service_environment
 from flows.operations.prefect_api import Api, RequestRefused
-from flows.operations.process_locks import acquire, is_held
-from flows.operations.processes import Service, terminate
-from flows.operations.work_pool import ensure_work_pool
+from flows.operations.processes import Service, acquire, is_held, terminate
 from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
 
 PROCESS_CHECK_S = 1.0  # interval of checks of the processes

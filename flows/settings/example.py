@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.settings.display import as_toml
 from flows.settings.environment import Keys
+from flows.settings.provenance import as_toml
 from flows.settings.sections import Watch
 from flows.settings.settings import Settings
 

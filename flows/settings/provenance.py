@@ -1,9 +1,13 @@
-"""Where each setting comes from: file, environment variable or default."""
+"""The values in effect as `slickwatch settings show` prints them, and where each comes from."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from flows.settings.environment import DEFAULT_FILE, Keys
 from ingest.errors import UsageError
@@ -36,3 +40,29 @@ class Provenance:
 
 def _with_parents(keys: Keys) -> list[Keys]:
     return [keys[:n] for n in range(len(keys), 0, -1)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One effective value; None if the key is not set."""
+
+    key: str
+    value: Any
+    origin: str  # "default", the name of the file, or of an environment variable
+
+
+def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each value in nested tables with its keys; tables in lists are numbered from 0, other lists are values."""
+    if isinstance(value, dict) and (value or not keys):
+        for key, inner in value.items():
+            yield from leaves(inner, (*keys, str(key)))
+    elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, (*keys, str(number)))
+    else:
+        yield keys, value
+
+
+def as_toml(value: Any) -> str:
+    """A value in TOML syntax."""
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False)

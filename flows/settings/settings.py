@@ -11,10 +11,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from flows.settings import sections, validation
-from flows.settings.display import Shown, leaves
 from flows.settings.environment import CONFIG_VARIABLE, DEFAULT_FILE, LEDGER_VARIABLE, as_tables, read_overrides
 from flows.settings.field_types import relative_to
-from flows.settings.provenance import Provenance
+from flows.settings.provenance import Provenance, Shown, leaves
 from flows.settings.secret_values import redacted
 from ingest.credentials import SERVICES, Credentials, find_credentials
 from ingest.errors import UsageError

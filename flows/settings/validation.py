@@ -1,22 +1,21 @@
-"""Validation of settings: unknown keys, secrets, invalid values and sources, each reported as one line."""
+"""Validation of settings: unknown keys with a suggestion, secrets, invalid values and sources, a line each."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flows.settings.display import leaves
 from flows.settings.environment import Keys, Override, is_key, variable
 from flows.settings.field_types import absolute
-from flows.settings.provenance import Provenance
+from flows.settings.provenance import Provenance, leaves
 from flows.settings.secret_values import SECRET_NAME, has_password, has_secret, secret_remedy
 from flows.settings.sections import Watch
-from flows.settings.suggestions import closest, known_keys
 from ingest.errors import UsageError
 from ingest.sources.kinds import SOURCES
 
@@ -118,3 +117,33 @@ def _unknown(keys: Keys, known: Sequence[Keys], provenance: Provenance) -> Usage
 
 def _texts(value: Any) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
+
+def known_keys(model: type[BaseModel], number: str = "0", at: Keys = ()) -> Iterator[Keys]:
+    """All keys and sections except those of sources; keys of `[[watch]]` follow its number."""
+    for name, field in model.model_fields.items():
+        inner = Watch if (*at, name) == ("watch",) else field.annotation
+        yield (*at, name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from known_keys(inner, number, ("watch", number) if inner is Watch else (*at, name))
+
+
+def closest(keys: Keys, known: Sequence[Keys]) -> Keys | None:
+    """A similar key of the same section, else the same key of another section, else a similar key anywhere.
+
+    The last is tried for unknown sections only.
+    """
+    siblings = [one for one in known if one[:-1] == keys[:-1]]
+    if match := _closest_text(keys, siblings):
+        return match
+    # A watch shares key names with other sections, and is suggested only inside [[watch]].
+    others = [one for one in known if len(one) > 1 and (one[0] != "watch" or keys[0] == "watch")]
+    namesakes = [one for one in others if one[-1] == keys[-1]]
+    return _closest_text(keys, namesakes, cutoff=0.0) or (None if siblings else _closest_text(keys, others))
+
+
+def _closest_text(keys: Keys, candidates: Sequence[Keys], cutoff: float = 0.6) -> Keys | None:
+    shared = len(keys) - 1 if candidates and all(one[:-1] == keys[:-1] for one in candidates) else 0
+    by_text = {".".join(one[shared:]): one for one in candidates}
+    matches = get_close_matches(".".join(keys[shared:]), by_text, 1, cutoff)
+    return by_text[matches[0]] if matches else None

@@ -17,9 +17,8 @@ from ingest.errors import SlickwatchError, SourceError, TransientError
 from ingest.ledger.records import SceneRecord
 from outputs.alerting import outbox, rules
 from outputs.alerting.channels import Channel, open_channels
-from outputs.alerting.incidents import incident, is_alert_due
 from outputs.alerting.options import AlertOptions
-from outputs.alerting.outbox import Outbox, Rate
+from outputs.alerting.outbox import Outbox, Rate, incident, is_alert_due
 from outputs.alerting.records import Alert, Delivery, Message, Sent, Unsent, identity, one_line
 from outputs.alerting.silence import last_run, record_run, silence_alerts
 

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from pydantic import SecretStr
+
 from ingest.credentials import Credentials
-from outputs.alerting.credentials import smtp_credentials, webhook_secret
-from outputs.alerting.log import Log
+from ingest.errors import UsageError
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
+from outputs.alerting.render import text, title
 from outputs.alerting.webhook import Webhook
 
 MailCredentials = Callable[[], Credentials | None]
+WEBHOOK_SECRET_VARIABLE = "SLICKWATCH_WEBHOOK_SECRET"
+SMTP_USERNAME_VARIABLE = "SLICKWATCH_SMTP_USERNAME"
+SMTP_PASSWORD_VARIABLE = "SLICKWATCH_SMTP_PASSWORD"
+_LOG = logging.getLogger(__name__)
+_LEVELS = {"detection": logging.WARNING, "failure": logging.ERROR, "silence": logging.WARNING}
+
+
+def webhook_secret() -> SecretStr | None:
+    """The key that signs webhook messages; None where it is not set."""
+    secret = os.environ.get(WEBHOOK_SECRET_VARIABLE, "")
+    return SecretStr(secret) if secret else None
+
+
+def smtp_credentials() -> Credentials | None:
+    """User and password of the mail server; raises `UsageError` where only one of them is set."""
+    user, password = os.environ.get(SMTP_USERNAME_VARIABLE, ""), os.environ.get(SMTP_PASSWORD_VARIABLE, "")
+    if bool(user) != bool(password):
+        problem = f"only one of {SMTP_USERNAME_VARIABLE} and {SMTP_PASSWORD_VARIABLE} is set"
+        raise UsageError("alerts: mail", problem, "set both or neither")
+    return Credentials(user, SecretStr(password)) if user else None
 
 
 class Channel(Protocol):
@@ -50,3 +74,14 @@ CHANNELS: dict[str, Callable[[AlertOptions, MailCredentials], Iterable[Channel]]
 def open_channels(options: AlertOptions, mail_credentials: MailCredentials = smtp_credentials) -> tuple[Channel, ...]:
     """All channels of the options; raises `UsageError` for an incomplete login or one that would go unencrypted."""
     return tuple(channel for channels in CHANNELS.values() for channel in channels(options, mail_credentials))
+
+
+class Log:
+    """A channel that writes each message to the log; always present, without a rate limit."""
+
+    name, title, limited = "log", "log", False
+
+    def send(self, message: Message) -> None:
+        """Log a message: failures as errors, an all-clear as information, the rest as warnings."""
+        level = max(_LEVELS.get(alert.kind, logging.INFO) for alert in message.alerts)
+        _LOG.log(level, "%s\n%s", title(message), text(message).rstrip())

@@ -1,4 +1,4 @@
-"""The outbox: which alerts each channel still has to deliver, and which it has delivered.
+"""The state file: which alerts each channel still has to deliver, which it has delivered, and ongoing incidents.
 
 A message is recorded before it is sent and marked as delivered afterwards. If the process is killed in between, it is
 sent again with the same id and content: each alert arrives at least once, and a receiver can recognise the id.
@@ -12,19 +12,70 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Text, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ingest.errors import StorageError
 from ingest.ledger.database import Database, prepare_file
+from ingest.ledger.tables import UtcDateTime
 from ingest.retries import RetryPolicy
 from outputs.alerting.records import ALERT_JSON, KINDS, Alert, Message, identity
-from outputs.alerting.tables import AlertRow, Base
 
 LEASE = timedelta(minutes=10)  # to send one message, retries included
 _RETRIES = RetryPolicy(first_wait=60.0, longest_wait=3600.0)
 _VERSION = 1
+
+
+class Base(DeclarativeBase):
+    """Base of the tables; every time is stored in UTC."""
+
+    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012 - as SQLAlchemy wants it
+
+
+class AlertRow(Base):
+    """One alert for one channel. Delivered alerts stay without their content, so that none is reported twice."""
+
+    __tablename__ = "alerts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    made_at: Mapped[datetime]
+    content: Mapped[str | None] = mapped_column(Text)  # the alert as JSON
+    message: Mapped[str | None]  # id of the message that carries it
+    composed_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None]  # the channel pauses until then
+    delivered_at: Mapped[datetime | None] = mapped_column(index=True)
+    reason: Mapped[str | None] = mapped_column(Text)  # of the last failure
+
+
+class IncidentRow(Base):
+    """An ongoing failure or silence, and when it was last alerted."""
+
+    __tablename__ = "troubles"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]  # the last event, or when waiting for the first one began
+    alerts: Mapped[int] = mapped_column("told", default=0)
+    alerted_at: Mapped[datetime | None] = mapped_column("told_at")
+
+
+def incident(session: Session, name: str, since: datetime) -> IncidentRow:
+    """The incident of this name; a new one begins at `since`."""
+    row = session.get(IncidentRow, name)
+    if row is None:
+        row = IncidentRow(name=name, since=since, alerts=0, alerted_at=None)
+        session.add(row)
+    return row
+
+
+def is_alert_due(row: IncidentRow, now: datetime, repeat_hours: float) -> bool:
+    """Whether an incident is new, or was last alerted `repeat_hours` ago; if so, count it as alerted now."""
+    if row.alerted_at is not None and now - row.alerted_at < timedelta(hours=repeat_hours):
+        return False
+    row.alerts, row.alerted_at = row.alerts + 1, now
+    return True
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from ingest.files import read_json, write_json
-from outputs.alerting.incidents import incident, is_alert_due
 from outputs.alerting.options import AlertOptions
+from outputs.alerting.outbox import incident, is_alert_due
 from outputs.alerting.records import Alert, identity, one_line, utc_text
 
 

@@ -12,22 +12,14 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UsageError
 from ingest.scene import Scene
-from outputs.attributes import Attribute
-from outputs.catalogue import queries
+from outputs.attributes import Attribute, time_text
 from outputs.catalogue.database import LOCK_TIMEOUT_S, Database
 from outputs.catalogue.publication import Result, publish
 from outputs.catalogue.records import Published, Review, Run, State
 from outputs.catalogue.reviews import find_slick, record_review, reviews_of
-from outputs.catalogue.rows import (
-    folder_of,
-    folder_text,
-    scene_frame,
-    slick_frame,
-    time_of,
-    time_text,
-)
+from outputs.catalogue.rows import folder_of, folder_text, scene_frame, slick_frame, time_of
 from outputs.catalogue.schema import create_file, upgrade
-from outputs.catalogue.selection import Selection, require_status
+from outputs.catalogue.selection import Selection, count_rows, require_status, select_rows
 from outputs.record import RunRecord, record_of
 
 _FILES: tuple[Attribute, ...] = (
@@ -98,12 +90,12 @@ class Catalogue:
         """The selected slicks; by default all current ones."""
         with self._database.reading() as connection:
             wanted = selection or Selection()
-            return slick_frame(queries.rows(connection, "slicks", wanted, "id, run_id", limit, offset))
+            return slick_frame(select_rows(connection, "slicks", wanted, "id, run_id", limit, offset))
 
     def count_slicks(self, selection: Selection | None = None) -> int:
         """The number of selected slicks."""
         with self._database.reading() as connection:
-            return queries.count(connection, "slicks", selection or Selection())
+            return count_rows(connection, "slicks", selection or Selection())
 
     def slick(self, slick_id: str) -> gpd.GeoDataFrame:
         """One slick, in one row: the current one of this id, else the last superseded one. Raises `UsageError`."""
@@ -116,7 +108,7 @@ class Catalogue:
         """The selected scenes with their footprints, also those without slicks; by default all current ones."""
         with self._database.reading() as connection:
             wanted = selection or Selection()
-            return scene_frame(queries.rows(connection, "scenes", wanted, "scene_id", limit, offset))
+            return scene_frame(select_rows(connection, "scenes", wanted, "scene_id", limit, offset))
 
     def runs(
         self,

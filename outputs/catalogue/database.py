@@ -1,4 +1,4 @@
-"""The SQLite file of the catalogue: connections, one writer at a time, and its failures as errors of Slickwatch.
+"""The SQLite file of the catalogue: connections, one writer at a time, changes of rows, failures as our errors.
 
 The spatial index of a GeoPackage is maintained by triggers that call functions such as ST_MinX. Every connection
 provides them, so that a row and its index entry are written in one transaction.
@@ -10,16 +10,16 @@ drops all locks of a process on a file when any of its handles on that file is c
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ingest.errors import SlickwatchError, StorageError, UnreadableInput
 from outputs.catalogue.blobs import bounds, is_empty
 
 LOCK_TIMEOUT_S = 30.0  # to wait for another writer
-
 _FUNCTIONS: dict[str, Callable[[bytes], float | bool]] = {
     "ST_MinX": lambda blob: bounds(blob)[0],
     "ST_MinY": lambda blob: bounds(blob)[1],
@@ -93,3 +93,37 @@ def failure(path: Path, error: Exception) -> SlickwatchError:
         if fragment in message.lower():
             return kind(path, problem, remedy)
     return StorageError(path, f"database error: {message}", "check that the file is an intact catalogue")
+
+
+def insert(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all have the same columns."""
+    if rows:
+        columns = ", ".join(f'"{name}"' for name in rows[0])
+        holes = ", ".join("?" * len(rows[0]))
+        connection.executemany(
+            f"INSERT INTO {table} ({columns}) VALUES ({holes})", [tuple(row.values()) for row in rows]
+        )
+
+
+def extend(connection: sqlite3.Connection, layer: str, column: str, value: str) -> None:
+    """Extend the recorded bounds of a layer to the rows with this value; bounds never shrink, they are only a hint."""
+    west, south, east, north = connection.execute(
+        f"SELECT min(minx), min(miny), max(maxx), max(maxy) FROM rtree_{layer}_geom "
+        f"WHERE id IN (SELECT fid FROM {layer} WHERE {column} = ?)",
+        (value,),
+    ).fetchone()
+    if west is not None:
+        connection.execute(
+            "UPDATE gpkg_contents SET "
+            "min_x = min(coalesce(min_x, :west), :west), min_y = min(coalesce(min_y, :south), :south), "
+            "max_x = max(coalesce(max_x, :east), :east), max_y = max(coalesce(max_y, :north), :north) "
+            "WHERE table_name = :layer",
+            {"west": west, "south": south, "east": east, "north": north, "layer": layer},
+        )
+    mark_changed(connection, layer)
+
+
+def mark_changed(connection: sqlite3.Connection, layer: str) -> None:
+    """Record that a layer changed now."""
+    now = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+    connection.execute(f"UPDATE gpkg_contents SET last_change = {now} WHERE table_name = ?", (layer,))

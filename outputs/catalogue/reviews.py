@@ -11,9 +11,9 @@ import geopandas as gpd
 import shapely
 
 from ingest.errors import UsageError
+from outputs.attributes import time_text
 from outputs.catalogue.blobs import from_blob
 from outputs.catalogue.records import Review
-from outputs.catalogue.rows import time_text
 
 _REVIEWED = ("confirmed", "rejected")
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
 from ingest.scene import Scene
-from outputs.attributes import ATTRIBUTES, Attribute, Kind, slick_table
+from outputs.attributes import ATTRIBUTES, Attribute, column, plain, slick_table, time_text
 from outputs.catalogue.blobs import outline_of
 from outputs.record import RunRecord, record_text
 
@@ -42,13 +41,16 @@ SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("result_folder", "text", "", "Folder of its layers; relative to that of the catalogue, or absolute"),
     Attribute("superseded_by", "text", "", "Scene that replaced it"),
 )
-_DTYPES: dict[Kind, str] = {
-    "text": "object",
-    "integer": "Int64",
-    "real": "float64",
-    "flag": "boolean",
-    "time": "datetime64[ms, UTC]",
-}
+
+# Columns that have the names of their attributes in the records.
+_OF_SCENE = (
+    "platform", "mode", "product_type", "acquired_start", "acquired_end", "absolute_orbit", "relative_orbit", "source",
+    "published",
+)  # fmt: skip
+_OF_RUN = (
+    "run_id", "scene_id", "model_id", "weights_sha256", "config_hash", "software_version", "git_commit", "started_at",
+    "ended_at", "peak_memory_bytes", "slick_count",
+)  # fmt: skip
 
 
 def names(columns: Sequence[Attribute]) -> list[str]:
@@ -56,30 +58,9 @@ def names(columns: Sequence[Attribute]) -> list[str]:
     return [f'"{column.name}"' for column in columns]
 
 
-def empty_column(kind: Kind) -> pd.Series[Any]:
-    """An empty column for a kind of attribute."""
-    return pd.Series([], dtype=_DTYPES[kind])
-
-
-def time_text(moment: datetime) -> str:
-    """A time as stored: UTC, milliseconds, sortable as text. Raises `ValueError` without a time zone."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
 def time_of(text: str | None) -> datetime | None:
     """The inverse of `time_text`."""
     return None if text is None else datetime.fromisoformat(text)
-
-
-def plain(value: Any) -> Any:
-    """A value of a table in memory as one that SQLite and JSON take; null if missing."""
-    if pd.isna(value):
-        return None
-    if isinstance(value, datetime):
-        return time_text(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
@@ -109,17 +90,9 @@ def scene_frame(rows: Sequence[Mapping[str, Any]]) -> gpd.GeoDataFrame:
 def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by: str | None) -> dict[str, Any]:
     """A scene and its last run as a row of the layer."""
     return {
+        **{name: plain(getattr(scene, name)) for name in _OF_SCENE},
         "scene_id": scene.id,
-        "platform": scene.platform,
-        "mode": scene.mode,
-        "product_type": scene.product_type,
         "polarisations": "+".join(scene.polarisations),
-        "acquired_start": time_text(scene.acquired_start),
-        "acquired_end": time_text(scene.acquired_end),
-        "absolute_orbit": scene.absolute_orbit,
-        "relative_orbit": scene.relative_orbit,
-        "source": scene.source,
-        "published": None if scene.published is None else time_text(scene.published),
         "run_id": record.run_id,
         "model_id": record.model_id,
         "analysed_at": time_text(record.ended_at),
@@ -132,18 +105,8 @@ def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by
 def run_row(record: RunRecord, folder: str | None, catalogued_at: datetime) -> dict[str, Any]:
     """A run as a row of the table, without its state."""
     return {
-        "run_id": record.run_id,
-        "scene_id": record.scene_id,
-        "model_id": record.model_id,
-        "weights_sha256": record.weights_sha256,
-        "config_hash": record.config_hash,
-        "software_version": record.software_version,
-        "git_commit": record.git_commit,
-        "started_at": time_text(record.started_at),
-        "ended_at": time_text(record.ended_at),
+        **{name: plain(getattr(record, name)) for name in _OF_RUN},
         "duration_s": (record.ended_at - record.started_at).total_seconds(),
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "slick_count": record.slick_count,
         "flags": "; ".join(record.flags),
         "inputs": "; ".join(file.path for file in record.inputs),
         "result_folder": folder,
@@ -166,7 +129,7 @@ def folder_of(text: str | None, catalogue: Path) -> Path | None:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], attribute: Attribute) -> pd.Series[Any]:
-    return pd.Series([_value(row, attribute) for row in rows], dtype=_DTYPES[attribute.kind])
+    return column([_value(row, attribute) for row in rows], attribute.kind)
 
 
 def _value(row: Mapping[str, Any], attribute: Attribute) -> Any:

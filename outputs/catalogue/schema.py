@@ -1,4 +1,4 @@
-"""The layers and tables of the catalogue: creating the file, recognising it, upgrading it.
+"""The layers, tables and styles of the catalogue: creating the file, recognising it, upgrading it.
 
 GDAL creates the layers, each with its spatial index and the triggers that maintain it; other tables and triggers are
 added here. `slicks` and `scenes` hold current rows, `former_slicks` and `former_scenes` superseded ones, so that any
@@ -18,16 +18,66 @@ import pyogrio
 from ingest.errors import StorageError, UnreadableInput
 from ingest.files import storage_errors, whole_file
 from ingest.locks import awaited, never
-from outputs.attributes import slick_table
+from outputs.attributes import column, slick_table
 from outputs.catalogue.database import Database, failure
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, empty_column
-from outputs.catalogue.statements import RULES, TABLES
-from outputs.catalogue.styles import SCENES_QML
+from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.style import SCENES_QML
 from outputs.vectors import write_geopackage
 
 # SQL from each version of the tables to the next, beginning with version 1.
 _UPGRADES: tuple[tuple[str, ...], ...] = ()
 _GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
+_NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+TABLES: tuple[str, ...] = (
+    "CREATE TABLE slickwatch_catalogue (version INTEGER NOT NULL)",
+    """CREATE TABLE runs (
+        fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+        run_id TEXT NOT NULL UNIQUE, scene_id TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('current', 'superseded')),
+        superseded_by TEXT, superseded_at DATETIME, why TEXT,
+        model_id TEXT NOT NULL, weights_sha256 TEXT, config_hash TEXT NOT NULL, software_version TEXT, git_commit TEXT,
+        started_at DATETIME NOT NULL, ended_at DATETIME NOT NULL, duration_s REAL NOT NULL, peak_memory_bytes INTEGER,
+        slick_count INTEGER NOT NULL, flags TEXT NOT NULL, inputs TEXT NOT NULL,
+        result_folder TEXT, catalogued_at DATETIME NOT NULL, repeated_at DATETIME,
+        record TEXT NOT NULL
+    )""",
+    """CREATE TABLE reviews (
+        fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+        slick_id TEXT NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL,
+        reviewer TEXT, notes TEXT, reviewed_at DATETIME NOT NULL
+    )""",
+    # Kept apart from the scenes: a processing may be superseded before its own result is there.
+    "CREATE TABLE supersessions (scene_id TEXT PRIMARY KEY NOT NULL, superseded_by TEXT NOT NULL)",
+    f"""INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES
+        ('runs', 'attributes', 'runs', 'Runs: model, options, inputs and resources of each result', {_NOW}),
+        ('reviews', 'attributes', 'reviews', 'Journal of all reviews', {_NOW})""",
+)
+RULES: tuple[str, ...] = (
+    "CREATE INDEX runs_scene ON runs (scene_id, state)",
+    "CREATE INDEX runs_ended ON runs (ended_at)",
+    "CREATE UNIQUE INDEX scenes_id ON scenes (scene_id)",
+    "CREATE UNIQUE INDEX former_scenes_id ON former_scenes (scene_id)",
+    "CREATE UNIQUE INDEX slicks_id ON slicks (id)",
+    "CREATE INDEX slicks_run ON slicks (run_id)",
+    "CREATE INDEX slicks_acquired ON slicks (acquired_start)",
+    "CREATE UNIQUE INDEX former_slicks_id ON former_slicks (id, run_id)",
+    "CREATE INDEX former_slicks_run ON former_slicks (run_id)",
+    "CREATE INDEX reviews_slick ON reviews (slick_id)",
+    """CREATE TRIGGER slicks_status_known BEFORE UPDATE OF status ON slicks
+        WHEN NEW.status IS NULL OR NEW.status NOT IN ('unreviewed', 'confirmed', 'rejected')
+        BEGIN SELECT RAISE(ABORT, 'status must be unreviewed, confirmed or rejected'); END""",
+    f"""CREATE TRIGGER slicks_review_told AFTER UPDATE OF status, reviewed_at, reviewer, notes ON slicks
+        WHEN NEW.status IS NOT OLD.status OR NEW.reviewed_at IS NOT OLD.reviewed_at
+            OR NEW.reviewer IS NOT OLD.reviewer OR NEW.notes IS NOT OLD.notes
+        BEGIN
+            INSERT INTO reviews (slick_id, run_id, status, reviewer, notes, reviewed_at)
+            VALUES (NEW.id, NEW.run_id, NEW.status, NEW.reviewer, NEW.notes, coalesce(NEW.reviewed_at, {_NOW}));
+        END""",
+    """CREATE TRIGGER reviews_not_changed BEFORE UPDATE ON reviews
+        BEGIN SELECT RAISE(ABORT, 'the journal of reviews is only added to'); END""",
+    """CREATE TRIGGER reviews_not_deleted BEFORE DELETE ON reviews
+        BEGIN SELECT RAISE(ABORT, 'the journal of reviews is only added to'); END""",
+)
 
 
 def version() -> int:
@@ -87,9 +137,9 @@ def _upgrade(connection: sqlite3.Connection, found: int) -> None:
 def _build(path: Path) -> None:
     slicks = slick_table([], [])
     for attribute in SLICK_EXTRAS:
-        slicks[attribute.name] = empty_column(attribute.kind)
+        slicks[attribute.name] = column([], attribute.kind)
     scenes = gpd.GeoDataFrame(
-        {attribute.name: empty_column(attribute.kind) for attribute in SCENE_COLUMNS}, geometry=[], crs="EPSG:4326"
+        {attribute.name: column([], attribute.kind) for attribute in SCENE_COLUMNS}, geometry=[], crs="EPSG:4326"
     )
     write_geopackage(slicks, path)
     _add_layer(path, scenes, "scenes", "Footprints of the scenes analysed")

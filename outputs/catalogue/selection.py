@@ -1,4 +1,4 @@
-"""Which slicks or scenes are wanted, as a condition in SQL; areas use the spatial index."""
+"""Which slicks or scenes are wanted, as a query in SQL; areas use the spatial index."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from ingest.areas import box_area
 from ingest.errors import UsageError
+from outputs.attributes import time_text
 from outputs.catalogue.blobs import Bounds, from_blob
 from outputs.catalogue.records import STATUSES
-from outputs.catalogue.rows import time_text
 
 _MODEL = {"slicks": "? IN (model_id, weights_sha256)", "scenes": "model_id = ?"}
 
@@ -85,3 +85,36 @@ def require_status(status: str) -> None:
     """Raise `UsageError` for an invalid status of a slick."""
     if status not in STATUSES:
         raise UsageError(status, "invalid status", f"use {', '.join(STATUSES)}")
+
+
+def select_rows(
+    connection: sqlite3.Connection,
+    layer: str,
+    selection: Selection,
+    order: str,
+    limit: int | None,
+    offset: int,
+) -> list[dict[str, Any]]:
+    """The rows selected, latest acquisition first."""
+    query, values = statement(layer, "*", selection)
+    selection.prepare(connection)
+    paged = f"{query} ORDER BY acquired_start DESC, {order} LIMIT ? OFFSET ?"
+    return [dict(row) for row in connection.execute(paged, (*values, -1 if limit is None else limit, offset))]
+
+
+def count_rows(connection: sqlite3.Connection, layer: str, selection: Selection) -> int:
+    """The number of rows selected."""
+    query, values = statement(layer, "fid", selection)
+    selection.prepare(connection)
+    return int(connection.execute(f"SELECT count(*) FROM ({query})", values).fetchone()[0])
+
+
+def statement(layer: str, columns: str, selection: Selection) -> tuple[str, list[Any]]:
+    """The SQL query of a selection, unordered, and its values."""
+    parts: list[str] = []
+    values: list[Any] = []
+    for table in (layer,) if selection.current else (layer, f"former_{layer}"):
+        condition, wanted = selection.condition(table)
+        parts.append(f"SELECT {columns} FROM {table} WHERE {condition}")
+        values += wanted
+    return " UNION ALL ".join(parts), values

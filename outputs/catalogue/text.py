@@ -7,9 +7,9 @@ from typing import Any
 
 import geopandas as gpd
 
+from outputs.attributes import plain, time_text
 from outputs.catalogue.catalogue import Catalogue
 from outputs.catalogue.records import Run
-from outputs.catalogue.rows import plain, time_text
 
 
 def slick_columns(slicks: gpd.GeoDataFrame) -> list[str]:

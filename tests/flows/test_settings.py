@@ -18,7 +18,7 @@ from flows.settings import Settings
 from flows.settings.environment import is_key
 from flows.settings.example import example
 from flows.settings.sections import Monitor
-from flows.settings.suggestions import known_keys
+from flows.settings.validation import known_keys
 from ingest.errors import SourceError, UsageError
 from ingest.watch import WatchOptions
 from outputs.slicks import SlickOptions

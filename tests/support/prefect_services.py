@@ -21,7 +21,7 @@ from flows.operations import start_stop
 from flows.operations.home import Home
 from flows.operations.plan import Plan, make_plan
 from flows.operations.prefect_api import Api
-from flows.operations.process_locks import holder
+from flows.operations.processes import holder
 from flows.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -134,9 +134,7 @@ def test_geoparquet_where_its_library_is(slicks, catalogue, tmp_path):
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        with pytest.raises(
-            SlickwatchError, match=r"GeoParquet needs pyarrow; pip install pyarrow, or choose \.geojson"
-        ):
+        with pytest.raises(SlickwatchError, match=r"GeoParquet needs pyarrow; pip install pyarrow, or use \.geojson"):
             slicks("export", file)
         assert not file.exists()
     else:
@@ -149,10 +147,10 @@ def test_what_is_wrong_is_told_in_one_line(slicks, catalogue, tmp_path):
     for arguments, code, told in (
         (("list", "--bbox", "1,2,3"), 2, "--bbox: '1,2,3' is not four numbers; give west,south,east,north in degrees"),
         (("list", "--since", "soon"), 2, "soon: not a time; give"),
-        (("list", "--status", "maybe"), 2, "maybe: not a status of a slick; give unreviewed, confirmed, rejected"),
+        (("list", "--status", "maybe"), 2, "maybe: invalid status; use unreviewed, confirmed, rejected"),
         (("show", "nonsense"), 2, "nonsense: no such slick in the catalogue; see slickwatch slicks list"),
-        (("review", "s0", "perhaps", "--reviewer", "Ada"), 2, "perhaps: not a status"),
-        (("export", tmp_path / "out.shp"), 2, f"{tmp_path / 'out.shp'}: no format has this suffix; choose .geojson"),
+        (("review", "s0", "perhaps", "--reviewer", "Ada"), 2, "perhaps: invalid status"),
+        (("export", tmp_path / "out.shp"), 2, f"{tmp_path / 'out.shp'}: unknown file suffix; use .geojson"),
         (("export", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; choose another file"),
         (("list", "--geojson", catalogue.path), 2, f"{catalogue.path}: is the catalogue itself; choose another file"),
     ):
@@ -170,6 +168,6 @@ def test_the_catalogue_is_that_of_the_settings(catalogue, tmp_path, monkeypatch,
     app(["slicks", "list", "--limit", "1"], standalone_mode=False)
     assert capsys.readouterr().out.startswith("s0  ")
     monkeypatch.setenv("SLICKWATCH_MONITOR__CATALOGUE", str(tmp_path / "missing.gpkg"))
-    with pytest.raises(SlickwatchError, match=r"missing\.gpkg: no such catalogue; name one with --catalogue"):
+    with pytest.raises(SlickwatchError, match=r"missing\.gpkg: no such catalogue; set --catalogue"):
         app(["slicks", "list"], standalone_mode=False)
     assert not (tmp_path / "missing.gpkg").exists()

@@ -17,15 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from flows.operations import home, ports, processes, start_stop
+from flows.operations import home, processes, start_stop
 from flows.operations.crashed_runs import STOPPED, CrashedRuns
-from flows.operations.deployments import render_deployments
-from flows.operations.environment import service_environment
+from flows.operations.deployments import ensure_work_pool, render_deployments
 from flows.operations.home import Home
-from flows.operations.plan import Plan, make_plan, read_plan, write_plan
+from flows.operations.plan import Plan, make_plan, read_plan, service_environment, write_plan
 from flows.operations.prefect_api import Api
-from flows.operations.process_locks import acquire, holder, is_held
-from flows.operations.work_pool import ensure_work_pool
+from flows.operations.processes import acquire, holder, is_held
 from flows.settings import Settings
 from ingest.errors import UsageError
 from tests.support import postgres
@@ -139,12 +137,12 @@ def test_a_taken_port_is_reported_with_the_process_that_uses_it(some_plan):
         other.bind(("127.0.0.1", some_plan.port))
         other.listen()
         with pytest.raises(UsageError) as caught:
-            ports.require_free_port(some_plan)
+            start_stop.require_free_port(some_plan)
     assert f"127.0.0.1:{some_plan.port}" in str(caught.value)
     assert f"[prefect] port in {some_plan.config}" in str(caught.value)
     if Path("/proc/net/tcp").exists():
         assert f"process {os.getpid()}" in str(caught.value)
-    ports.require_free_port(some_plan)
+    start_stop.require_free_port(some_plan)
 
 
 # Processes.

@@ -25,8 +25,7 @@ from ingest.areas import Area
 from ingest.errors import StorageError
 from ingest.retries import RetryPolicy
 from outputs.alerting.alerter import Alerter
-from outputs.alerting.channels import open_channels
-from outputs.alerting.log import Log
+from outputs.alerting.channels import Log, open_channels
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.outbox import LEASE
 from outputs.alerting.webhook import Webhook
@@ -417,7 +416,7 @@ def test_the_log_is_always_there_and_knows_no_limit(tmp_path, caplog, clock, mon
             see(alerter, scene=f"scene-{i}")
         alerter.report_failure("flow\nnext", "no\nreason", kind="flow")
         assert len(alerter.deliver().sent) == 4
-    levels = [record.levelno for record in caplog.records if record.name == "outputs.alerting.log"]
+    levels = [record.levelno for record in caplog.records if record.name == "outputs.alerting.channels"]
     assert levels == [logging.WARNING] * 3 + [logging.ERROR]
     assert "Flow failed: flow next" in caplog.text
 

@@ -15,7 +15,7 @@ from shapely.geometry import MultiPolygon, box
 from ingest.areas import Area, read_areas
 from ingest.errors import UsageError
 from outputs.alerting import render, rules
-from outputs.alerting.credentials import smtp_credentials
+from outputs.alerting.channels import smtp_credentials
 from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message, identity, one_line
 from outputs.attributes import slick_table

@@ -15,10 +15,10 @@ from shapely.geometry import MultiPolygon, box
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from outputs.attributes import ATTRIBUTES
-from outputs.catalogue import Catalogue, queries, schema
+from outputs.catalogue import Catalogue, schema
 from outputs.catalogue.database import Database
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
-from outputs.catalogue.selection import Selection
+from outputs.catalogue.selection import Selection, statement
 from outputs.style import LOOKS
 from outputs.vectors import write_geopackage
 from tests.outputs.test_qgis import PYTHON, with_qgis
@@ -185,7 +185,7 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
     assert 0 < len(expected) < 500
     assert catalogue.slicks(Selection(wanted.bounds)).id.tolist() == expected.id.tolist()
     for selection in (Selection(wanted.bounds), Selection((179, 57, 3.0, 57.1), current=False)):
-        query, values = queries.statement("slicks", "*", selection)
+        query, values = statement("slicks", "*", selection)
         with Database(catalogue.path).reading() as connection:
             selection.prepare(connection)
             ordered = f"EXPLAIN QUERY PLAN {query} ORDER BY acquired_start DESC, id, run_id LIMIT 10"
