@@ -22,7 +22,8 @@ from flows import tasks
 from flows.detection import DetectionOptions
 from flows.tasks import Job
 from ingest.files import remove_abandoned, storage_errors
-from models.checkpoint import read_checkpoint, require_five_classes
+from models.checkpoint import model_folder, read_checkpoint, require_five_classes
+from models.objects import judge_sha256
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 
 T = TypeVar("T")
@@ -56,11 +57,12 @@ def detect_slicks(
         require_five_classes(checkpoint)
         scene = tasks.open_scene(safe_path, options)
         job = Job(scene, options, scratch)
-        recorded = options.record(checkpoint)
+        recorded = {**options.record(checkpoint), "object_stage": judge_sha256(model_folder(options.model))}
         run_id, configuration = str(uuid.uuid4()), config_hash(recorded)
         watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
         watch("predict", lambda: tasks.predict(job))
+        turned_down = watch("judge", lambda: tasks.judge(job))
         slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
         record = RunRecord(
             run_id=run_id,
@@ -75,7 +77,7 @@ def detect_slicks(
             ended_at=datetime.now(UTC),
             durations_s=watch.seconds,
             slick_count=len(slicks),
-            flags=scene.flags,
+            flags=(*scene.flags, *turned_down),
             peak_memory_bytes=peak_memory_bytes(),
         )
         folder = out / scene.scene.id

@@ -34,6 +34,7 @@ from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
 from models.classes import CLASSES
+from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
@@ -70,6 +71,11 @@ class Job:
     @property
     def class_probability(self) -> Path:
         return self.scratch / "class_probability.npy"
+
+    @property
+    def oil_probability(self) -> Path:
+        """Of each candidate of the object stage, on its cells; missing where the model has none."""
+        return self.scratch / "oil_probability.npy"
 
     def stored_scene(self) -> CalibratedScene:
         """The scene with the sigma nought that `calibrate` stored."""
@@ -122,6 +128,23 @@ def predict(job: Job) -> None:
         )
 
 
+@task(name="judge", cache_policy=NO_CACHE)
+def judge(job: Job) -> tuple[str, ...]:
+    """Judge the candidates as objects, where the model has an object stage; returns a flag if some are turned down.
+
+    Not to be tried twice: what is turned down is changed in the stored probabilities.
+    """
+    checkpoint = read_checkpoint(job.options.model)
+    sea = Sea(open_memory_map(job.sigma_nought)[0], np.load(job.land))
+    with step("judge candidates"):
+        counted = judge_scene(
+            job.class_probability, sea, job.options.model, checkpoint.weights_sha256, job.oil_probability
+        )
+    if counted is None or not counted[1]:
+        return ()
+    return (f"{counted[1]} of {counted[0]} candidates turned down as look-alikes",)
+
+
 @task(name="find-slicks", cache_policy=NO_CACHE)
 def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
     """Turn the stored probabilities into slicks with their attributes."""
@@ -132,6 +155,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
             open_probability(job.class_probability, scene.sigma_nought),
             scene,
             land=np.load(job.land),
+            oil_probability=open_memory_map(job.oil_probability) if job.oil_probability.is_file() else None,
             options=job.options.slicks,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,

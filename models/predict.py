@@ -85,11 +85,17 @@ def _predicted_tiles(
         empty = np.asarray(np.isnan(band).any(axis=0))
         no_data[row : row + len(empty)] = empty
         blind = empty if land is None else empty | land[row : row + len(empty)]
-        normalised = normalised_db(band, options)
+        # Contrast is that with the sea of a tile; a level is the same wherever the tile ends.
+        normalised = normalised_db(band, options) if options.radiometry == "level" else None
         for j, column in enumerate(column_starts):
             window = slice(column, column + tiling.size)
             if not blind[:, window].all():
-                yield row, column, probabilities(network, normalised[None, :, :, window])[0]
+                tile = (
+                    normalised_db(_sea(band, land, row, window), options)
+                    if normalised is None
+                    else normalised[..., window]
+                )
+                yield row, column, probabilities(network, tile[None])[0]
             progress(i * len(column_starts) + j + 1, total)
 
 
@@ -102,3 +108,9 @@ def _bands(sigma_nought: xr.DataArray, starts: list[int], size: int) -> Iterator
         held = np.concatenate([held[:, start - top :], new], axis=1)
         top = start
         yield top, held
+
+
+def _sea(band: NDArray[np.float32], land: NDArray[np.bool_] | None, row: int, window: slice) -> NDArray[np.float32]:
+    """Cut a tile out of a band that begins at `row`, its land taken for no data: it is not what a slick is seen in."""
+    tile = band[..., window]
+    return tile if land is None else np.where(land[row : row + tile.shape[-2], window], np.float32(np.nan), tile)

@@ -67,7 +67,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("confidence_median", "real", "", "Median probability of the class over the slick's cells"),
     Attribute("confidence_max", "real", "", "Maximum probability of the class over the slick's cells"),
     Attribute("confidence_level", "text", "", "High, Medium or Low, from confidence_mean"),
-    Attribute("lookalike_probability", "real", "", "Mean probability of look-alike over the slick's cells"),
+    Attribute("lookalike_probability", "real", "", "Of the object stage; without one, the mean over the cells"),
     Attribute("sigma0_vv_db", "real", "dB", "Mean VV sigma nought of the slick, averaged in power"),
     Attribute(
         "contrast_db", "real", "dB", "Slick relative to the sea around it, in VV or else HH; negative where darker"

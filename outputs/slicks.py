@@ -9,12 +9,13 @@ import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
+from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon
 
 from outputs.attributes import SCHEMA_VERSION, slick_table
 from outputs.measurements import measurements
 from outputs.options import SlickOptions
-from outputs.outlines import Groups, blocked_cells, slicks_among
+from outputs.outlines import Groups, Slick, blocked_cells, slicks_among
 from outputs.probability import Mask, class_plane
 from outputs.record import software_version
 from preprocess.pipeline import CalibratedScene
@@ -27,6 +28,7 @@ def find_slicks(
     land: Mask | None,
     options: SlickOptions,
     model_id: str,
+    oil_probability: NDArray[np.floating] | None = None,
     weights_sha256: str | None = None,
     config_hash: str | None = None,
     run_id: str | None = None,
@@ -35,7 +37,8 @@ def find_slicks(
     """Slicks of a scene with their attributes, one row each, in EPSG:4326; the columns are `ATTRIBUTES`.
 
     `class_probability` is (class, line, pixel), NaN where there is no data; only single class planes of it
-    are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel).
+    are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel);
+    `oil_probability` is what an object stage says of each slick, on its cells, NaN where it says nothing.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
     moment = processed_at or datetime.now(UTC)
@@ -61,10 +64,20 @@ def find_slicks(
         measured_slicks = measurements(slicks, groups, class_probability, calibrated, options)
         for slick, measured in zip(slicks, measured_slicks, strict=True):
             identity = _identity(calibrated.scene.id, model_id, weights_sha256, name, slick.image_outline)
-            rows.append({**common, **measured, "id": identity, "class": name})
+            said = {} if oil_probability is None or name != "oil" else _judged(slick, groups, oil_probability, options)
+            rows.append({**common, **measured, **said, "id": identity, "class": name})
             outlines.append(slick.outline)
             taken[slick.window] |= groups.cells(slick.group, slick.window, options.outline)
     return slick_table(rows, outlines)
+
+
+def _judged(
+    slick: Slick, groups: Groups, oil_probability: NDArray[np.floating], options: SlickOptions
+) -> dict[str, object]:
+    """What the object stage says of a slick of oil, in place of the mean of the pixels' look-alike."""
+    said = oil_probability[slick.window][groups.cells(slick.group, slick.window, options.outline)]
+    said = said[np.isfinite(said)]
+    return {"lookalike_probability": 1 - float(said.max())} if said.size else {}
 
 
 def _scene_attributes(calibrated: CalibratedScene, processed_at: datetime) -> dict[str, object]:

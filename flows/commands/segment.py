@@ -24,11 +24,14 @@ def segment(
     Example: slickwatch segment chip.png --out maps
     """
     from flows.resolve import find_model
-    from models.checkpoint import load_model
+    from models.checkpoint import load_model, model_folder
+    from models.objects import load_judge
     from models.segment import segment_image
 
-    network, checkpoint = load_model(str(find_model(model)))
+    found = str(find_model(model))
+    network, checkpoint = load_model(found)
+    object_stage = load_judge(model_folder(found), checkpoint.weights_sha256)
     if len({path.stem for path in image}) < len(image):
         raise UsageError(out, "two images have the same name", "segment them into different folders")
     for path in image:
-        typer.echo(segment_image(path, out, network, checkpoint))
+        typer.echo(segment_image(path, out, network, checkpoint, object_stage))

@@ -14,7 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from ingest.errors import UnreadableInput, UsageError
 from models.classes import NOT_OIL
-from preprocess.options import PreprocessOptions
+from preprocess.contrast import sea_level
+from preprocess.options import PreprocessOptions, contrast_input
 
 # Image (1, H, W), normalised, NaN = no data; labels (H, W): 0..4 in the order of models.classes.CLASSES,
 # NOT_OIL where nothing but that is known, IGNORE.
@@ -187,7 +188,9 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     """Bring an uncalibrated image of any stretch to the model's input.
 
     Values are taken as amplitudes (decibels where some are negative), shifted so that the median lies at the
-    model's mean: without calibration only contrast means something. NaN stays no data; zero is merely dark.
+    model's mean: without calibration only contrast means something. Where the options have a `least_chip_spread_db`, a
+    weaker stretch is not trusted either: the trend is taken away and the spread of the sea set to so many decibels. NaN
+    stays no data; zero is merely dark.
     """
     if np.isnan(image).all():
         return image
@@ -196,7 +199,13 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     else:
         step = np.median(image[image > 0]) * 0.01 if (image > 0).any() else 1.0  # below this, zero is as good
         image_db = 20 * np.log10(np.maximum(image, step))
-    centred = image_db - np.nanmedian(image_db)
+    if options.radiometry == "contrast":
+        return contrast_input(image_db)
+    level, spread = sea_level(image_db) if options.least_chip_spread_db else (image_db, np.inf)
+    if spread < options.least_chip_spread_db:
+        centred = level * (options.least_chip_spread_db / spread)
+    else:
+        centred = image_db - np.nanmedian(image_db)
     return np.asarray(np.maximum(centred, options.floor_db - options.mean_db) / options.std_db, np.float32)
 
 

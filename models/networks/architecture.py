@@ -16,4 +16,5 @@ class Architecture:
     in_channels: int = 1
     classes: int = len(CLASSES)
     skip: str = "caft"  # of SAROSS-Net: a key of models.networks.saross.SKIPS
+    presence: bool = False  # of SAROSS-Net with EfficientNet: weigh oil by whether the surroundings show any
     windows: tuple[int, int] | None = None  # of MambaVision at strides 16 and 32; None: those of its size

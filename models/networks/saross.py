@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ingest.errors import UsageError
+from models.classes import OIL
 from models.networks.architecture import Architecture
 from models.networks.caft import CAFT
+from models.networks.efficientnet import TOP_CHANNELS, EfficientNetLite0
 from models.networks.mambavision import SIZES, MambaVision, mambavision_size
 from models.networks.resnet import ResNet34
 
@@ -70,10 +72,15 @@ SKIPS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "conv": lambda high, low, row: ConvSkip(high, low),
     "caft": lambda high, low, row: CAFT(high, low, heads=2**row),  # about the same width of a head in every row
 }
-ENCODERS = (*SIZES, "resnet34")
+PLAIN_ENCODERS: dict[str, Callable[[int], ResNet34 | EfficientNetLite0]] = {
+    "resnet34": ResNet34,
+    "lite0": EfficientNetLite0,
+}
+ENCODERS = (*SIZES, *PLAIN_ENCODERS)
+PRESENCE_WINDOW = 7  # cells of stride 32 that tell whether there is oil: 224 pixels
 
 
-def build_encoder(architecture: Architecture) -> MambaVision | ResNet34:
+def build_encoder(architecture: Architecture) -> MambaVision | ResNet34 | EfficientNetLite0:
     """Make the encoder that an architecture names: image to features at strides 2, 4, 8, 16 and 32.
 
     Raises `UsageError` for an unknown one, and for windows of an encoder that has none.
@@ -85,7 +92,7 @@ def build_encoder(architecture: Architecture) -> MambaVision | ResNet34:
         return MambaVision(mambavision_size(name, architecture.windows), architecture.in_channels)
     if architecture.windows is not None:
         raise UsageError(name, "this encoder has no attention windows", "omit the windows")
-    return ResNet34(architecture.in_channels)
+    return PLAIN_ENCODERS[name](architecture.in_channels)
 
 
 class SAROSSNet(nn.Module):
@@ -113,10 +120,16 @@ class SAROSSNet(nn.Module):
         )
         self.decoder = nn.ModuleList(DecoderBlock(channels[i], channels[i + 1]) for i in range(rows - 1))
         self.head = nn.Sequential(_conv3x3(channels[0], channels[0]), nn.Conv2d(channels[0], architecture.classes, 1))
+        self.presence = Presence(self.encoder) if architecture.presence else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, H, W) normalised image to (B, classes, H, W) logits."""
+        return self.with_presence(image)[0]
+
+    def with_presence(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits and, of a network that has it, the logit of oil in the surroundings, (B, 1, h, w)."""
         column = self.encoder(image)
+        presence = None if self.presence is None else self.presence(self.encoder, column[-1])
         while len(column) > 1:
             # One step right in the triangle; the lowest pair of the column is where the decoder continues.
             j = len(self.decoder) + 2 - len(column)
@@ -129,4 +142,30 @@ class SAROSSNet(nn.Module):
             ]
         features = F.interpolate(column[0], size=image.shape[-2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.head(features)
+        return (logits if presence is None else _weighed(logits, presence)), presence
+
+
+class Presence(nn.Module):
+    """Whether the surroundings of a place show oil, judged as ImageNet's classifier judges a picture.
+
+    Raises `UsageError` for an encoder without such a classifier.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(encoder, EfficientNetLite0):
+            raise UsageError("presence", "an encoder without a classifier's features", "take the encoder lite0")
+        self.classifier = nn.Conv2d(TOP_CHANNELS, 1, 1)
+
+    def forward(self, encoder: EfficientNetLite0, deepest: Tensor) -> Tensor:
+        """(B, 320, h, w) to logits (B, 1, h, w)."""
+        window = PRESENCE_WINDOW
+        around = F.avg_pool2d(encoder.top(deepest), window, 1, window // 2, count_include_pad=False)
+        logits: Tensor = self.classifier(around)
         return logits
+
+
+def _weighed(logits: Tensor, presence: Tensor) -> Tensor:
+    """Lower the logit of oil where the surroundings speak against it."""
+    log_present = F.logsigmoid(F.interpolate(presence, size=logits.shape[-2:], mode="bilinear", align_corners=False))
+    return torch.cat([logits[:, :OIL], logits[:, OIL : OIL + 1] + log_present, logits[:, OIL + 1 :]], dim=1)

@@ -15,6 +15,7 @@ from ingest.hashes import json_sha256
 
 FORMAT = 1
 WEIGHTS, CHECKPOINT, CARD, RECORD = "weights.safetensors", "checkpoint.json", "README.md", "version.json"
+OBJECT_STAGE = ("objects.json", "surroundings.safetensors")  # of models that have one
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Promotion:
 
 
 def content_of(files: Mapping[str, str]) -> str:
-    """Return one hash of weights and checkpoint."""
-    return hashlib.sha256(f"{files[WEIGHTS]} {files[CHECKPOINT]}".encode()).hexdigest()
+    """Return one hash of weights, checkpoint and, where there is one, object stage."""
+    hashes = [files[WEIGHTS], files[CHECKPOINT], *(files[name] for name in OBJECT_STAGE if name in files)]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def version_text(version: Version) -> str:

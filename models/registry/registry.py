@@ -28,6 +28,7 @@ from models.checkpoint import Checkpoint, check_model, default_model_folder, req
 from models.registry.records import (
     CARD,
     CHECKPOINT,
+    OBJECT_STAGE,
     RECORD,
     WEIGHTS,
     Pin,
@@ -216,7 +217,11 @@ class Registry:
     def _add(self, source: Path, provenance: Provenance) -> Version:
         checkpoint = check_model(str(source))
         _require_usable(checkpoint, source)
-        files = {name: _sha256(source / name) for name in (WEIGHTS, CHECKPOINT, CARD) if (source / name).is_file()}
+        files = {
+            name: _sha256(source / name)
+            for name in (WEIGHTS, CHECKPOINT, CARD, *OBJECT_STAGE)
+            if (source / name).is_file()
+        }
         folder = self._versions / checkpoint.id
         if folder.exists():
             return self._same(checkpoint.id, source, files)

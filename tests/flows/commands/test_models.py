@@ -12,7 +12,7 @@ from torch import nn
 
 from ingest.errors import ModelError
 from models import checkpoint
-from models.checkpoint import default_model_id, model_folder, save_model
+from models.checkpoint import default_model_id, model_folder, save_model, shipped_models
 from models.networks.architecture import Architecture
 from models.networks.build import NETWORKS
 from models.registry.inventory import compare_metrics, find_model, provenance_of
@@ -21,6 +21,7 @@ from models.registry.registry import Registry
 from preprocess.options import PreprocessOptions
 
 SHIPPED = default_model_id()
+ALL_SHIPPED = shipped_models()
 
 
 def tiny(architecture):
@@ -48,16 +49,17 @@ def in_registry(cli, tmp_path):
 
 
 def test_the_champion_is_marked_and_shown(in_registry, models, tmp_path):
-    assert in_registry("list")[1] == f"* {SHIPPED}  shipped\n"
+    shipped = [f"{'*' if id == SHIPPED else ' '} {id}  shipped" for id in ALL_SHIPPED]
+    assert in_registry("list")[1].splitlines() == shipped
     assert not (tmp_path / "registry").exists()
     code, out, err = in_registry("promote", models / "one", "--reason", "better")
     assert (code, out, err) == (0, "one is the champion\n", "")
     assert in_registry("promote", models / "two", "--reason", "even better")[1] == "two is the champion, after one\n"
     lines = in_registry("list")[1].splitlines()
-    assert [line[:5] for line in lines[1:]] == ["  one", "* two"]
-    assert lines[0] == f"  {SHIPPED}  shipped"
+    assert [line[:5] for line in lines[len(ALL_SHIPPED) :]] == ["  one", "* two"]
+    assert lines[: len(ALL_SHIPPED)] == [f"  {id}  shipped" for id in ALL_SHIPPED]
     listed = json.loads(in_registry("list", "--json")[1])
-    assert (listed["default"], listed["models"], listed["champion"]) == (SHIPPED, [SHIPPED], "two")
+    assert (listed["default"], listed["models"], listed["champion"]) == (SHIPPED, ALL_SHIPPED, "two")
     assert [(one["id"], one["champion"]) for one in listed["versions"]] == [("one", False), ("two", True)]
     assert json.loads(in_registry("show")[1])["id"] == json.loads(in_registry("show", "champion")[1])["id"] == "two"
 
@@ -131,12 +133,12 @@ def test_all_that_is_at_hand_is_verified(in_registry, models, tmp_path):
         in_registry("promote", models / id, "--reason", "better")
     code, out, err = in_registry("verify")
     assert (code, err) == (0, "")
-    assert [line.split(":")[0] for line in out.splitlines()] == [SHIPPED, "one", "two"]
+    assert [line.split(":")[0] for line in out.splitlines()] == [*ALL_SHIPPED, "one", "two"]
     assert in_registry("verify", "one")[1] == f"one: {checkpoint.read_checkpoint(str(models / 'one')).weights_sha256}\n"
     os.truncate(tmp_path / "registry" / "versions" / "two" / "weights.safetensors", 100)
     code, out, err = in_registry("verify")
     assert code == 6
-    assert [line.split(":")[0] for line in out.splitlines()] == [SHIPPED, "one"]
+    assert [line.split(":")[0] for line in out.splitlines()] == [*ALL_SHIPPED, "one"]
     assert err.count("\n") == 1
     assert "two" in err
     assert in_registry("verify", "two")[0] == in_registry("verify", "champion")[0] == 6
@@ -150,8 +152,8 @@ def test_a_damaged_champion_is_told_of_and_the_one_before_marked(in_registry, mo
     code, out, err = in_registry("list")
     assert code == 0
     assert "two" in err
-    assert [line[:5] for line in out.splitlines()[1:]] == ["* one", "  two"]
-    assert "damaged" in out.splitlines()[2]
+    assert [line[:5] for line in out.splitlines()[len(ALL_SHIPPED) :]] == ["* one", "  two"]
+    assert "damaged" in out.splitlines()[-1]
     assert json.loads(in_registry("list", "--json")[1])["refused"]
 
 

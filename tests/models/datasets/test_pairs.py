@@ -107,3 +107,16 @@ def test_augmentation_moves_image_and_labels_together():
         image, moved = augmented((labels[None].astype(np.float32), labels), np.random.default_rng(seed))
         order = np.argsort(image[0].ravel(), kind="stable")
         assert (np.diff(moved.ravel()[order]) >= 0).all()
+
+
+def test_a_weak_stretch_is_made_up_for_and_a_strong_one_left():
+    rng = np.random.default_rng(0)
+    sea_db = rng.normal(0, 1, (96, 96)).astype(np.float32)
+    sea_db[40:50, 20:70] -= 6
+    options = PreprocessOptions(least_chip_spread_db=1.0)
+    weak, weaker, strong = (100 * 10 ** (gain * sea_db / 20) for gain in (0.3, 0.1, 3))
+    np.testing.assert_allclose(chip_input(weak, options), chip_input(weaker, options), atol=1e-3)
+    slick = (slice(42, 48), slice(30, 60))
+    assert np.median(chip_input(weak, options)[slick]) * options.std_db == pytest.approx(-6, abs=0.8)
+    assert np.median(chip_input(weak, OPTIONS)[slick]) * options.std_db > -2.2
+    np.testing.assert_array_equal(chip_input(strong, options), chip_input(strong, OPTIONS))

@@ -1,0 +1,27 @@
+"""Slicks judged as objects: each candidate of the network is told apart as oil or look-alike from all that is known."""
+
+from models.objects.candidates import Candidate, CandidateOptions, find_candidates
+from models.objects.features import FEATURES, candidate_features
+from models.objects.judge import Judge, judge_sha256, load_judge, save_judge
+from models.objects.stage import Sea, Verdict, judge_image, judge_scene, sea_of_grey
+from models.objects.surroundings import SIDE, Surroundings, window_around
+
+__all__ = [
+    "FEATURES",
+    "SIDE",
+    "Candidate",
+    "CandidateOptions",
+    "Judge",
+    "Sea",
+    "Surroundings",
+    "Verdict",
+    "candidate_features",
+    "find_candidates",
+    "judge_image",
+    "judge_scene",
+    "judge_sha256",
+    "load_judge",
+    "save_judge",
+    "sea_of_grey",
+    "window_around",
+]
