@@ -26,14 +26,7 @@ from ingest.retries import RetryPolicy
 from ingest.sources.source import Query
 from ingest.store import SceneFolder
 from ingest.watch import Watch, WatchOptions, watch_once
-from tests.support.http_scenes import (
-    PASSING,
-    HttpScenes,
-    SceneServer,
-    faults,
-    serving,
-    small_scenes,
-)
+from tests.support.http_scenes import PASSING, HttpScenes, SceneServer, faults, serving, small_scenes
 
 LEASE_S = 2.0
 OPTIONS = WatchOptions(

@@ -12,14 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 import flows.prefect_defaults  # noqa: F401 - before Prefect
-from flows.automations import (
-    Watched,
-    absent_runs,
-    automations,
-    failed_runs,
-    webhook_block,
-    write_automations,
-)
+from flows.automations import Watched, absent_runs, automations, failed_runs, webhook_block, write_automations
 from ingest.errors import UsageError
 from outputs.alerting import render
 from outputs.alerting.records import Message

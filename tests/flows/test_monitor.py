@@ -33,12 +33,7 @@ from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
 from ingest.ledger.ledger import Ledger
-from models.checkpoint import (
-    default_model_folder,
-    default_model_id,
-    load_model,
-    save_model,
-)
+from models.checkpoint import default_model_folder, default_model_id, load_model, save_model
 from models.registry.registry import Registry
 from models.simulator.product import simulate_product
 from outputs.alerting.alerter import Alerter

@@ -30,14 +30,7 @@ from ingest.watch import (
     watch_forever,
     watch_once,
 )
-from tests.support.http_scenes import (
-    HttpScenes,
-    SceneServer,
-    safe_zip,
-    scene_of,
-    serving,
-    small_scenes,
-)
+from tests.support.http_scenes import HttpScenes, SceneServer, safe_zip, scene_of, serving, small_scenes
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.001, longest_wait=0.002)
 OPTIONS = WatchOptions(fetch=FetchOptions(margin=0, retries=QUICK), threads=2)

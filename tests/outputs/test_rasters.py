@@ -22,14 +22,7 @@ from outputs.rasters import (
     write_sigma_nought,
 )
 from tests.support.full_disk import full_after
-from tests.support.slick_scenes import (
-    CLASSES,
-    NAME,
-    coordinates,
-    image_grid,
-    probabilities,
-    scene,
-)
+from tests.support.slick_scenes import CLASSES, NAME, coordinates, image_grid, probabilities, scene
 
 SHAPE = (700, 1100)
 

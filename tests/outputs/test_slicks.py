@@ -18,13 +18,7 @@ from outputs.measurements import ring_around
 from outputs.options import SlickOptions
 from outputs.outlines import polygonise
 from outputs.slicks import find_slicks
-from tests.support.slick_scenes import (
-    PROCESSED_AT,
-    coordinates,
-    image_grid,
-    probabilities,
-    scene,
-)
+from tests.support.slick_scenes import PROCESSED_AT, coordinates, image_grid, probabilities, scene
 
 CELL = 40.0  # m
 SHAPE = (90, 120)

@@ -18,13 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import (
-    HttpByteStream,
-    content_range,
-    http_client,
-    network_failures,
-    require_success,
-)
+from ingest.sources.http import HttpByteStream, content_range, http_client, network_failures, require_success
 from ingest.sources.source import Query
 
 FIRST = datetime(2026, 3, 1, 6, tzinfo=UTC)

@@ -13,16 +13,7 @@ from flows.cli import app
 from ingest.errors import SlickwatchError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, Selection
-from tests.support.catalogue_results import (
-    FOOTPRINT,
-    OTHER_MODEL,
-    SCENE,
-    found,
-    record,
-    scene_number,
-    squares,
-    table,
-)
+from tests.support.catalogue_results import FOOTPRINT, OTHER_MODEL, SCENE, found, record, scene_number, squares, table
 
 NOW = datetime(2021, 1, 20, 12, 0, tzinfo=UTC)
 

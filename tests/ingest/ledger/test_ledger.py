@@ -24,13 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import StatementError
 
-from ingest.errors import (
-    SlickwatchError,
-    SourceError,
-    StorageError,
-    UnreadableInput,
-    UsageError,
-)
+from ingest.errors import SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
 from ingest.ledger.database import Database, parse_url, redacted
 from ingest.ledger.heartbeat import keep_lease
 from ingest.ledger.ledger import RETRIES, Ledger

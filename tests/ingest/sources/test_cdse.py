@@ -29,16 +29,7 @@ from ingest.sources.cdse import TOKEN_URL, CopernicusDataSpace
 from ingest.sources.http import content_range, retry_after
 from ingest.sources.odata import filter_text, read_page, scene_of
 from ingest.sources.source import Query
-from tests.support.cdse_server import (
-    PASSWORD,
-    SEA,
-    USER,
-    CdseServer,
-    Fault,
-    Product,
-    is_match,
-    product,
-)
+from tests.support.cdse_server import PASSWORD, SEA, USER, CdseServer, Fault, Product, is_match, product
 
 RECORDED = Path(__file__).parents[4] / "shared/data/s1/api"
 BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -10,15 +10,7 @@ from flows.retraining.pipeline import catalogue_scenes
 from models.classes import NOT_OIL, OIL
 from models.datasets.reviewed import reviewed_chips
 from outputs.catalogue import Catalogue
-from tests.support.retraining_scenes import (
-    CALM,
-    ELSEWHERE,
-    LINES,
-    OILY,
-    SAMPLES,
-    catalogued,
-    patched_product,
-)
+from tests.support.retraining_scenes import CALM, ELSEWHERE, LINES, OILY, SAMPLES, catalogued, patched_product
 
 SIZE = 48  # cells of a chip
 

@@ -9,14 +9,7 @@ from ingest.errors import UnreadableInput, UsageError
 from models.classes import CLASSES, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets import DATASETS, VALIDATION_SEED, open_dataset, simulated_pair
 from preprocess.options import PreprocessOptions
-from tests.support.dataset_folders import (
-    OSD_COLOURS,
-    image_and_mask,
-    osd_part,
-    plain_pair,
-    released_sos,
-    write,
-)
+from tests.support.dataset_folders import OSD_COLOURS, image_and_mask, osd_part, plain_pair, released_sos, write
 
 OPTIONS = PreprocessOptions()
 SHARED = Path(__file__).parents[4] / "shared" / "data"

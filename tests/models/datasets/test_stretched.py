@@ -13,15 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets import (
-    Reduced,
-    Selection,
-    SimulatedChips,
-    chip_input,
-    grouped_folds,
-    open_dataset,
-    without_leak,
-)
+from models.datasets import Reduced, Selection, SimulatedChips, chip_input, grouped_folds, open_dataset, without_leak
 from models.datasets.fingerprint import fingerprint
 from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
 from models.datasets.simulated import GREY_DB

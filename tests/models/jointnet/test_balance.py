@@ -19,13 +19,7 @@ from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets import Selection, SimulatedChips, data_root, open_dataset
 from models.jointnet import balance as module
-from models.jointnet.balance import (
-    NORMALISATION,
-    Balance,
-    balancing_factor,
-    image_and_label_power,
-    mean_power,
-)
+from models.jointnet.balance import NORMALISATION, Balance, balancing_factor, image_and_label_power, mean_power
 from models.jointnet.diffusion import scaled_labels
 from tests.support.dataset_folders import plain_pair, write
 

@@ -11,13 +11,7 @@ from ingest.errors import UsageError
 from models.classes import CLASSES
 from models.networks.architecture import Architecture
 from models.networks.caft import CAFT
-from models.networks.mambavision import (
-    SIZES,
-    MambaVision,
-    from_windows,
-    mambavision_size,
-    to_windows,
-)
+from models.networks.mambavision import SIZES, MambaVision, from_windows, mambavision_size, to_windows
 from models.networks.saross import SAROSSNet, build_encoder
 from models.networks.selective_scan import loop_scan, scan_with
 

@@ -28,12 +28,7 @@ from models.simulator import (
 )
 from models.simulator.curves import Curve, ribbon
 from models.simulator.fields import Grid, swirled, without_crumbs
-from models.simulator.sea import (
-    SUBSWATH_LIMITS,
-    backscatter_vv_db,
-    incidence_angles,
-    noise_equivalent_sigma,
-)
+from models.simulator.sea import SUBSWATH_LIMITS, backscatter_vv_db, incidence_angles, noise_equivalent_sigma
 from models.simulator.slicks import wind_visibility
 from models.simulator.targets import draw_ship
 

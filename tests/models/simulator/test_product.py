@@ -15,14 +15,7 @@ from ingest.errors import UsageError
 from ingest.safe.product import SafeProduct
 from models.classes import LAND, OIL, SHIP
 from models.simulator import GRD_CORRELATION, GRD_LOOKS, OceanOptions, simulate_ocean
-from models.simulator.product import (
-    MONITORED,
-    NO_DATA,
-    TRUTH_COLOURS,
-    SimulatedProduct,
-    row_speckle,
-    simulate_product,
-)
+from models.simulator.product import MONITORED, NO_DATA, TRUTH_COLOURS, SimulatedProduct, row_speckle, simulate_product
 from preprocess.calibrate import calibrate, calibration_table
 from preprocess.noise import noise_table
 

@@ -18,12 +18,7 @@ from PIL import Image
 from ingest.errors import ModelError, StorageError, UsageError
 from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.evaluation.metrics import (
-    confusion_matrix,
-    intersection_over_union,
-    precision,
-    recall,
-)
+from models.evaluation.metrics import confusion_matrix, intersection_over_union, precision, recall
 from models.networks.build import NETWORKS
 from models.training.engine import parts_of_batches
 from models.training.options import Schedule, changed
