@@ -1,6 +1,6 @@
-"""Prefect automations: the server tells of runs that failed, were lost, or never came, also where no flow of ours can.
+"""Prefect automations: the server's own alerts on failed, lost and missing runs.
 
-They are needed beside `Alerter`, which lives in the flows: a monitor that has died cannot report its own silence. The
+They complement `Alerter`, which runs inside the flows: a monitor that has died cannot report its own silence. The
 server posts to the same kind of webhook with the same schema, but cannot sign.
 """
 
@@ -33,10 +33,10 @@ _HEARTBEAT = "prefect.flow-run.heartbeat"
 
 @dataclass(frozen=True)
 class Watched:
-    """Which flows are watched, and when a run of the flow `regular` is missed.
+    """Which flows are watched, and when a run of the flow `regular` counts as missing.
 
-    A run whose worker was killed stays Running to Prefect; it counts as lost after `lost_minutes` without a heartbeat,
-    of which there is one every three minutes by default (PREFECT_FLOWS_HEARTBEAT_FREQUENCY). Raises `UsageError`.
+    Prefect keeps a run whose worker was killed as Running; it counts as lost after `lost_minutes` without a heartbeat,
+    sent every three minutes by default (PREFECT_FLOWS_HEARTBEAT_FREQUENCY). Raises `UsageError`.
     """
 
     flows: tuple[str, ...]
@@ -52,7 +52,7 @@ class Watched:
 
 
 def webhook_block(url: str, token: SecretStr | None = None) -> Webhook:
-    """The block that holds the address, not yet saved; the token goes into an ``Authorization: Bearer`` header."""
+    """The webhook block with the address, not yet saved; the token goes into an ``Authorization: Bearer`` header."""
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token.get_secret_value()}"
@@ -65,7 +65,7 @@ def automations(watched: Watched, block_id: UUID) -> tuple[Automation, ...]:
 
 
 def failed_runs(watched: Watched, block_id: UUID) -> Automation:
-    """Tell of each run that failed or crashed."""
+    """Alert on each run that failed or crashed."""
     return Automation(
         name="slickwatch: a run failed",
         description="Posts to the webhook when a run of Slickwatch fails or crashes.",
@@ -81,7 +81,7 @@ def failed_runs(watched: Watched, block_id: UUID) -> Automation:
 
 
 def absent_runs(watched: Watched, block_id: UUID) -> Automation:
-    """Tell when no run of the regular flow has completed for some hours, and again after as many."""
+    """Alert when no run of the regular flow has completed for some hours, and again after as many more."""
     return Automation(
         name="slickwatch: no run",
         description=f"Posts to the webhook when no {watched.regular} completes for {watched.absent_hours:g} hours.",
@@ -98,7 +98,7 @@ def absent_runs(watched: Watched, block_id: UUID) -> Automation:
 
 
 def lost_runs(watched: Watched) -> Automation:
-    """Call a run crashed whose heartbeat has stopped; the automation on failed runs then tells of it."""
+    """Mark a run as crashed when its heartbeat stops; the automation on failed runs then reports it."""
     return Automation(
         name="slickwatch: a run was lost",
         description=f"Marks a run as crashed that has not been heard of for {watched.lost_minutes:g} minutes.",
@@ -129,7 +129,7 @@ def write_automations(path: Path, watched: Watched, block_id: UUID) -> None:
 
 
 def install(url: str, watched: Watched, token: SecretStr | None = None) -> tuple[str, ...]:
-    """Save the block and create the automations on the server, or bring those there up to date; returns their names."""
+    """Save the block and create or update the automations on the server; returns their names."""
     from prefect.client.orchestration import get_client
 
     block_id = cast(UUID, webhook_block(url, token).save(BLOCK, overwrite=True))
@@ -150,7 +150,7 @@ def _of_flows(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _failed_payload() -> str:
-    """A Jinja template; `tojson` keeps whatever a run is called within its string."""
+    """A Jinja template; `tojson` keeps any run name inside its string."""
     return _payload(
         "failure",
         identifier="event.id | string",
@@ -175,7 +175,7 @@ def _absent_payload(watched: Watched) -> str:
 
 
 def _payload(kind: str, *, identifier: str, moment: str, subject: str, title: str, reason: str) -> str:
-    """The schema of docs/operator/alerts.md around expressions of a template."""
+    """The schema of docs/operator/alerts.md, filled with template expressions."""
     counts = {each: int(each == kind) for each in ("detection", "failure", "silence", "all-clear")}
     alert = (
         f'{{"id": {{{{ {identifier} | tojson }}}}, "kind": "{kind}", "subject": {{{{ {subject} | tojson }}}}, '

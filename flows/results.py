@@ -1,4 +1,4 @@
-"""The folder of a scene's results: whether it is what a run would give again, how it is put in place, what it says."""
+"""A scene's results folder: whether it is up to date, how it is put in place, and what it contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STAGED = ".processing"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the folder of a scene holds, as far as others are told of it."""
+    """The contents of a results folder that are passed on to others."""
 
     folder: Path
     record: RunRecord
@@ -38,15 +38,15 @@ def read_result(folder: Path) -> Result:
 
 
 def is_up_to_date(folder: Path, product: Path, options: DetectionOptions) -> bool:
-    """Whether a folder has what a run would give now: the same code, model, options and product, to the byte.
+    """Whether a folder holds what a run would give now: same code, model, options and product, to the byte.
 
-    Reads all of the product where the rest agrees. Raises `ModelError`.
+    Reads the whole product if the rest agrees. Raises `ModelError`.
     """
     if not all((folder / name).is_file() for name in PUBLISHED):
         return False
     try:
         record = read_record(folder / "run.json")
-    except (OSError, ValueError, TypeError, KeyError):  # of another release
+    except (OSError, ValueError, TypeError, KeyError):  # from another release
         return False
     checkpoint = read_checkpoint(options.model)
     asked = config_hash(options.record(checkpoint))
@@ -56,7 +56,7 @@ def is_up_to_date(folder: Path, product: Path, options: DetectionOptions) -> boo
 
 
 def staging(results: Path, scene_id: str, token: int) -> Path:
-    """A folder for one claim to work in, on the results' disk; those of the scene's former claims are removed."""
+    """A working folder for one claim, on the results' disk; those of the scene's earlier claims are removed."""
     for left in (results / _STAGED).glob(f"{scene_id}.*"):
         if int(left.suffix[1:]) < token:
             shutil.rmtree(left, ignore_errors=True)
@@ -64,12 +64,12 @@ def staging(results: Path, scene_id: str, token: int) -> Path:
 
 
 def staged(results: Path) -> list[tuple[str, Path]]:
-    """The folders that claims work in, or have left behind, each with its scene."""
+    """The working folders of claims, including abandoned ones, each with its scene."""
     return [(left.stem, left) for left in sorted((results / _STAGED).glob("*.*"))]
 
 
 def put_in_place(staged_folder: Path, folder: Path) -> None:
-    """Let a complete folder take the place of the former one; a reader sees the one or the other."""
+    """Replace the previous folder with a complete one; a reader sees one or the other."""
     with whole_folder(folder, required=PUBLISHED) as hidden:
         for name in PUBLISHED:
             os.rename(staged_folder / name, hidden / name)

@@ -1,4 +1,4 @@
-"""Areas of interest from GeoJSON, WKT or a box, as WGS 84 lon/lat geometries divided at the antimeridian."""
+"""Areas of interest from GeoJSON, WKT or a box, as WGS 84 lon/lat geometries split at the antimeridian."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GIVE = "give a GeoJSON or WKT file, WKT text, or west,south,east,north"
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOX = re.compile(",".join([_NUMBER] * 4))
 _WKT = re.compile(r"(?:SRID=(?P<srid>\d+);)?\s*(?P<geometry>(?:MULTI)?(?:POLYGON|POINT|LINESTRING)|GEOMETRYCOLLECTION)\b", re.I)  # fmt: skip # noqa: E501
-# What shapely raises for members that are missing or of another kind than they should be.
+# What shapely raises for members that are missing or of the wrong type.
 _NO_GEOMETRY = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, ShapelyError)
 _WGS84 = re.compile(r"(CRS:?84|EPSG:+(\d*:)?4326)$", re.I)
 
@@ -36,7 +36,7 @@ Fail = Callable[[str, str], UsageError]  # problem, remedy
 
 @dataclass(frozen=True)
 class Area:
-    """One area of interest: valid, counter-clockwise, within ±180 degrees, divided at the antimeridian."""
+    """One area of interest: valid, counter-clockwise, within ±180 degrees, split at the antimeridian."""
 
     name: str
     geometry: Polygon | MultiPolygon
@@ -48,7 +48,7 @@ def read_areas(given: str | Path) -> tuple[Area, ...]:
     Each feature of a GeoJSON file is an area, named by its property ``name``, else its id, else its number. Edges are
     straight in lon/lat (RFC 7946); one that spans more than 180 degrees goes the short way, across the antimeridian,
     and a box whose west is beyond its east crosses it as well. A ring that goes around a pole encloses it.
-    Raises `UsageError`, naming the file and the feature, for whatever is no area.
+    Raises `UsageError`, naming the file and the feature, for anything that is not an area.
     """
     if isinstance(given, Path):
         return _read_file(given)
@@ -69,7 +69,7 @@ def together(areas: Iterable[Area]) -> BaseGeometry:
 def box_area(west: float, south: float, east: float, north: float, subject: str = "the box") -> Polygon | MultiPolygon:
     """The area between two meridians, from `west` eastward, and two parallels, all in degrees.
 
-    Raises `UsageError` where degrees are out of range or the box is empty.
+    Raises `UsageError` if degrees are out of range or the box is empty.
     """
     fail = _failure(subject)
     if not all(map(math.isfinite, (west, south, east, north))) or max(abs(west), abs(east)) > 360:
@@ -78,7 +78,7 @@ def box_area(west: float, south: float, east: float, north: float, subject: str 
         raise fail("invalid latitudes", "give west,south,east,north with south below north, from -90 to 90")
     if west == east:
         raise fail("west and east are the same", "give west,south,east,north with different longitudes")
-    # -180 and 180 are the same meridian: eastward from one to the other it is around the world.
+    # -180 and 180 are the same meridian: eastward from one to the other is all the way round.
     width = east - west if west < east else east - west + 360
     if not 0 < width <= 360:
         raise fail(f"is {width:g} degrees wide", "give longitudes from -180 to 180")
@@ -96,7 +96,7 @@ def _read_file(path: Path) -> tuple[Area, ...]:
         raise UsageError(path, "no such file, and not an area as text", _GIVE) from error
     except OSError as error:
         raise UsageError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
-    except ValueError as error:  # a zero byte in the path, or a file that is no text
+    except ValueError as error:  # a zero byte in the path, or a file that is not text
         raise UsageError(str(path), "not UTF-8 text", _GIVE) from error
     return _read_text(text, str(path), path.stem)
 
@@ -119,7 +119,7 @@ def _from_wkt(text: str, subject: str) -> BaseGeometry:
     if match and match["srid"] not in (None, "4326"):
         raise UsageError(subject, f"is in EPSG:{match['srid']}", "give longitudes and latitudes in EPSG:4326")
     try:
-        with np.errstate(invalid="ignore"):  # numbers that are none are told of with their point
+        with np.errstate(invalid="ignore"):  # NaN is reported with its point
             return shapely.from_wkt(text.partition(";")[2] if match and match["srid"] else text)
     except shapely.GEOSException as error:
         told = " ".join(str(error).split()).removeprefix("ParseException: ")
@@ -157,7 +157,7 @@ def _name(feature: dict[str, Any]) -> str | None:
 
 
 def _require_wgs84(document: dict[str, Any], subject: str) -> None:
-    # RFC 7946 dropped the member, but what carries another system than WGS 84 would be read wrongly.
+    # RFC 7946 dropped the member, but data in a system other than WGS 84 would be misread.
     crs = document.get("crs")
     if not isinstance(crs, dict):
         return
@@ -202,7 +202,7 @@ def _divided(polygon: Polygon, fail: Fail) -> BaseGeometry:
     """A polygon cut at the antimeridian, ring by ring.
 
     `antimeridian.fix_polygon` is not used: it fails on holes written beyond 180 degrees and on holes around a pole,
-    and takes what a clockwise ring around a pole encloses for the rest of the world.
+    and takes the inside of a clockwise ring around a pole for the rest of the world.
     """
     shell = _enclosed(list(polygon.exterior.coords), fail)
     holes = [_enclosed(list(ring.coords), fail) for ring in polygon.interiors]
@@ -213,11 +213,11 @@ def _divided(polygon: Polygon, fail: Fail) -> BaseGeometry:
 
 
 def _enclosed(ring: list[tuple[float, ...]], fail: Fail) -> BaseGeometry:
-    """What a ring encloses; around a pole, all up to it."""
+    """The area a ring encloses; around a pole, everything up to it."""
     points = _unwrapped(ring, fail)
     first, last = points[0], points[-1]
     if abs(last[0] - first[0]) > 1:
-        # It came back one turn further: it goes around the pole that it is nearer to.
+        # It came back one turn further on: it encloses the nearer pole.
         pole = math.copysign(90.0, math.fsum(latitude for _, latitude in points))
         points += [(last[0], pole), (first[0], pole)]
     polygon = Polygon(points)
@@ -230,11 +230,11 @@ def _enclosed(ring: list[tuple[float, ...]], fail: Fail) -> BaseGeometry:
 
 
 def _unwrapped(ring: list[tuple[float, ...]], fail: Fail) -> list[Point]:
-    """The ring's points with longitudes that go on beyond 180 degrees in place of jumping back."""
+    """The ring's points with longitudes that continue beyond 180 degrees instead of jumping back."""
     points: list[Point] = []
-    turns = 0  # whole ones, so that a ring that closes does so exactly
+    turns = 0  # whole turns, so that a closed ring closes exactly
     for number, (longitude, latitude, *_) in enumerate(ring):
-        if not (abs(longitude) <= 360 and abs(latitude) <= 90):  # NaN is out as well
+        if not (abs(longitude) <= 360 and abs(latitude) <= 90):  # rejects NaN too
             problem = f"invalid point {longitude:g}, {latitude:g}, outside the range of coordinates"
             raise fail(problem, "give longitude and latitude in degrees, in this order")
         step = longitude - ring[number - 1][0] if number else 0.0
@@ -245,7 +245,7 @@ def _unwrapped(ring: list[tuple[float, ...]], fail: Fail) -> list[Point]:
 
 
 def _wrapped(polygon: Polygon) -> BaseGeometry:
-    """A polygon with longitudes beyond 180 degrees, cut there, each piece moved to where it belongs."""
+    """A polygon with longitudes beyond 180 degrees, cut there, with each piece shifted into range."""
     west, _, east, _ = polygon.bounds
     turns = range(math.floor((west + 180) / 360), math.ceil((east + 180) / 360))
     pieces = [polygon.intersection(box(360 * turn - 180, -90, 360 * turn + 180, 90)) for turn in turns]
@@ -254,7 +254,7 @@ def _wrapped(polygon: Polygon) -> BaseGeometry:
 
 
 def _polygonal(parts: list[BaseGeometry]) -> Polygon | MultiPolygon:
-    """The union without the lines and points that touching the antimeridian leaves."""
+    """The union without the stray lines and points left where parts touch the antimeridian."""
     pieces = [piece for piece in shapely.get_parts(shapely.union_all(parts)) if isinstance(piece, Polygon)]
     oriented = [shapely.orient_polygons(piece) for piece in pieces if piece.area > 0]
     return oriented[0] if len(oriented) == 1 else MultiPolygon(oriented)

@@ -1,4 +1,4 @@
-"""User names and passwords of the services that scenes come from: environment, a file, or ``.netrc``."""
+"""Credentials for the scene sources, from the environment, a file or ``.netrc``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user name and a password, or an access key and its secret; neither shows when the record is printed."""
+    """A user name and a password, or an access key and its secret; printing the record shows neither."""
 
     user: str = field(repr=False)
     secret: SecretStr
@@ -27,7 +27,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Service:
-    """A service that asks for credentials, and where they are looked up."""
+    """A service that requires credentials, and where they are looked up."""
 
     title: str
     variables: tuple[str, str]  # of the environment
@@ -61,9 +61,9 @@ SERVICES = {
 def find_credentials(service: str, machine: str | None = None) -> Credentials:
     """Look up the credentials of a service of `SERVICES`: environment, then the credentials file, then ``.netrc``.
 
-    `machine` is the host that ``.netrc`` may name besides those known, such as that of a DHuS node. Raises
-    `SourceError` where nothing is found, where only a half is given, where a file is damaged, or where others than
-    its owner may read it; no message holds any part of a file's content.
+    `machine` is a further host to look for in ``.netrc``, such as a DHuS node. Raises `SourceError` if nothing is
+    found, if only half is given, or if a file is damaged or readable by anyone but its owner; no message contains
+    any part of a file's content.
     """
     known = SERVICES[service]
     machines = known.machines if machine is None else (machine, *known.machines)
@@ -100,7 +100,7 @@ def _from_file(service: str, known: Service) -> Credentials | None:
     try:
         table = tomllib.loads(_read_private(path).decode()).get(service)
     except ValueError:
-        # The parser's own words may quote the file, hence none of them are kept.
+        # The parser's message may quote the file, so none of it is kept.
         raise SourceError(path, "not valid TOML", "write it as [cdse] with username and password") from None
     if table is None:
         return None
@@ -123,10 +123,10 @@ def _from_netrc(machines: tuple[str, ...]) -> Credentials | None:
     try:
         hosts = netrc.netrc(path).hosts
     except (netrc.NetrcParseError, UnicodeDecodeError) as error:
-        # Its message may quote a password that stands where a word was expected.
+        # Its message may quote a password found where a keyword was expected.
         line = f" near line {error.lineno}" if isinstance(error, netrc.NetrcParseError) else ""
         raise SourceError(path, f"invalid .netrc file{line}", "write: machine HOST login NAME password WORD") from None
-    # The `default` entry is for no service in particular: sending it would give a password to a stranger.
+    # The `default` entry belongs to no particular service: sending it would hand a password to a stranger.
     for machine in machines:
         login, _, password = hosts.get(machine, ("", "", ""))
         if login and password:

@@ -1,4 +1,4 @@
-"""Fetch one scene from a source: resumable, verified, and visible to others only when it is whole."""
+"""Fetch one scene from a source: resumable, verified, and visible to others only once complete."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ class FetchOptions:
 
     connections: int = 4  # at a time to one source, over all processes that share the folder
     retries: RetryPolicy = field(default_factory=RetryPolicy)
-    margin: int = 1 << 30  # bytes that stay free on the disk
-    downloads: int = 3  # from the first byte on, before a scene that stays broken is put into quarantine
+    margin: int = 1 << 30  # bytes to keep free on the disk
+    downloads: int = 3  # full downloads before a scene that is still broken is quarantined
     stalled_after: float = 60.0  # seconds in which at least `stalled_below` bytes must come
     stalled_below: int = 16 * 1024
 
 
 class Unreachable(SourceError):
-    """A source that failed in passing ways until no attempt was left; what came is kept, to be continued."""
+    """Transient failures used up all attempts; what was received is kept for resuming."""
 
 
 class BrokenScene(SourceError):
-    """A scene that the source delivers, but never as the catalogue promises; it is in quarantine."""
+    """A scene that never arrives as the catalogue describes it; it is in quarantine."""
 
 
 class BeingFetched(SourceError):
-    """Another thread or process is at this scene."""
+    """Another thread or process is fetching this scene."""
 
 
 @runtime_checkable
 class LocalSource(Protocol):
-    """A source whose scenes lie on a disk of this machine, and need no fetching."""
+    """A source whose scenes are on a local disk and need no fetching."""
 
     def local_path(self, scene: Scene) -> Path | None:
-        """The scene's archive or folder, None where it has to be fetched after all."""
+        """The scene's archive or folder, or None if it has to be fetched after all."""
 
 
 def fetch(
@@ -66,12 +66,12 @@ def fetch(
     wait: bool = True,
     sleep: Sleep | None = None,
 ) -> Path:
-    """Bring one scene into a folder as ``<id>.SAFE.zip`` and give its path; one that is there is not fetched again.
+    """Fetch one scene into a folder as ``<id>.SAFE.zip`` and return its path; an existing one is not fetched again.
 
-    While another fetches the same scene it is waited for, or `BeingFetched` raised without `wait`. Raises
-    `Unreachable` where the attempts are used up, `BrokenScene` where the archive stays broken, `SourceError` where
-    the source refuses, `StorageError` where the disk does, and `Stopped` where the event was set; what had come by
-    then is continued by the next call, after a ``kill -9`` too.
+    If the same scene is already being fetched, waits for it, or without `wait` raises `BeingFetched`. Raises
+    `Unreachable` if the attempts are used up, `BrokenScene` if the archive stays broken, `SourceError` if the
+    source refuses, `StorageError` if the disk fails, and `Stopped` if the event was set; the next call resumes
+    from what was received, even after a ``kill -9``.
     """
     if isinstance(source, LocalSource) and (local := source.local_path(scene)) is not None:
         return local
@@ -100,7 +100,7 @@ def _exclusive(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: b
 
 @dataclass
 class _Part:
-    """The bytes gathered of one scene, the hash of them, and notes of what they are of."""
+    """The bytes received so far of one scene, their hash, and a note of which version they belong to."""
 
     scenes: SceneFolder
     scene: Scene
@@ -111,7 +111,7 @@ class _Part:
 
     @classmethod
     def resume(cls, scenes: SceneFolder, scene: Scene, source: str) -> _Part:
-        """Take up what an earlier process left, if it is of this very version from this very source."""
+        """Resume what an earlier process left, if it is exactly this version from this source."""
         identity: dict[str, object] = {"id": scene.id, "checksum": scene.checksum, "promised_bytes": scene.size}
         part = cls(scenes, scene, identity | {"source": source, "key": scene.key}, digest=new_digest(scene))
         notes = read_json(scenes.notes(scene.id))
@@ -139,7 +139,7 @@ class _Part:
         return max(0, (self.promised or 0) - self.size)
 
     def cut_to(self, size: int) -> None:
-        """Keep the first bytes alone, and hash them anew; nothing is kept of a length that cannot be told."""
+        """Keep only the first bytes and rehash them; if the length is unknown, keep nothing."""
         if self.promised is None or size > self.promised:
             size = 0
         if size == 0:
@@ -153,7 +153,7 @@ class _Part:
             hash_file(self.path, self.digest)
 
     def align(self, stream: ByteStream) -> None:
-        """Make what is there meet what comes; `TransientError` where these are pieces of two archives."""
+        """Align the bytes on disk with the stream; `TransientError` if they belong to two different archives."""
         changed = self.total is not None and stream.total is not None and stream.total != self.total
         if stream.offset > 0 and (changed or stream.offset > self.size):
             self.cut_to(0)
@@ -175,7 +175,7 @@ class _Download:
     stop: threading.Event
 
     def run(self, sleep: Sleep) -> Path:
-        """Gather, verify and admit; whatever is broken is gathered once more before it is given up."""
+        """Receive, verify and admit; a broken archive is fetched again before giving up."""
         part = _Part.resume(self.scenes, self.scene, self.source.name)
         flaws: list[str] = []
         while True:
@@ -184,7 +184,7 @@ class _Download:
             wrong = flaw(part.path, self.scene, part.digest)
             if wrong is None:
                 return self.scenes.admit(self.scene)
-            # The first bytes may be of an older version or of a crash: only a download in one process counts.
+            # The first bytes may be from an older version or a crash: only a download in one process counts.
             flaws += [] if is_resumed else [wrong]
             if len(flaws) >= self.options.downloads:
                 raise self._broken(flaws)
@@ -217,7 +217,7 @@ class _Download:
             raise TransientError(f"cut off after {part.size} of {part.promised} bytes")
 
     def _append(self, part: _Part, stream: ByteStream) -> None:
-        """Write while hashing the block before, and hash while the next one comes."""
+        """Write each block while the previous one is hashed, and hash it while the next one arrives."""
         with storage_errors(part.path), open(part.path, "ab") as file, _hashing(part.digest) as hashed:
             for block in _blocks(stream, self.options):
                 if self.stop.is_set():
@@ -251,14 +251,14 @@ def _hashing(digest: Digest | None) -> Iterator[Callable[[bytes], None]]:
             pending.pop().result()
         pending.append(pool.submit(digest.update, block))
 
-    with ThreadPoolExecutor(1) as pool:  # its end waits for the last block
+    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the last block
         yield hashed
 
 
 def _blocks(stream: ByteStream, options: FetchOptions) -> Iterator[bytes]:
     """The stream in blocks of 1 MB or its last piece more; raises `TransientError` where it trickles or breaks off.
 
-    What had come before it broke off is still given.
+    Whatever arrived before it broke off is still yielded.
     """
     pieces: list[bytes] = []
     try:
@@ -287,4 +287,4 @@ def _with_stall_check(stream: ByteStream, options: FetchOptions) -> Iterator[byt
 
 
 def _ignore(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""

@@ -1,4 +1,4 @@
-"""Failures that a user can understand and act on, each with the exit code of the command line."""
+"""Errors that a user can understand and act on, each with its exit code on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class SlickwatchError(Exception):
-    """A known failure: what it is about, what is wrong with it, and what to do.
+    """A known failure: its subject, the problem, and what to do.
 
     Renders as the one line that the command line prints on stderr:
     ``<subject>: <problem>; <remedy>``.
@@ -53,7 +53,7 @@ class ModelError(SlickwatchError):
 
 
 class TransientError(Exception):
-    """A failure that a retry may cure: HTTP 429 or 5xx, a time-out, a lost connection. `retry_after` is in seconds."""
+    """A failure that a retry may fix: HTTP 429 or 5xx, a time-out, a lost connection. `retry_after` is in seconds."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a hidden name, flushed, then renamed into place."""
+"""Atomic files and folders: written under a hidden name, flushed, then renamed into place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 @contextmanager
 def storage_errors(path: Path, action: Literal["read", "write"] = "write") -> Iterator[None]:
-    """Raise failures of the disk to read or write `path`, or a file beside or below it, as `StorageError`.
+    """Turn disk failures on `path`, or on a file beside or below it, into `StorageError`.
 
     An `OSError` of another kind, or about a file elsewhere, passes unchanged.
     """
@@ -141,7 +141,7 @@ def whole_folder(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder; no reader finds half of it under its name."""
+    """Remove a folder; no reader ever finds half of it under its name."""
     hidden = _hidden(folder)
     os.rename(folder, hidden)
     shutil.rmtree(hidden)
@@ -156,7 +156,7 @@ def remove_abandoned(folder: Path, pattern: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    """Wait until a file's content, or a folder's entries, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -174,7 +174,7 @@ def _require_written(path: Path) -> None:
 
 
 def _put(hidden: Path, folder: Path) -> None:
-    """Rename `hidden` to `folder`, and remove a former folder of that name."""
+    """Rename `hidden` to `folder`, removing a former folder of that name."""
     if not folder.exists():
         os.rename(hidden, folder)
     elif not folder.is_dir():
@@ -187,7 +187,7 @@ def _put(hidden: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step where the system can (Linux `renameat2`)."""
+    """Exchange two names atomically where the system can (Linux `renameat2`)."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):
@@ -200,7 +200,7 @@ def _former(folder: Path) -> Path:
 
 
 def _recover(folder: Path) -> None:
-    """Undo what a crash left: restore a former folder without successor, remove abandoned hidden ones."""
+    """Clean up after a crash: restore a former folder without a successor, remove abandoned hidden ones."""
     former = _former(folder)
     if former.exists():
         if folder.exists():

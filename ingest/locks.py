@@ -1,4 +1,4 @@
-"""Locks on files between threads, processes and machines of one folder; the kernel releases those of a dead process."""
+"""File locks between threads, processes and machines sharing a folder; the kernel frees those of a dead process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_POLL = 0.1  # seconds between two looks at a lock that another holds
+_POLL = 0.1  # seconds between polls of a lock held by another
 
 
 class Stopped(Exception):
-    """The caller asked for an end while something was awaited or fetched; what is there may be continued."""
+    """The caller asked to stop while something was awaited or fetched; what is there can be resumed."""
 
 
 def never() -> threading.Event:
-    """An event that nobody sets, for callers who cannot be stopped."""
+    """An event that is never set, for callers that cannot be stopped."""
     return threading.Event()
 
 
@@ -34,14 +34,14 @@ def locked(path: Path, shared: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def awaited(path: Path, stop: threading.Event, shared: bool = False) -> Iterator[None]:
-    """Hold a lock inside the block, once it is free; `Stopped` where the event comes first."""
+    """Hold a lock inside the block, once it is free; `Stopped` if the event is set first."""
     with _first_free([path], stop, shared):
         yield
 
 
 @contextmanager
 def slot(paths: list[Path], stop: threading.Event) -> Iterator[None]:
-    """Hold one of several exclusive locks: at most so many holders at a time, whatever their process."""
+    """Hold one of several exclusive locks: at most that many holders at a time, across all processes."""
     with _first_free(paths, stop, shared=False):
         yield
 

@@ -1,4 +1,4 @@
-"""What long work shows on stderr: a bar on a terminal, one line a step elsewhere."""
+"""Progress on stderr: a bar on a terminal, one line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Advance = Callable[[int, int], None]  # units done, units in all
 
 @contextmanager
 def step(name: str) -> Iterator[Advance]:
-    """Show one step of the work; the value takes (done, total) as it goes on."""
+    """Show one step of the work; call the value with (done, total) as it progresses."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         began = time.perf_counter()

@@ -24,7 +24,7 @@ class RetryPolicy:
     longest_wait: float = 120.0
 
     def wait(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures, 1 or more."""
+        """Return the seconds to wait after a number of failures, 1 or more."""
         return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 1, 60))
 
 
@@ -32,7 +32,7 @@ def retrying(policy: RetryPolicy, sleep: Sleep) -> tenacity.Retrying:
     """Iterate over attempts until one does not raise `TransientError`; after the last, its error is raised.
 
     Each wait is drawn from 0 to `policy.wait` (full jitter; AWS Architecture Blog, "Exponential Backoff And Jitter"),
-    plus the server's Retry-After. There is no attempt that would begin after `policy.seconds`.
+    plus the server's Retry-After. No attempt begins after `policy.seconds`.
     """
     return tenacity.Retrying(
         sleep=sleep,
@@ -55,5 +55,5 @@ class _Wait(tenacity.wait.wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         failure = retry_state.outcome.exception() if retry_state.outcome else None
         asked = failure.retry_after if isinstance(failure, TransientError) else None
-        # The jitter comes on top, or all clients that were refused together would return together.
+        # The jitter is added, or all clients refused together would return together.
         return random.uniform(0.0, self.policy.wait(retry_state.attempt_number)) + max(0.0, asked or 0.0)

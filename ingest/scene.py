@@ -20,9 +20,9 @@ _POLARISATIONS = {
     "SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH"),
     "HH": ("HH",), "HV": ("HV",), "VV": ("VV",), "VH": ("VH",),
 }  # fmt: skip
-# (absolute orbit - offset) mod 175 + 1 is the relative orbit; offsets by Copernicus' mission documents.
+# (absolute orbit - offset) mod 175 + 1 is the relative orbit; offsets from Copernicus mission documents.
 _RELATIVE_ORBIT_OFFSET = {"S1A": 73, "S1B": 27, "S1C": 99, "S1D": 42}
-# Sentinel-1C was moved in June 2026; up to this absolute orbit its offset was another.
+# Sentinel-1C was moved in June 2026; up to this absolute orbit it had another offset.
 _S1C_LAST_ORBIT_BEFORE_MOVE, _S1C_OFFSET_BEFORE_MOVE = 8018, 172
 
 
@@ -38,19 +38,19 @@ class Scene:
     acquired_start: datetime
     acquired_end: datetime
     absolute_orbit: int
-    relative_orbit: int | None = None  # None where the platform's offset is not known
+    relative_orbit: int | None = None  # None if the platform's offset is unknown
     footprint: BaseGeometry | None = None
     source: str = "local"
     size: int | None = None  # bytes
     checksum: str | None = None  # algorithm:hexadecimal, md5 or blake3, of the archive
     published: datetime | None = None
-    key: str | None = None  # what the source calls it: an id, an address or a path
+    key: str | None = None  # the source's own name for it: an id, an address or a path
 
 
 def scene_from_name(name: str) -> Scene:
     """Read a Sentinel-1 product name, with or without ``.SAFE`` and ``.zip``, of any platform letter.
 
-    Raises `UnreadableInput` where the name does not follow ESA's naming convention.
+    Raises `UnreadableInput` if the name does not follow ESA's naming convention.
     """
     match = _NAME.match(name)
     if match is None:

@@ -1,4 +1,4 @@
-"""The folder of fetched scenes: its names, what is verified in it, its disk budget, and its quarantine.
+"""The folder of fetched scenes: its file names, verification records, disk budget and quarantine.
 
 Names:
     <id>.SAFE.zip          a scene, whole and verified          .<id>.json       what was verified of it
@@ -27,14 +27,14 @@ from ingest.scene import Scene
 from ingest.verify import BLOCK, verified
 
 _ARCHIVE, _PART, _LOCK = ".SAFE.zip", ".part", ".lock"
-# The id names files: one from a catalogue must not lead anywhere else.
+# The id names files: one from a catalogue must not escape the folder.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
-_ACTIVE = 600.0  # seconds since its last byte for which a part's missing bytes count as taken
+_ACTIVE = 600.0  # seconds since its last byte during which a part's missing bytes count as reserved
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What lies in the folder; bytes of unfinished scenes are those that they will have."""
+    """The folder's contents; unfinished scenes count with their final size in bytes."""
 
     scenes: int
     scene_bytes: int
@@ -64,43 +64,43 @@ class SceneFolder:
     path: Path
 
     def archive(self, scene_id: str) -> Path:
-        """Where the whole scene lies, if it is there."""
+        """Path of the complete scene, if it is there."""
         return self._file(scene_id, "", _ARCHIVE)
 
     def part(self, scene_id: str) -> Path:
-        """Where its bytes are gathered."""
+        """Path where its bytes are collected."""
         return self._file(scene_id, ".", _PART)
 
     def notes(self, scene_id: str) -> Path:
-        """What the gathered bytes are of."""
+        """Path of the note saying which version the collected bytes belong to."""
         return self._file(scene_id, ".", _PART + ".json")
 
     def record(self, scene_id: str) -> Path:
-        """What was verified of the whole scene; its modification time is that of the last use."""
+        """Path of the complete scene's verification record; its modification time is that of the last use."""
         return self._file(scene_id, ".", ".json")
 
     def quarantine(self, scene_id: str) -> Path:
-        """Where the reason lies, should the scene stay broken."""
+        """Path of the quarantine folder and its reason, should the scene stay broken."""
         return self.path / "quarantine" / _checked(scene_id)
 
     def create(self) -> None:
-        """Make the folder; `StorageError` where that cannot be."""
+        """Make the folder; `StorageError` if that fails."""
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def lock(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
-        """Alone with one scene's files inside the block, once no other process is."""
+        """Hold one scene's files exclusively inside the block, waiting for other processes."""
         return awaited(self._lock_file(scene_id), stop)
 
     def try_lock(self, scene_id: str) -> AbstractContextManager[bool]:
-        """Alone with one scene's files inside the block; the value is False where another is at them."""
+        """Hold one scene's files exclusively inside the block; the value is False if another process holds them."""
         return locked(self._lock_file(scene_id))
 
     @contextmanager
     def use(self, scene_id: str, stop: threading.Event | None = None) -> Iterator[Path]:
-        """Keep a scene from eviction inside the block and note its use, once no other process is at it.
+        """Keep a scene from eviction inside the block and note its use, once no other process is changing it.
 
-        Raises `SourceError` where it is not there.
+        Raises `SourceError` if it is not there.
         """
         with awaited(self._lock_file(scene_id), stop or never(), shared=True):
             if not self.archive(scene_id).is_file():
@@ -114,7 +114,7 @@ class SceneFolder:
         os.utime(path if path.is_file() else self.archive(scene_id))
 
     def has(self, scene: Scene) -> bool:
-        """Whether the scene is there, whole, in this very version; hashes it where that was never written down."""
+        """Whether the scene is there, complete, in exactly this version; hashes it if that was never recorded."""
         archive = self.archive(scene.id)
         if not archive.is_file():
             return False
@@ -127,17 +127,17 @@ class SceneFolder:
         return whole
 
     def is_recorded(self, scene: Scene) -> bool:
-        """Whether the scene is there and was verified in this very version; nothing is hashed or locked."""
+        """Whether the scene is there and was verified in exactly this version; nothing is hashed or locked."""
         archive = self.archive(scene.id)
         return archive.is_file() and read_json(self.record(scene.id)) == _record(scene, archive)
 
     def admit(self, scene: Scene) -> Path:
-        """Give the verified part its name, so that readers find it whole or not at all."""
+        """Rename the verified part, so that readers find the whole scene or none."""
         part, archive = self.part(scene.id), self.archive(scene.id)
         with storage_errors(archive):
             sync(part)
             os.replace(part, archive)
-            write_json(self.record(scene.id), _record(scene, archive))  # flushes the names in the folder too
+            write_json(self.record(scene.id), _record(scene, archive))  # also flushes the folder's entries
             self.notes(scene.id).unlink(missing_ok=True)
             shutil.rmtree(self.quarantine(scene.id), ignore_errors=True)
         return archive
@@ -156,20 +156,20 @@ class SceneFolder:
         return folder
 
     def discard(self, scene_id: str) -> None:
-        """Remove what has been gathered of a scene."""
+        """Remove what has been received of a scene."""
         with storage_errors(self.path):
             self.part(scene_id).unlink(missing_ok=True)
             self.notes(scene_id).unlink(missing_ok=True)
 
     def stored(self) -> list[Stored]:
-        """The whole scenes, the longest unused first."""
+        """The complete scenes, least recently used first."""
         scenes = (self._stored(path) for path in self.path.glob("[!.]*" + _ARCHIVE))
         return sorted((one for one in scenes if one), key=lambda one: (one.used, one.id))
 
     def usage(self, promised: Mapping[str, int] | None = None) -> Usage:
-        """Count what lies there now, and what is `promised` to come, in bytes by id.
+        """Count what is there now, plus what is `promised`, in bytes by id.
 
-        Nothing is remembered from one call to the next, so nothing is wrong after a crash.
+        Nothing is kept between calls, so nothing is wrong after a crash.
         """
         scenes = self.stored()
         stored = {one.id for one in scenes}  # one that has just been admitted may still be promised
@@ -182,7 +182,7 @@ class SceneFolder:
         return Usage(len(scenes), whole, len(unfinished), sum(unfinished.values()), quarantined)
 
     def require_space(self, scene_id: str, missing: int, margin: int) -> None:
-        """Raise `StorageError` where a scene's missing bytes, those of others under way and the margin do not fit."""
+        """Raise `StorageError` if a scene's missing bytes, those of other downloads and the margin do not fit."""
         promised = missing + margin + sum(_missing(part) for part in self._parts_of_others(scene_id))
         with storage_errors(self.path, "read"):
             free = shutil.disk_usage(self.path).free
@@ -193,7 +193,7 @@ class SceneFolder:
     def evict(
         self, budget: int, release: Callable[[str], bool], promised: Mapping[str, int] | None = None
     ) -> list[str]:
-        """Remove scenes, longest unused first, until the folder keeps to a budget in bytes; give their ids.
+        """Remove scenes, least recently used first, until the folder is within a budget in bytes; return their ids.
 
         `release` is asked for each, and says whether it is processed and nobody needs it; what is being read or
         fetched is not even asked for. `promised` are bytes of scenes about to come, by id.
@@ -209,7 +209,7 @@ class SceneFolder:
         return evicted
 
     def evictable(self, budget: int, releasable: Callable[[str], bool]) -> list[str]:
-        """What `evict` would remove, were each scene released that is `releasable` now."""
+        """What `evict` would remove if every scene `releasable` now were released."""
         above = self.usage().bytes - budget
         chosen: list[str] = []
         for one in self.stored():
@@ -219,7 +219,7 @@ class SceneFolder:
         return chosen
 
     def tidy(self, days: float) -> list[str]:
-        """Remove parts untouched for so many days and what crashes left of locks and notes; give the parts' ids."""
+        """Remove parts untouched for so many days and locks and notes left by crashes; return the parts' ids."""
         stale = []
         for part in self.path.glob(f".*{_PART}"):
             scene_id = part.name[1 : -len(_PART)]
@@ -244,7 +244,7 @@ class SceneFolder:
             return free
 
     def _sweep(self) -> None:
-        """Remove the locks that nobody holds and the records and notes of nothing."""
+        """Remove locks that nobody holds, and records and notes without a file."""
         for path in self.path.glob(".*.lock"):
             with locked(path):
                 pass
@@ -279,7 +279,7 @@ class SceneFolder:
 
 
 def megabytes(size: int) -> str:
-    """A size for people."""
+    """A human-readable size."""
     return f"{size / 1e6:,.1f} MB"
 
 
@@ -289,13 +289,13 @@ def _record(scene: Scene, archive: Path) -> dict[str, Any]:
 
 
 def _expected(part: Path) -> int:
-    """Bytes that a part will have."""
+    """Final size of a part in bytes."""
     total = read_json(part.with_name(part.name + ".json")).get("total")
     return max(_size(part), total if isinstance(total, int) else 0)
 
 
 def _missing(part: Path) -> int:
-    """Bytes that a part still lacks, if anybody is fetching it."""
+    """Bytes still missing from a part, if it is being fetched."""
     try:
         idle = time.time() - part.stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether a downloaded archive is what the catalogue promised: by its checksum, or else by its size and structure."""
+"""Verifying a downloaded archive against the catalogue: by checksum, or else by size and structure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = 1 << 20  # bytes
 
 
 class Digest(Protocol):
-    """What `hashlib` gives; a large block is hashed without holding Python's lock."""
+    """The interface of `hashlib`; large blocks are hashed without holding the GIL."""
 
     def update(self, data: bytes, /) -> object: ...
     def hexdigest(self) -> str: ...
@@ -37,7 +37,7 @@ DIGESTS: dict[str, Callable[[], Digest]] = {
 
 
 def new_digest(scene: Scene) -> Digest | None:
-    """The hash that the scene's checksum asks for, None where it has none; `SourceError` for an unknown algorithm."""
+    """The hash that the scene's checksum needs, None if it has none; `SourceError` for an unknown algorithm."""
     if scene.checksum is None:
         return None
     algorithm = scene.checksum.partition(":")[0].lower()
@@ -59,8 +59,8 @@ def hash_file(path: Path, digest: Digest | None) -> None:
 def flaw(path: Path, scene: Scene, digest: Digest | None) -> str | None:
     """What is wrong with a downloaded archive whose bytes the digest has seen, or None.
 
-    Where the catalogue gives no checksum, the size must be the catalogue's, and every member of the zip must
-    inflate to its CRC-32 with a ``manifest.safe`` among them.
+    If the catalogue gives no checksum, the size must match the catalogue's, and every member of the zip,
+    ``manifest.safe`` among them, must inflate to its CRC-32.
     """
     size = path.stat().st_size
     if scene.checksum is not None and digest is not None:
@@ -75,7 +75,7 @@ def flaw(path: Path, scene: Scene, digest: Digest | None) -> str | None:
 
 
 def verified(path: Path, scene: Scene) -> bool:
-    """Whether a file that is already there is the scene's archive."""
+    """Whether an existing file is the scene's archive."""
     digest = new_digest(scene)
     hash_file(path, digest)
     return flaw(path, scene, digest) is None

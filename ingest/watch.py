@@ -1,4 +1,4 @@
-"""One round of watching: what is new goes from the sources into the ledger, then into the folder of scenes."""
+"""One round of watching: new scenes go from the sources into the ledger, then into the scene folder."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from ingest.sources.source import Query, SceneSource
 from ingest.store import SceneFolder, megabytes
 
 _LOG = logging.getLogger(__name__)
-# So many scenes refused in a row, and none delivered, speak of the account rather than of the scenes.
+# This many scenes refused in a row, and none delivered, points to the account rather than the scenes.
 _REFUSALS = 3
-# Not the failed ones: they may be tried again with the file that is there.
+# Not the failed ones: they may be retried with the existing file.
 _DONE = {"processed", "superseded", "duplicate", "forgotten"}
 
 SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
@@ -41,7 +41,7 @@ SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, b
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched for, where; the name is that of its watermark."""
+    """What is watched for, and where; the name is that of its watermark."""
 
     name: str
     source: SceneSource
@@ -100,9 +100,9 @@ def watch_once(
 def watch_forever(
     once: Callable[[], Round], interval_s: float, stop: threading.Event, report: Callable[[Round], None]
 ) -> None:
-    """Repeat a round every `interval_s` seconds, from start to start, until the event is set.
+    """Run a round every `interval_s` seconds, from start to start, until the event is set.
 
-    A round that fails altogether (no ledger, no folder) is logged and tried again as any other.
+    A round that fails altogether (no ledger, no folder) is logged and retried like any other.
     """
     while not stop.is_set():
         began = time.monotonic()
@@ -191,7 +191,7 @@ class _Round:
             self.down[watch.source.name] = str(error)
 
     def _record_all(self, watch: Watch) -> None:
-        """Record what is found batch by batch: each attempt goes on from the watermark that the last one left."""
+        """Record finds batch by batch: each attempt continues from the watermark left by the last."""
         mark = self.ledger.watermark(watch.source.name, watch.name)
         after = self.options.since if mark is None else mark - self.options.overlap
         for batch in _batches(watch.source.find(watch.query, after), self.options.batch):
@@ -201,13 +201,13 @@ class _Round:
                 raise Stopped
 
     def _work(self) -> None:
-        """Fetch scene after scene until none waits."""
+        """Fetch scene after scene until none is waiting."""
         while not self.stop.is_set() and self.stopped is None:
             usable = set(self.sources) - set(self.down)
             claims = self.ledger.claim("fetch", self.owner, self.options.lease_s, 1, usable) if usable else []
             if not claims:
                 return
-            with suppress(LeaseLost):  # another has it now, and its word counts
+            with suppress(LeaseLost):  # another worker has it now, and its result counts
                 self._fetch(claims[0])
 
     def _fetch(self, claim: Claim) -> None:
@@ -223,7 +223,7 @@ class _Round:
         except Stopped:
             self.ledger.release(claim)
         except StorageError as error:
-            # The disk's failure is not the scene's: it costs it no attempt.
+            # A disk failure is not the scene's fault and costs it no attempt.
             self.stopped = str(error)
             self.ledger.release(claim)
         except BrokenScene as error:
@@ -232,7 +232,7 @@ class _Round:
         except SourceError as error:
             self._record_refusal(claim, error)
         except Exception as error:
-            # Its text may hold an address with a secret in it, so its kind must do.
+            # Its text may contain an address with a secret, so only its kind is given.
             _LOG.error("%s: unexpected %s", scene.id, type(error).__name__)
             self._fail(claim, f"unexpected {type(error).__name__}")
         else:
@@ -253,7 +253,7 @@ class _Round:
             self._fail(other, error.problem)
 
     def _record_refusal(self, claim: Claim, error: SourceError) -> None:
-        """Blame the scene where its source delivers others; until that is known, keep the claim."""
+        """Blame the scene if its source delivers others; until that is known, keep the claim."""
         source = claim.scene.source
         with self.lock:
             is_up = source in self.delivered
@@ -268,7 +268,7 @@ class _Round:
             self._blame_source(source)
 
     def _blame_source(self, source: str) -> None:
-        """A source that is down costs the scenes no attempt, or an outage of some hours would use them all up."""
+        """A source that is down costs the scenes no attempts, or an outage of a few hours would use them all up."""
         with self.lock:
             refusals = self.refusals.pop(source, [])
             if refusals:
@@ -278,7 +278,7 @@ class _Round:
                 self.ledger.release(claim)
 
     def _settle_refusals(self) -> None:
-        """Few failures and nothing delivered: a refusal is the scene's, the rest the source's."""
+        """Few failures and nothing delivered: blame refusals on the scene, the rest on the source."""
         for source in list(self.refusals):
             refused = [one for one in self.refusals[source] if not isinstance(one[1], Unreachable)]
             for claim, error in refused:
@@ -298,7 +298,7 @@ class _Round:
 
     @contextmanager
     def _reserved(self, scene: Scene) -> Iterator[None]:
-        """Make room for a scene in the budget and keep it free inside the block; raises `StorageError`."""
+        """Make room for a scene in the budget and reserve it inside the block; raises `StorageError`."""
         with self.lock:
             self.promised[scene.id] = scene.size or 0
             try:
@@ -325,15 +325,15 @@ class _Round:
 
 
 def release_file(ledger: Ledger, scene_id: str) -> bool:
-    """Take a scene's file away from the ledger: True where it is done with it and nobody uses it.
+    """Release a scene's file in the ledger: True if the ledger no longer needs it and nobody uses it.
 
-    A file that the ledger does not know was put there by somebody and stays, and so does one that is not recorded yet.
+    A file unknown to the ledger was put there by somebody and stays; so does one that is not recorded yet.
     """
     return _is_done(ledger, scene_id) and ledger.evict(scene_id)
 
 
 def is_releasable(ledger: Ledger, scene_id: str) -> bool:
-    """What `release_file` would say, with nothing changed."""
+    """What `release_file` would return, without changing anything."""
     return _is_done(ledger, scene_id) and not ledger.in_use(scene_id)
 
 
@@ -366,4 +366,4 @@ def _require_unique_names(watches: Sequence[Watch]) -> None:
 
 
 def _ignore(scene_id: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""

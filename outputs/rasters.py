@@ -63,7 +63,7 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
 def write_probability_style(class_names: Sequence[str], path: Path, shown: str = "oil") -> None:
     """Write the QGIS style of a probability raster as a .qml file; it shows the band of the class `shown`.
 
-    QGIS applies it by itself where it lies beside the raster under the raster's name. Raises `StorageError`.
+    QGIS applies it automatically if it lies beside the raster under the same name. Raises `StorageError`.
     """
     write_bytes(path, probability_qml(list(class_names).index(shown) + 1, shown).encode())
 
@@ -82,7 +82,7 @@ def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> No
     """Write linear sigma nought (line, pixel) as an uncompressed float32 GeoTIFF, NaN being no data.
 
     Lazy data are computed in strips of lines, the next strip while one is written, so that a whole image at
-    full resolution passes through little memory. The tag FLAGS has what calibration found out of the ordinary.
+    full resolution passes through little memory. The tag FLAGS holds any anomalies found by calibration.
     Compression would cost more time than the calibration. Raises `StorageError`.
     """
     require_space(path, 4 * sigma_nought.size)
@@ -138,7 +138,7 @@ def map_projection(longitude: float, latitude: float) -> str:
 
 
 def strip_heights(raster: xr.DataArray) -> list[int]:
-    """Heights of the strips of lines to read a raster by: its own chunks, or a row of blocks."""
+    """Heights of the strips in which to read a raster: its own chunks, or a row of blocks."""
     if raster.chunks is not None:
         return list(raster.chunks[-2])
     height = raster.shape[-2]
@@ -202,7 +202,7 @@ def _description(sigma_nought: xr.DataArray) -> str:
 
 @contextmanager
 def _gdal(path: Path) -> Iterator[None]:
-    """GDAL with a small cache; its failures to write become `StorageError`."""
+    """GDAL with a small cache; its write failures become `StorageError`."""
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
         try:
             yield

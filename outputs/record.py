@@ -67,7 +67,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json says; times are UTC, durations seconds by the name of the step."""
+    """The content of run.json; times are UTC, durations in seconds by step name."""
 
     run_id: str
     scene_id: str
@@ -81,7 +81,7 @@ class RunRecord:
     ended_at: datetime
     durations_s: Mapping[str, float]
     slick_count: int
-    flags: tuple[str, ...] = ()  # what calibration found out of the ordinary
+    flags: tuple[str, ...] = ()  # anomalies found by calibration
     analysed: bool = True
     peak_memory_bytes: int | None = None
     software_version: str | None = field(default_factory=software_version)
@@ -100,7 +100,7 @@ def read_record(path: Path) -> RunRecord:
 
 
 def record_text(record: RunRecord) -> str:
-    """A record as JSON. Raises `TypeError`, `ValueError` for what JSON does not have."""
+    """A record as JSON. Raises `TypeError`, `ValueError` for what JSON cannot represent."""
     values = asdict(record)
     for entry in values["inputs"]:
         if entry["checksum"] is None:
@@ -148,7 +148,7 @@ def _hashed(path: Path) -> tuple[int, str]:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process has held so far; null where the system does not tell."""
+    """Peak memory of this process so far; null if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

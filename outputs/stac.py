@@ -34,7 +34,7 @@ _DECIMALS = 7
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a result file is, known by its name."""
+    """The kind of a result file, from its name."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""How slicks, scenes and probabilities look on a map: QGIS and OGC styles of the layers, a QGIS style of the raster."""
+"""Map styles for slicks, scenes and probabilities: QGIS and OGC styles of the layers, a QGIS style of the raster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 @dataclass(frozen=True)
 class Look:
-    """One entry of the legend; `level` is null where the confidence does not matter. `colour` is #rrggbb."""
+    """One legend entry; `level` is null if confidence does not matter. `colour` is #rrggbb."""
 
     label: str
     slick_class: str
@@ -38,7 +38,7 @@ _LINE_MM = 0.5
 def probability_qml(band: int, name: str) -> str:
     """QGIS style of a probability raster: band `band`, the class `name`, from 0 to 1.
 
-    Left to itself QGIS shows the first three classes as red, green and blue: a red sea with black oil.
+    By default QGIS shows the first three classes as red, green and blue: a red sea with black oil.
     """
     items = "\n".join(
         f'          <item value="{value:g}" color="{colour}" alpha="{alpha}" label={quoteattr(f"{name} {value:g}")}/>'

@@ -103,7 +103,7 @@ def _write_layer(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def _write_style(path: Path) -> None:
-    """The table that QGIS looks styles up in; the driver registers it as a table without geometry."""
+    """The table where QGIS looks up styles; the driver registers it as a table without geometry."""
     style = pd.DataFrame(
         {
             "f_table_catalog": [""],
@@ -124,7 +124,7 @@ def _write_style(path: Path) -> None:
 
 
 def _check_complete(path: Path, expected: int) -> None:
-    """A disk that fills up need not make the driver complain: count what is there."""
+    """The driver may not report a full disk: count what is there."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         (intact,) = database.execute("PRAGMA quick_check").fetchone()
         (count,) = database.execute(f"SELECT count(*) FROM {LAYER}").fetchone()

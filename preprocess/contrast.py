@@ -1,4 +1,4 @@
-"""Contrast against the surrounding sea: what a radar image shows whatever its gain, stretch, or incidence angle."""
+"""Contrast against the surrounding sea, independent of an image's gain, stretch or incidence angle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sea_contrast(image_db: Floats, limit: float) -> NDArray[np.float32]:
 def sea_level(image_db: Floats) -> tuple[Floats, float]:
     """Return how many decibels each pixel (H, W) lies above the sea around it, and the robust spread of that.
 
-    A plane, the trend over range and azimuth, is fitted robustly and taken away, then the median. The spread is 1.4826
+    A robustly fitted plane, the trend over range and azimuth, is subtracted, then the median. The spread is 1.4826
     times the median absolute deviation. Where nothing came back (-inf) or there is no data the level is NaN.
     """
     level = np.where(np.isfinite(image_db), image_db, np.nan)
@@ -38,7 +38,7 @@ def sea_level(image_db: Floats) -> tuple[Floats, float]:
 
 
 def _trend(image: Floats) -> NDArray[np.float64]:
-    """Plane over the image (H, W), fitted to the medians of its blocks; Huber's weights hold off slicks and land."""
+    """Plane over the image (H, W), fitted to the medians of its blocks; Huber weights suppress slicks and land."""
     rows, columns, medians = _block_medians(image)
     lines, pixels = (np.arange(n, dtype=np.float64) for n in image.shape)
     if len(medians) < 9:  # too few to tell a trend from what lies on the sea

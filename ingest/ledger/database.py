@@ -1,4 +1,4 @@
-"""The database below the ledger: its address, its connections, one writer at a time, and failures told in one line."""
+"""The ledger's database: its address, connections, one writer at a time, and one-line errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
 
 PATIENCE_S = 30.0  # to wait for another writer
-_WRITERS_LOCK = 0x51C4_1ED6  # the advisory lock of all writers, arbitrary but for ever the same
+_WRITERS_LOCK = 0x51C4_1ED6  # the advisory lock shared by all writers; arbitrary, must never change
 _FORMS = "give a file, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
@@ -24,7 +24,7 @@ class Database:
     """Connections to one ledger's database; usable from several threads."""
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
-        """Raises `UsageError` where the URL is of no known kind or the driver is missing."""
+        """Raises `UsageError` if the URL is of no known kind or the driver is missing."""
         self.url = parse_url(url)
         self.patience_s = patience_s
         self.name = redacted(self.url)
@@ -38,33 +38,33 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One transaction that sees one state of the ledger. Raises `StorageError`, `SourceError`."""
+        """One transaction with a consistent view of the ledger. Raises `StorageError`, `SourceError`."""
         with self.failures(), Session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """One transaction that is the only writer; all of it is kept, or nothing. Raises as `reading` does."""
-        # A writer that begins as a reader may find, half-way, that another wrote before it.
+        """One transaction as the only writer, kept entirely or not at all. Raises as `reading` does."""
+        # A writer that begins as a reader may find half-way that another has written in between.
         engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         with self.failures(), Session(engine) as session, session.begin():
             self.lock_writers(session.connection())
             yield session
 
     def lock_writers(self, connection: Connection) -> None:
-        """Wait for the other writers; SQLite has done so when the transaction began."""
+        """Wait for other writers; SQLite already did so when the transaction began."""
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Turn a failure of the database into a `StorageError`, or a `SourceError` where a server is out of reach."""
+        """Turn a failure of the database into a `StorageError`, or a `SourceError` if a server is unreachable."""
         try:
             yield
         except SQLAlchemyError as error:
             if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
-                raise  # a mistake of ours, such as a time without a zone
-            # The driver's own text may quote the address; with -v the whole chain is printed.
+                raise  # a bug of ours, such as a naive time
+            # The driver's message may quote the address, and -v prints the whole chain.
             raise self._known(error) from (None if self.url.password else error)
 
     def _known(self, error: SQLAlchemyError) -> SlickwatchError:
@@ -77,7 +77,7 @@ class Database:
 
 
 def parse_url(url: str) -> URL:
-    """An address as SQLAlchemy has it; a plain path is an SQLite file. Raises `UsageError`, no password quoted."""
+    """An address as a SQLAlchemy URL; a plain path is SQLite. Raises `UsageError`, which quotes no password."""
     if "://" not in url:
         return URL.create("sqlite", database=url) if url else _refuse("the ledger", "empty address")
     try:
@@ -99,7 +99,7 @@ def _refuse(subject: str, problem: str) -> Any:
 
 
 def redacted(url: URL) -> str:
-    """An address fit for the eye: the file, or the URL without its password and its options."""
+    """An address for display: the file, or the URL without its password and options."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     plain = url.set(drivername=url.drivername.split("+")[0], query={})
@@ -113,7 +113,7 @@ def _sqlite(url: URL, patience_s: float) -> Engine:
     def _prepare(connection: Any, record: object) -> None:
         connection.isolation_level = None  # we begin transactions ourselves, below
         connection.execute("PRAGMA foreign_keys = ON")
-        # What is committed outlives a power cut, at one fsync a transaction.
+        # Commits survive a power cut, at one fsync per transaction.
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
@@ -142,7 +142,7 @@ def _postgresql(url: URL, patience_s: float) -> Engine:
 
 
 def prepare_file(database: Database) -> None:
-    """Make the folder of an SQLite ledger and set write-ahead logging, which lets readers go on beside a writer."""
+    """Make the folder of an SQLite ledger and set write-ahead logging, which lets readers work alongside a writer."""
     file = _file(database)
     if file is None:
         return
@@ -155,7 +155,7 @@ def prepare_file(database: Database) -> None:
 
 
 def _set_write_ahead(database: Database) -> None:
-    """Unlike all else, the change of the journal does not wait for other connections by itself."""
+    """Unlike everything else, changing the journal mode does not itself wait for other connections."""
     give_up = time.monotonic() + database.patience_s
     while True:
         try:
@@ -215,7 +215,7 @@ def _postgresql_failure(name: str, told: str, state: str | None) -> SlickwatchEr
 
 
 def exists(database: Database) -> bool:
-    """Whether there is a ledger's file; a server is asked when it is opened."""
+    """Whether the ledger's file exists; a server is asked only when opened."""
     file = _file(database)
     return file is None or file.exists()
 

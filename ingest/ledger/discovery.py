@@ -1,4 +1,4 @@
-"""Scenes found by a source go into the tables: new ones, and new archives of known ones."""
+"""Recording what a source finds: new scenes, and new archives of known ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingest.scene import Scene
 
 
 def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> list[str]:
-    """Write what was found; the ids of the scenes not known before, as they came. Raises `UnreadableInput`."""
+    """Record what was found; returns the ids of new scenes in order of arrival. Raises `UnreadableInput`."""
     names = [ProductName.read(scene.id) for scene in scenes]
     known = _rows_by_id(session, {name.id for name in names})
     new: list[str] = []
@@ -38,7 +38,7 @@ def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> l
 
 
 def move_watermark(session: Session, source: str, watch: str, published: datetime, now: datetime) -> None:
-    """Move the mark forward, never back."""
+    """Move the watermark forward, never back."""
     row = session.get(WatermarkRow, (source, watch))
     if row is None:
         session.add(WatermarkRow(source=source, watch=watch, published=published, changed_at=now))
@@ -47,7 +47,7 @@ def move_watermark(session: Session, source: str, watch: str, published: datetim
 
 
 def same_archive(one: str | None, other: str | None) -> bool:
-    """False where two checksums of one algorithm differ; unknown ones and other algorithms say nothing."""
+    """False if two checksums of one algorithm differ; missing ones and other algorithms prove nothing."""
     if one is None or other is None or one.partition(":")[0] != other.partition(":")[0]:
         return True
     return one.casefold() == other.casefold()
@@ -66,7 +66,7 @@ def _new_row(name: ProductName, scene: Scene, now: datetime) -> SceneRow:
 
 
 def _published_earlier(row: SceneRow, scene: Scene) -> bool:
-    """Take an earlier time of publication: a mirror lists an old product late, which does not make it a new one."""
+    """Keep the earlier publication time: a mirror listing an old product late does not make it new."""
     if scene.published is None or (row.published is not None and row.published <= scene.published):
         return False
     row.published = scene.published
@@ -74,7 +74,7 @@ def _published_earlier(row: SceneRow, scene: Scene) -> bool:
 
 
 def _take_offer(row: SceneRow, scene: Scene, now: datetime) -> set[str]:
-    """Note where the scene can be had; the datatake whose standings this may change."""
+    """Record where the scene is available; returns the datatakes whose standings may change."""
     offer = next((offer for offer in row.offers if offer.source == scene.source), None)
     if offer is None:
         row.offers.append(
@@ -93,13 +93,13 @@ def _take_offer(row: SceneRow, scene: Scene, now: datetime) -> set[str]:
 
 
 def _other_size(offer: OfferRow, scene: Scene) -> bool:
-    """Where a source gives no checksum, another size is another archive."""
+    """Without a checksum, a different size means a different archive."""
     unknown = offer.checksum is None and scene.checksum is None
     return unknown and None not in (offer.size, scene.size) and offer.size != scene.size
 
 
 def _republished(row: SceneRow, source: str, now: datetime) -> set[str]:
-    """Another archive under the same name: what was fetched from this source, or failed, begins anew."""
+    """Another archive under the same name: whatever was fetched from this source, or failed, starts over."""
     row.republished_at = row.changed_at = now
     done = row.progress in ("fetched", "processed") or row.failed_task == "process"
     broken = row.progress in ("failed", "quarantined")

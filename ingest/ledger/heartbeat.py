@@ -1,4 +1,4 @@
-"""A living worker renews its lease."""
+"""Renewing the lease of a worker that is still alive."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def keep_lease(ledger: Ledger, claim: Claim, longest_s: float = float("inf")) ->
     """Renew a claim every third of its lease while the block runs, for `longest_s` seconds at most: a worker that
     hangs loses its scene to another.
 
-    Call the value between steps of long work: it raises `LeaseLost` once the scene is another worker's. A database out
-    of reach is asked again; a lease that runs out meanwhile may be lost.
+    Call the value between steps of long work: it raises `LeaseLost` once another worker has the scene. An unreachable
+    database is tried again; a lease that expires meanwhile may be lost.
     """
     done, lost = threading.Event(), threading.Event()
     end = time.monotonic() + longest_s

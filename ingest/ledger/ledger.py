@@ -1,4 +1,4 @@
-"""The scene ledger. Every change is one transaction of the only writer at the time, in SQLite as in PostgreSQL.
+"""The scene ledger. Every change is one transaction by a single writer, in SQLite and PostgreSQL alike.
 
 The rules of identity, leases and repetition are in docs/operator/ledger.md.
 """
@@ -26,14 +26,14 @@ from ingest.scene import Scene, scene_from_name
 
 Clock = Callable[[], datetime]
 RETRIES = RetryPolicy(attempts=6, seconds=math.inf, first_wait=60.0, longest_wait=6 * 3600.0)
-CRASHES = 20  # workers that may die at a scene; more than attempts, as restarts kill more workers than scenes do
+CRASHES = 20  # workers that may die on a scene; more than attempts, since restarts kill more workers than scenes do
 
 
 class Ledger:
     """Scenes, their states and who works on them. Usable from several threads; processes each open their own.
 
-    Every method raises `StorageError` where the database cannot be read or written, `SourceError` where its server is
-    out of reach; both in one line that shows no password.
+    Every method raises `StorageError` if the database cannot be read or written, `SourceError` if its server is
+    unreachable; both in one line that shows no password.
     """
 
     def __init__(self, database: Database, retries: RetryPolicy, crashes: int, clock: Clock | None) -> None:
@@ -52,8 +52,8 @@ class Ledger:
     ) -> Ledger:
         """Open a ledger by a file's path, ``sqlite:///FILE`` or ``postgresql://...``; make or upgrade its tables.
 
-        `patience_s` is how long to wait for another writer. `clock` tells the time (aware) in place of the database's
-        own. Raises `UsageError` for another URL, a missing driver, or a missing file where `create` is false.
+        `patience_s` is how long to wait for another writer. `clock` gives the time (aware) instead of the database's
+        clock. Raises `UsageError` for another URL, a missing driver, or a missing file where `create` is false.
         """
         database = Database(url, patience_s)
         if not create and not exists(database):
@@ -85,10 +85,10 @@ class Ledger:
     def record_found(
         self, source: str, watch: str, scenes: Sequence[Scene], watermark: datetime | None = None
     ) -> list[SceneRecord]:
-        """Record what `source` has found for `watch`, and up to which publication time it was asked, all or nothing.
+        """Record what `source` found for `watch`, and up to which publication time it was queried, all or nothing.
 
-        The scenes may overlap with former ones in any way. Returns those not known before, in their order; one that is
-        superseded or a duplicate from the start says so. Raises `UnreadableInput` for an id that is no product name.
+        The scenes may overlap with earlier ones in any way. Returns the new ones, in order; one that is superseded or
+        a duplicate from the start says so. Raises `UnreadableInput` for an id that is not a product name.
         """
         with self._writing() as (session, now):
             new = discovery.record_scenes(session, [replace(scene, source=source) for scene in scenes], now)
@@ -98,7 +98,7 @@ class Ledger:
             return [rows.record_of(session.get_one(SceneRow, id)) for id in new]
 
     def watermark(self, source: str, watch: str) -> datetime | None:
-        """Up to which publication time `source` has been asked for `watch`; None for never."""
+        """Up to which publication time `source` has been queried for `watch`; None if never."""
         with self._database.reading() as session:
             row = session.get(WatermarkRow, (source, watch))
             return None if row is None else row.published
@@ -108,7 +108,7 @@ class Ledger:
     def claim(
         self, task: Task, owner: str, lease_s: float, limit: int = 1, sources: Collection[str] | None = None
     ) -> list[Claim]:
-        """Take up to `limit` scenes that wait for `task`, for `lease_s` seconds; those tried least, then the youngest.
+        """Claim up to `limit` scenes waiting for `task`, for `lease_s` seconds; the least tried first, then the newest.
 
         `sources` are those that the worker can fetch from, by default any. Where several have a scene, each attempt
         takes the next one.
@@ -121,10 +121,10 @@ class Ledger:
     def claim_scene(
         self, scene_id: str, task: Task, owner: str, lease_s: float, sources: Collection[str] | None = None
     ) -> Claim | None:
-        """Take this very scene for `task`; None where another is at work on it, or it is not due yet.
+        """Claim this scene for `task`; None if another worker has it, or it is not due yet.
 
-        A processed scene whose file is there is given to be processed again; its result stays on record until then.
-        Raises `UsageError` where it is unknown, not current, or does not wait for the task.
+        A processed scene whose file is there can be claimed for reprocessing; its result stays on record until then.
+        Raises `UsageError` if it is unknown, not current, or not waiting for the task.
         """
         with self._writing() as (session, now):
             self._park_crashing(session, now)
@@ -144,12 +144,12 @@ class Ledger:
             return rows.claim(row, task, owner, lease_s, now, sources)
 
     def waiting(self, task: Task) -> dict[str, int]:
-        """The scenes that wait for `task`, in the order in which they are taken, and how often each was claimed."""
+        """The scenes waiting for `task`, in the order they are claimed, and how often each was claimed."""
         with self._database.reading() as session:
             return {row.id: row.token for row in session.scalars(rows.waiting(task, self._now(session), None))}
 
     def renew(self, claim: Claim) -> Claim:
-        """Lengthen the lease by its length from now on. Raises `LeaseLost`."""
+        """Renew the lease for its full length from now. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             row.lease_until = now + timedelta(seconds=claim.lease_s)
@@ -163,8 +163,8 @@ class Ledger:
             rows.release_lease(row)
 
     def fetched(self, claim: Claim, path: str, size: int, checksum: str | None) -> bool:
-        """Record a verified file. False where the source has meanwhile published another archive under the same name:
-        the file is not taken, and the scene waits to be fetched anew. Raises `LeaseLost`."""
+        """Record a verified file. False if the source has meanwhile published another archive under the same name:
+        the file is not accepted, and the scene waits to be fetched again. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             offered = next((offer.checksum for offer in row.offers if offer.source == claim.scene.source), None)
@@ -178,7 +178,7 @@ class Ledger:
             return True
 
     def processed(self, claim: Claim, result_folder: str, model_id: str, code_version: str | None) -> None:
-        """Record a result, also of a scene that was superseded meanwhile. Raises `LeaseLost`."""
+        """Record a result, even if the scene was superseded meanwhile. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             rows.advance(row, "processed", now)
@@ -200,7 +200,7 @@ class Ledger:
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             rows.park(row, reason, "quarantined")
-            row.failed_task, row.path = "fetch", path  # the file is to blame, whoever found it out
+            row.failed_task, row.path = "fetch", path  # the file is to blame, whoever found out
             return rows.finish(session, row, now)
 
     def _fail(self, row: SceneRow, reason: str, retry_at: datetime, final: bool = False) -> None:
@@ -211,7 +211,7 @@ class Ledger:
             row.due_at, row.reason = retry_at, rows.one_line(reason)
 
     def _park_crashing(self, session: Session, now: datetime) -> None:
-        """Scenes whose workers die time and again (out of memory, say) are not claimed for ever."""
+        """Stop claiming scenes whose workers keep dying (out of memory, say)."""
         dead = (SceneRow.lease_until <= now, SceneRow.deaths + 1 >= self._crashes)
         for row in session.scalars(select(SceneRow).where(*dead)).all():
             rows.park(row, f"{row.deaths + 1} workers died while working on it, last {row.lease_owner}")
@@ -220,9 +220,9 @@ class Ledger:
     # What operators do
 
     def retry(self, scene_id: str) -> SceneRecord:
-        """Have a failed, quarantined, waiting or forgotten scene tried again at once, with all attempts ahead.
+        """Retry a failed, quarantined, waiting or forgotten scene at once, with all its attempts restored.
 
-        Raises `UsageError` where it is claimed, processed, superseded or a duplicate, or unknown.
+        Raises `UsageError` if it is claimed, processed, superseded or a duplicate, or unknown.
         """
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
@@ -240,7 +240,7 @@ class Ledger:
         """Let a scene be: it is not found again, not worked on, and an older processing of it is current again.
 
         With `entirely` its row and those of its other packings are deleted: a source that still lists it finds it anew.
-        Raises `UsageError` where it is claimed, or a duplicate (forget the one that is taken), or unknown.
+        Raises `UsageError` if it is claimed, or a duplicate (forget the one in use instead), or unknown.
         """
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
@@ -260,7 +260,7 @@ class Ledger:
             rows.update_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
-        """Give up a scene's file; True: nobody uses it, nobody will be given it, delete it now. False: it is in use."""
+        """Release a scene's file. True: nobody uses it or will be given it, delete it now. False: it is in use."""
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
             if rows.is_in_use(row, now):
@@ -277,7 +277,7 @@ class Ledger:
             return row is not None and rows.is_in_use(row, self._now(session))
 
     def get(self, scene_id: str) -> SceneRecord:
-        """One scene. Raises `UsageError` where the ledger has none of this name."""
+        """One scene. Raises `UsageError` if the ledger has none of this name."""
         with self._database.reading() as session:
             return rows.record_of(self._known(session, scene_id))
 
@@ -290,9 +290,9 @@ class Ledger:
     def list(
         self, states: Collection[str] | None = None, since: datetime | None = None, limit: int | None = None
     ) -> list[SceneRecord]:
-        """The scenes in any of `states` that have changed since a time, the last changed first.
+        """The scenes in any of `states` that have changed since a time, most recent first.
 
-        Raises `UsageError` for a state that there is not.
+        Raises `UsageError` for an unknown state.
         """
         unknown = sorted(set(states or ()) - set(STATES))
         if unknown:
@@ -318,7 +318,7 @@ class Ledger:
             yield session, self._now(session)
 
     def _now(self, session: Session) -> datetime:
-        """The time by one clock for all machines: the server's."""
+        """The time by the one clock that all machines share: the server's."""
         if self._clock is not None:
             return self._clock()
         if self._database.is_sqlite:

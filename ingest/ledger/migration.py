@@ -1,4 +1,4 @@
-"""Bring a ledger's tables to the form that this program knows, with their data, whoever else starts at once."""
+"""Schema migration: a ledger's tables and data brought up to date, even when several processes start at once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ingest.errors import StorageError
 from ingest.ledger.database import Database, prepare_file
 from ingest.ledger.tables import VERSION_TABLE
 
-REVISIONS = ("0001", "0002")  # as in migrations/versions; kept here so that alembic is loaded only where it has work
+REVISIONS = ("0001", "0002")  # as in migrations/versions; kept here so that alembic is loaded only when needed
 
 
 def migrate(database: Database, to: str = REVISIONS[-1]) -> None:
-    """Create or upgrade the tables. Raises `StorageError`, also for a ledger of a newer program; `SourceError`."""
+    """Create or upgrade the tables. Raises `StorageError`, also for a ledger from a newer version; `SourceError`."""
     prepare_file(database)
     with database.reading() as session:
         if _revision(session.connection(), database.name) == to:
             return
     with database.writing() as session:
         connection = session.connection()
-        if _revision(connection, database.name) != to:  # another process may have been faster
+        if _revision(connection, database.name) != to:  # another process may have got there first
             _upgrade(connection, to)
 
 

@@ -10,13 +10,13 @@ from ingest.errors import StorageError
 from ingest.scene import Scene
 
 Task = Literal["fetch", "process"]
-# What a task begins with and what it leaves behind.
+# The states a task starts from and ends in.
 TASKS: dict[str, tuple[str, str]] = {"fetch": ("found", "fetched"), "process": ("fetched", "processed")}
 STATES = ("found", "fetched", "processed", "failed", "quarantined", "superseded", "duplicate", "forgotten")
 
 
 class LeaseLost(StorageError):
-    """The claim is no longer the worker's own: its lease ran out and another has the scene, or it was taken away."""
+    """The worker no longer holds the claim: its lease expired and another has the scene, or it was revoked."""
 
     def __init__(self, claim: Claim) -> None:
         super().__init__(claim.scene.id, f"{claim.owner} has lost its lease", "leave the scene to its new owner")
@@ -24,19 +24,19 @@ class LeaseLost(StorageError):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on one scene until `until` (UTC), or longer where it is renewed.
+    """The right to work on one scene until `until` (UTC), or longer if renewed.
 
-    `token` grows with every claim on the scene; a result is taken from the newest claim alone.
+    `token` grows with every claim on the scene; only the newest claim can record a result.
     """
 
-    scene: Scene  # as the source says that this attempt is to use
+    scene: Scene  # as listed by the source that this attempt is to use
     task: Task
     owner: str
     token: int
     attempt: int  # 1 is the first
     until: datetime
     lease_s: float
-    path: str | None = None  # the fetched file; None where it is yet to be fetched
+    path: str | None = None  # the fetched file; None if not fetched yet
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SceneRecord:
 
     id: str
     state: str  # one of STATES
-    by: str | None  # the scene that supersedes it, or that is taken in its place
+    by: str | None  # the scene that supersedes it or is used instead
     reason: str | None  # of the last failure
     sources: tuple[str, ...]
     acquired_start: datetime
@@ -68,7 +68,7 @@ class SceneRecord:
     republished_at: datetime | None  # when another archive was last noted under the same name
 
     def as_dict(self) -> dict[str, Any]:
-        """The record as JSON knows it: times in ISO 8601 with a Z, sources as a list."""
+        """The record for JSON: times in ISO 8601 with a Z, sources as a list."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
 
 
 def scene_line(record: SceneRecord) -> str:
-    """State, last change (UTC), id, and what else there is to know: claims, reasons, retries."""
+    """State, last change (UTC), id, and any details: claims, reasons, retries."""
     notes = []
     if record.by is not None:
         notes.append(f"{'by' if record.state == 'superseded' else 'of'} {record.by}")

@@ -1,4 +1,4 @@
-"""The rows of scenes: what a claim or a failure does to one, and which products of a datatake are current."""
+"""The rows of scenes: how claims and failures change them, and which products of a datatake are current."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 500  # names in one IN (...)
 
 
 def update_standings(session: Session, datatakes: Iterable[str], now: datetime) -> None:
-    """Decide anew which products of these datatakes are current."""
+    """Redetermine which products of these datatakes are current."""
     groups: dict[str, list[SceneRow]] = defaultdict(list)
     for chunk in chunks(sorted(datatakes)):
         for row in session.scalars(select(SceneRow).where(SceneRow.datatake.in_(chunk))):
@@ -51,7 +51,7 @@ def chunks(items: list[str]) -> list[list[str]]:
 
 
 def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Select[tuple[SceneRow]]:
-    """The scenes that wait for a task, in the order in which they are taken."""
+    """The scenes waiting for a task, in the order they are claimed."""
     wanted = select(SceneRow).where(
         SceneRow.progress == TASKS[task][0],
         SceneRow.standing == "current",
@@ -83,7 +83,7 @@ def claim(
 
 
 def claimed_row(session: Session, claim: Claim) -> SceneRow:
-    """The row of a claim. Raises `LeaseLost` where the claim is not its newest, or was settled."""
+    """The row of a claim. Raises `LeaseLost` if the claim is not its newest or was settled."""
     row = session.get(SceneRow, claim.scene.id)
     if row is None or (row.token, row.lease_owner, row.lease_task) != (claim.token, claim.owner, claim.task):
         raise LeaseLost(claim)
@@ -91,30 +91,30 @@ def claimed_row(session: Session, claim: Claim) -> SceneRow:
 
 
 def release_lease(row: SceneRow) -> None:
-    """Nobody works on it any more."""
+    """End the claim on a row."""
     row.lease_task = row.lease_owner = row.lease_until = None
 
 
 def reset(row: SceneRow, now: datetime) -> None:
-    """Back to `found`, with all attempts ahead; whoever works on it loses its lease. Results stay until replaced."""
+    """Back to `found`, with all attempts restored; a current worker loses its lease. Results stay until replaced."""
     advance(row, "found", now)
     row.token += 1
 
 
 def advance(row: SceneRow, progress: str, now: datetime) -> None:
-    """To another state, with all attempts at what follows ahead."""
+    """Move to another state, with all attempts at the next task available."""
     row.progress, row.changed_at = progress, now
     row.attempts, row.deaths, row.due_at, row.failed_task, row.reason = 0, 0, None, None, None
     release_lease(row)
 
 
 def park(row: SceneRow, reason: str, progress: str = "failed") -> None:
-    """No further attempts at the task until somebody asks for them."""
+    """Make no further attempts at the task until asked to."""
     row.progress, row.failed_task, row.reason, row.due_at = progress, row.lease_task, one_line(reason), None
 
 
 def finish(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
-    """End the work on a row, which may give the turn to another packing of the scene."""
+    """End the work on a row, after which another packing of the scene may take its turn."""
     release_lease(row)
     row.changed_at = now
     session.flush()
@@ -138,7 +138,7 @@ def scene_of(row: SceneRow, offer: OfferRow) -> Scene:
 
 
 def one_line(reason: str) -> str:
-    """A reason fit for a table."""
+    """A reason shortened to fit a table."""
     return " ".join(reason.split())[:1000]
 
 
@@ -148,7 +148,7 @@ def can_be_reprocessed(row: SceneRow) -> bool:
 
 
 def is_claimed(row: SceneRow, now: datetime) -> bool:
-    """Whether somebody is at work on it."""
+    """Whether a worker holds it."""
     return row.lease_until is not None and row.lease_until > now
 
 
@@ -158,7 +158,7 @@ def is_in_use(row: SceneRow, now: datetime) -> bool:
 
 
 def record_of(row: SceneRow) -> SceneRecord:
-    """What the ledger tells of a row."""
+    """The public record of a row."""
     state = row.progress if row.progress == "forgotten" or row.standing == "current" else row.standing
     same = (
         "id", "reason", "acquired_start", "published", "recorded_at", "changed_at", "attempts", "due_at", "path",

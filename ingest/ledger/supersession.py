@@ -1,4 +1,4 @@
-"""Which of several products of the same piece of radar data is wanted: one, the newest processing, in one packing.
+"""Which product to use of several from the same radar data: the newest processing, in one packing.
 
 Everything here follows from the set of products, never from the order in which they arrived.
 """
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from ingest.scene import scene_from_name
 
-# A fast processing may cut the datatake some seconds beside the later one (3 s seen); neighbours are 25 s apart.
+# A fast processing may cut the datatake a few seconds off the later one (3 s seen); neighbours are 25 s apart.
 SLICE_TOLERANCE = timedelta(seconds=5)
 # Catalogues list a COG mostly after the product it was made from, sometimes before.
 COG_WINDOW = timedelta(days=1)
@@ -24,7 +24,7 @@ _PARTS = re.compile(r"(?P<kind>.+)_\w{15}_\w{15}_(?P<datatake>\w{6}_\w{6})_(?P<u
 
 @dataclass(frozen=True)
 class ProductName:
-    """What a product's name says of its identity."""
+    """A product's identity, from its name."""
 
     id: str
     datatake: str  # platform, beam mode, type, class, polarisation, orbit and datatake
@@ -35,7 +35,7 @@ class ProductName:
 
     @classmethod
     def read(cls, name: str) -> ProductName:
-        """Read a product name. Raises `UnreadableInput` where it is none."""
+        """Parse a product name. Raises `UnreadableInput` if it is not one."""
         scene = scene_from_name(name)
         parts = _PARTS.match(scene.id)
         assert parts is not None  # scene_from_name has accepted it
@@ -51,7 +51,7 @@ class ProductName:
 
 @dataclass(frozen=True)
 class Member:
-    """One product of a datatake, with what counts for its standing."""
+    """One product of a datatake, with what determines its standing."""
 
     name: ProductName
     published: datetime
@@ -78,7 +78,7 @@ def standings(members: Iterable[Member]) -> dict[str, Standing]:
 
 
 def _slices(members: list[Member]) -> Iterator[list[Member]]:
-    """Products whose start and stop are both within the tolerance, directly or by way of others."""
+    """Products whose start and stop both agree within the tolerance, directly or through others."""
     for left in _by_start(members):
         yield from _connected(left)
 
@@ -107,7 +107,7 @@ def _same_slice(one: ProductName, other: ProductName) -> bool:
 
 
 def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
-    """The newest processing that was not forgotten is current; of it, one product is taken."""
+    """The newest processing that was not forgotten is current; one of its products is used."""
     processings = _processings(slice)
     wanted = [_chosen(packings) for packings in processings if not any(member.forgotten for member in packings)]
     current = wanted[-1].name.id if wanted else None
@@ -124,7 +124,7 @@ def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
 
 
 def _chosen(packings: list[Member]) -> Member:
-    """The product that stands for a processing: the one begun, else the one most likely to be had, else the first."""
+    """The product that represents a processing: the one begun, else the one most likely available, else the first."""
     return min(
         packings,
         key=lambda m: (not m.forgotten, not m.begun, m.broken, m.attempts, m.published, m.name.id),
@@ -134,9 +134,9 @@ def _chosen(packings: list[Member]) -> Member:
 def _processings(slice: list[Member]) -> list[list[Member]]:
     """The products by processing, oldest first.
 
-    A COG carries another unique id than the product that it was made from (it is a checksum of the manifest, which the
-    conversion rewrites), so it is told by time: it goes with the newest product published before it within a day, else
-    the next one within a day after, else the newest before at all.
+    A COG's unique id differs from that of the product it was made from (it is a checksum of the manifest, which the
+    conversion rewrites), so COGs are matched by time: to the newest product published within a day before, else the
+    next one within a day after, else the newest before at all.
     """
     processings: dict[str, list[Member]] = defaultdict(list)
     plain = sorted((m for m in slice if not m.name.cog), key=_age)

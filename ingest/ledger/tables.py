@@ -24,7 +24,7 @@ VERSION_TABLE = "scene_ledger_version"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC; SQLite, which knows no zones, gets it without one. A naive time is refused."""
+    """An aware time, stored in UTC, without a zone in SQLite, which has none. A naive time is refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -64,7 +64,7 @@ class SceneRow(Base):
     datatake: Mapped[str] = mapped_column(index=True)  # ingest.ledger.supersession.ProductName.datatake
     acquired_start: Mapped[datetime]
     acquired_end: Mapped[datetime]
-    published: Mapped[datetime | None]  # the earliest that any source has said
+    published: Mapped[datetime | None]  # the earliest reported by any source
     footprint: Mapped[bytes | None] = mapped_column(LargeBinary)  # WKB, WGS 84 lon/lat
     recorded_at: Mapped[datetime]
     changed_at: Mapped[datetime] = mapped_column(index=True)
@@ -75,7 +75,7 @@ class SceneRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     failed_task: Mapped[str | None] = mapped_column(String(20))
     attempts: Mapped[int]  # failures of the task at hand
-    deaths: Mapped[int]  # workers that let their lease on it run out
+    deaths: Mapped[int]  # workers that let their lease on it expire
     due_at: Mapped[datetime | None]
 
     token: Mapped[int]  # of the newest claim; an older one records nothing
@@ -104,7 +104,7 @@ class SceneRow(Base):
 
 
 class OfferRow(Base):
-    """Where a scene can be had, by source: the same product may lie with several, packed differently."""
+    """Where a scene is available: several sources may hold the same product, packed differently."""
 
     __tablename__ = "scene_offers"
 
@@ -118,7 +118,7 @@ class OfferRow(Base):
 
 
 class WatermarkRow(Base):
-    """Up to which publication time a source has been asked for a watch."""
+    """Up to which publication time a source has been queried for a watch."""
 
     __tablename__ = "scene_watermarks"
 

@@ -1,4 +1,4 @@
-"""The XML documents of a Sentinel-1 product as the typed records of `ingest.safe.metadata`.
+"""The XML documents of a Sentinel-1 product, parsed into the typed records of `ingest.safe.metadata`.
 
 Element names and meanings: Sentinel-1 Product Specification, S1-RS-MDA-52-7441.
 """
@@ -36,7 +36,7 @@ class Document:
 
     @classmethod
     def parse(cls, content: bytes, subject: str) -> Document:
-        """Parse, refusing entity declarations; `UnreadableInput` where it is not XML."""
+        """Parse, refusing entity declarations; `UnreadableInput` if it is not XML."""
         try:
             return cls(fromstring(content), subject)
         except DefusedXmlException as error:
@@ -137,7 +137,7 @@ def read_annotation(document: Document) -> Annotation:
 def read_calibration(document: Document) -> tuple[CalibrationVector, ...]:
     """Read the look-up table of ``annotation/calibration/calibration-*.xml``, in the document's order.
 
-    Its ``absoluteCalibrationConstant`` is left alone: the table already contains it.
+    Its ``absoluteCalibrationConstant`` is ignored: the table already includes it.
     """
     vectors = tuple(_read_calibration_vector(one) for one in document.every("calibrationVectorList/calibrationVector"))
     if not vectors:
@@ -146,10 +146,10 @@ def read_calibration(document: Document) -> tuple[CalibrationVector, ...]:
 
 
 def read_noise(document: Document, annotation: Annotation) -> ThermalNoise:
-    """Read the thermal noise of ``annotation/calibration/noise-*.xml``, of either schema.
+    """Read the thermal noise of ``annotation/calibration/noise-*.xml`` in either schema.
 
-    `noiseVector` is the one before IPF 2.90, `noiseRangeVector` and `noiseAzimuthVector` are the ones
-    since. StripMap's azimuth vectors name no block: they hold for the whole image.
+    `noiseVector` was used before IPF 2.90, `noiseRangeVector` and `noiseAzimuthVector` since. StripMap's
+    azimuth vectors name no block: they apply to the whole image.
     """
     old = [_read_range_vector(one, "noiseLut") for one in document.every("noiseVectorList/noiseVector")]
     new = [_read_range_vector(one, "noiseRangeLut") for one in document.every("noiseRangeVectorList/noiseRangeVector")]

@@ -20,7 +20,7 @@ _GIVE = "give a SAFE folder or a zip of one"
 
 
 class Container(Protocol):
-    """A product's files under names relative to the product's own folder, with ``/`` between their parts."""
+    """A product's files under names relative to the product's own folder, with ``/`` as the separator."""
 
     @property
     def path(self) -> Path: ...
@@ -32,7 +32,7 @@ class Container(Protocol):
     def members(self) -> tuple[str, ...]: ...
 
     def read(self, member: str) -> bytes:
-        """Content of one member; `UnreadableInput` where it is missing, damaged or above `LARGEST_DOCUMENT`."""
+        """Content of one member; `UnreadableInput` if it is missing, damaged or larger than `LARGEST_DOCUMENT`."""
 
     def gdal_path(self, member: str) -> str:
         """A path under which GDAL opens the member."""
@@ -46,7 +46,7 @@ class Container(Protocol):
 
 @dataclass(frozen=True)
 class FolderContainer:
-    """A product lying unpacked on disk."""
+    """A product unpacked on disk."""
 
     path: Path
     name: str
@@ -77,7 +77,7 @@ class FolderContainer:
 
 @dataclass(frozen=True)
 class ZipContainer:
-    """A product inside a zip; `prefix` is the folder in the archive under which it lies, with its slash.
+    """A product inside a zip; `prefix` is its folder in the archive, with the slash.
 
     GDAL's ``/vsizip`` gives random access to stored members. A deflated member it inflates from the
     start at each opening: reading a 192 MB image in bands takes 6.1 s with an opening per band, 0.9 s
@@ -96,7 +96,7 @@ class ZipContainer:
             raise _missing(subject)
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.prefix + member) as file:
-                # The size in the directory may lie: stop at the limit, whatever it says.
+                # The size in the directory may be false: stop at the limit regardless.
                 content = file.read(LARGEST_DOCUMENT + 1)
         except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise UnreadableInput(subject, "is damaged in the archive", "fetch the product again") from error
@@ -105,7 +105,7 @@ class ZipContainer:
         return content
 
     def gdal_path(self, member: str) -> str:
-        # Braces let GDAL take any file name for an archive, not only those ending in .zip; it counts them, though.
+        # Braces let GDAL accept any file name as an archive, not only *.zip; but it counts braces.
         archive = str(self.path.absolute())
         quoted = archive if set(archive) & set("{}") else f"{{{archive}}}"
         return f"/vsizip/{quoted}/{self.prefix}{member}"
@@ -162,7 +162,7 @@ def _open_zip(path: Path) -> ZipContainer:
 
 
 def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:
-    # Windows drives and backslashes are no part of any SAFE and mean "elsewhere" on some systems.
+    # No SAFE contains Windows drives or backslashes, which mean "elsewhere" on some systems.
     name = PurePosixPath(entry.orig_filename)
     if name.is_absolute() or ".." in name.parts or set(entry.orig_filename) & set("\\:"):
         problem = f"member {entry.orig_filename!r} points outside the archive"
@@ -176,14 +176,14 @@ def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _product_folder(path: Path, names: Iterable[str]) -> str:
-    """The folder of the manifest, or else the one that everything lies in, with its slash; empty at the top."""
+    """The manifest's folder, or else the one that holds everything, with its slash; empty at the top."""
     folders = [name.removesuffix(_MANIFEST) for name in names if PurePosixPath(name).name == _MANIFEST]
     if len(folders) > 1:
         raise UnreadableInput(path, "several products in the archive", "use archives of one product")
     if folders:
         return folders[0]
     tops = {name.split("/", 1)[0] + "/" if "/" in name else "" for name in names}
-    tops.discard("__MACOSX/")  # what a Mac's Finder adds beside the product
+    tops.discard("__MACOSX/")  # added beside the product by macOS Finder
     return tops.pop() if len(tops) == 1 else ""
 
 

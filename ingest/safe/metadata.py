@@ -36,7 +36,7 @@ class CalibrationVector:
     """One row of the calibration look-up table; vectors of a product may differ in length."""
 
     azimuth_time: datetime
-    line: int  # may lie before the first or behind the last line of the image
+    line: int  # may lie before the image's first line or after its last
     pixel: Integers  # (n,)
     sigma_nought: Floats  # (n,) A_sigma, in DN
     beta_nought: Floats  # (n,)
@@ -77,7 +77,7 @@ class ThermalNoise:
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What the annotation of one polarisation says."""
+    """The annotation of one polarisation."""
 
     platform: str  # S1A, S1B, ...
     mode: str  # IW, EW, SM

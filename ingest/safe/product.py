@@ -1,4 +1,4 @@
-"""Opening a Sentinel-1 GRD product: which scene it is, what is in it, and where its images lie."""
+"""Opening a Sentinel-1 GRD product: its scene, its contents, and the paths of its images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ingest.safe.container import Container, open_container
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.scene import Scene, scene_from_name
 
-# Co-polarised first, as users think of them.
+# Co-polarised first, as users expect.
 POLARISATIONS = ("VV", "HH", "VH", "HV")
 # Names as ESA gives them (s1a-iw-grd-vv-...-001[-cog].xml) and as the AWS archive does (iw-vv.xml).
 _POLARISATION = r"(?:[^/]*-)?(?P<polarisation>vv|vh|hh|hv)(?:-[^/]*)?"
@@ -46,9 +46,9 @@ class SafeProduct:
 
     @classmethod
     def open(cls, path: str | Path) -> SafeProduct:
-        """Open a product; metadata of the images is read when it is asked for.
+        """Open a product; image metadata is read on demand.
 
-        Raises `UnreadableInput` where it is no SAFE product, damaged, incomplete, or not a GRD product.
+        Raises `UnreadableInput` if it is not a SAFE product, not a GRD product, damaged or incomplete.
         """
         container = open_container(path)
         scene = _named_scene(container)
@@ -95,7 +95,7 @@ class SafeProduct:
         return self.container.is_deflated(self._member("measurement", polarisation))
 
     def has_traces_of(self, polarisation: str) -> bool:
-        """Whether any file of a polarisation is there, so that what is missing of it is damage."""
+        """Whether any file of a polarisation exists, so that a missing one means damage."""
         return any(known == polarisation for _, known in self._members)
 
     def require(self, polarisation: str) -> None:
@@ -129,7 +129,7 @@ def _manifest(container: Container) -> Document | None:
 
 
 def _sort_members(container: Container, manifest: Document | None) -> dict[tuple[str, str], str]:
-    """Members by kind and polarisation; of several candidates, the one that the manifest lists."""
+    """Members by kind and polarisation; of several candidates, the one listed in the manifest."""
     listed = set() if manifest is None else _listed(manifest)
     members: dict[tuple[str, str], str] = {}
     for member in sorted(container.members, key=lambda name: (name not in listed, name)):
@@ -145,7 +145,7 @@ def _listed(manifest: Document) -> set[str]:
 
 
 def _named_scene(container: Container) -> Scene | None:
-    """The scene by the name of the folder or archive, or by AWS's ``productInfo.json``."""
+    """The scene, from the name of the folder or archive, or from AWS's ``productInfo.json``."""
     names = [container.name, container.path.name]
     if "productInfo.json" in container.members:
         names.append(_product_info_id(container))
@@ -167,7 +167,7 @@ def _product_info_id(container: Container) -> str:
 
 
 def _annotated_scene(container: Container, annotation: Annotation) -> Scene:
-    """The scene of a renamed product, by its annotation and manifest."""
+    """The scene of a renamed product, from its annotation and manifest."""
     if annotation.product_type != "GRD":
         raise _not_grd(container, annotation.product_type)
     mode = annotation.swath if annotation.mode == "SM" else annotation.mode
@@ -183,7 +183,7 @@ def _annotated_scene(container: Container, annotation: Annotation) -> Scene:
     if any(member.endswith("-cog.tiff") for member in container.members):
         name += "_COG"
     scene = scene_from_name(name)
-    # Without a manifest the name stays incomplete: then the folder's own name is the honest one.
+    # Without a manifest the name is incomplete: use the folder's own name instead.
     return scene if _MANIFEST in container.members else replace(scene, id=_stem(container.name) or scene.id)
 
 
@@ -196,7 +196,7 @@ def _name_polarisation(container: Container) -> str:
 
 
 def _resolution(annotation: Annotation) -> str:
-    """Resolution class by the pixel spacing: full 3.5-4 m, high 10 m (EW 25 m), medium 40 m."""
+    """Resolution class from the pixel spacing: full 3.5-4 m, high 10 m (EW 25 m), medium 40 m."""
     if annotation.range_pixel_spacing < 6:
         return "F"
     return "H" if annotation.range_pixel_spacing < 32 else "M"
@@ -229,7 +229,7 @@ def _footprint(coordinates: str, manifest: Document) -> BaseGeometry:
 
 
 def _no_image(container: Container, manifest: Document | None, members: dict[tuple[str, str], str]) -> UnreadableInput:
-    """Why a container has no image: another kind of product, an incomplete one, or no product at all."""
+    """Why a container has no image: another type of product, an incomplete one, or not a product at all."""
     if manifest is not None:
         tags = [element for element in manifest.root.iter() if str(element.tag).endswith("}productType")]
         if tags and tags[0].text and tags[0].text.strip() != "GRD":

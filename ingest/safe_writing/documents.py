@@ -23,7 +23,7 @@ _SUBSWATHS = {"IW": 3, "EW": 5}
 def annotation_document(
     annotation: Annotation, statistics: tuple[float, float], blocks: Sequence[NoiseAzimuthBlock], version: str
 ) -> bytes:
-    """Write the annotation as of an IPF `version` such as 003.71.
+    """Write the annotation in the form of an IPF `version` such as 003.71.
 
     `statistics` are mean and deviation of the digital numbers; the noise `blocks` bound the sub-swaths.
     """
@@ -157,7 +157,7 @@ def _bounds(first_line: int, first_pixel: int, last_line: int, last_pixel: int) 
 
 
 def _swath_spans(annotation: Annotation, blocks: Sequence[NoiseAzimuthBlock]) -> dict[str, tuple[int, int]]:
-    """First and last sample of each sub-swath: as the noise blocks say, else in equal parts."""
+    """First and last sample of each sub-swath: from the noise blocks, else in equal parts."""
     spans: dict[str, tuple[int, int]] = {}
     for block in blocks:
         first, last = spans.get(block.swath, (block.first_pixel, block.last_pixel))
@@ -227,7 +227,7 @@ def _general(annotation: Annotation, orbit: CircularOrbit, swaths: Sequence[str]
 
 
 def _heading(annotation: Annotation) -> float:
-    """Direction of the lines' advance in degrees from north, by the tie points' first column."""
+    """Direction of increasing lines in degrees from north, from the tie points' first column."""
     grid = annotation.geolocation_grid
     north = grid.latitude[-1, 0] - grid.latitude[0, 0]
     turn = (grid.longitude[-1, 0] - grid.longitude[0, 0] + 180.0) % 360.0 - 180.0

@@ -22,7 +22,7 @@ from ingest.safe.metadata import (
 from ingest.safe_writing.swath import Swath
 
 _BETA_NOUGHT = 474.0  # A_beta of the standard IW and EW tables
-_SCALLOPING = 0.12  # rise of the noise from a burst's middle to its ends
+_SCALLOPING = 0.12  # rise of the noise from the middle of a burst to its ends
 _BURST_SECONDS = {"IW": 2.758, "EW": 3.038}
 _PIXEL_STEP, _VECTOR_SECONDS, _AZIMUTH_NOISE_STEP = 40, 1.0, 10
 
@@ -64,9 +64,9 @@ def grd_metadata(
 
     `heading_deg` is the flight direction (-12 ascending, -168 descending). `incidence_near_far` in degrees
     defaults to the mode's whole swath; a narrower image then has the swath's angles, slant ranges, calibration
-    and noise squeezed into it, while its positions keep `spacing` metres. A far angle of None takes what the
-    width gives instead, so that positions, slant ranges and orbit agree exactly. `noise_equivalent` is the
-    noise-equivalent sigma nought (samples,), linear; `noise_schema` "vector" makes metadata as before IPF 2.90.
+    and noise squeezed into it, while its positions keep `spacing` metres. A far angle of None is derived from
+    the width, so that positions, slant ranges and orbit agree exactly. `noise_equivalent` is the linear
+    noise-equivalent sigma nought (samples,); `noise_schema` "vector" gives metadata as before IPF 2.90.
     Raises `UsageError` for an unknown mode.
     """
     if mode not in _MODES:
@@ -113,7 +113,7 @@ def _calibration(swath: Swath) -> tuple[CalibrationVector, ...]:
     sigma = beta / np.sqrt(np.sin(incidence))  # sigma0 = beta0 sin(incidence)
     gamma = sigma * np.sqrt(np.cos(incidence))  # gamma0 = sigma0 / cos(incidence)
     step = _VECTOR_SECONDS / swath.interval
-    # The tables' last vector lies behind the last line
+    # The tables' last vector lies beyond the last line
     rows = (np.arange(int(np.ceil((lines - 1) / step)) + 1) * step).round().astype(int)
     return tuple(CalibrationVector(swath.time(row), int(row), pixel, sigma, beta, gamma, beta) for row in rows)
 
@@ -129,7 +129,7 @@ def _noise_vectors(
 
 
 def _azimuth_blocks(swath: Swath, mode: str, edges: Integers) -> tuple[NoiseAzimuthBlock, ...]:
-    """One block a sub-swath, scalloped by burst; StripMap has no bursts, hence no blocks."""
+    """One block per sub-swath, scalloped by burst; StripMap has no bursts, hence no blocks."""
     if mode not in _BURST_SECONDS:
         return ()
     last = swath.shape[0] - 1
@@ -143,7 +143,7 @@ def _azimuth_blocks(swath: Swath, mode: str, edges: Integers) -> tuple[NoiseAzim
 
 
 def _typical_noise_equivalent(edges: Integers) -> Floats:
-    """-30 dB in the middle of a sub-swath to -25 dB at its edges, where the antenna's gain falls off."""
+    """-30 dB in the middle of a sub-swath to -25 dB at its edges, where the antenna gain falls off."""
     pieces = [-30.0 + 5.0 * np.linspace(-1.0, 1.0, end - first) ** 2 for first, end in pairwise(edges.tolist())]
     return np.asarray(10.0 ** (np.concatenate(pieces) / 10.0))
 

@@ -1,6 +1,6 @@
 """The manifest of a Sentinel-1 GRD product and the small documents beside it (preview, schemas).
 
-The identifiers of data objects are made of file names as ESA makes them: letters and digits only.
+Identifiers of data objects are formed from file names as ESA does it: letters and digits only.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class DataObject:
 
     @property
     def id(self) -> str:
-        """Letters and digits of the file's name; annotations say first what they are."""
+        """Letters and digits of the file's name; annotations are prefixed with their kind."""
         name = Path(self.href).stem
         prefix = "product" if self.schema == "s1Level1ProductSchema" else ""
         return prefix + "".join(character for character in name if character.isalnum())
@@ -235,7 +235,7 @@ def manifest_document(
 
 
 def support_documents() -> dict[str, bytes]:
-    """Make the schemas to which the manifest points, each naming no more than its root element."""
+    """Make the schemas that the manifest references, each declaring only its root element."""
     return {f"support/{file}": _XSD.substitute(root=root).encode() for file, root in _SCHEMAS.values()}
 
 
@@ -298,7 +298,7 @@ def _metadata(annotations: Sequence[Annotation], version: str, relative_orbit: i
 
 
 def _orbit_reference(annotation: Annotation, relative_orbit: int | None) -> str:
-    # The relative orbit is left out where no numbering of the platform is known
+    # The relative orbit is omitted if the platform's numbering is unknown
     numbers = [] if relative_orbit is None else [("start", relative_orbit), ("stop", relative_orbit)]
     return _ORBIT.substitute(
         absolute=annotation.absolute_orbit,

@@ -1,4 +1,4 @@
-"""What a GRD annotation must hold by ESA's schema but no reader of detected images interprets.
+"""Annotation elements that ESA's schema requires but no reader of detected images uses.
 
 Downlink, raw-data analysis, replica, Doppler and processing parameters have nominal values of the IW mode;
 times, swaths, sizes and angles are the image's own.
@@ -34,7 +34,7 @@ _INTERFERENCE_SINCE = "003.40"  # IPF version
 
 
 def near_time(annotation: Annotation) -> float:
-    """Two-way slant range time in s of the first sample."""
+    """Two-way slant range time of the first sample in s."""
     return float(annotation.geolocation_grid.slant_range_time[0, 0])
 
 

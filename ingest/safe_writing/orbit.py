@@ -1,6 +1,6 @@
-"""A circular orbit: found from what it sees, its states, and the points of the WGS 84 ellipsoid seen from it.
+"""A circular orbit: fitted to the points it sees, its state vectors, and the WGS 84 points seen from it.
 
-Positions are Earth-fixed in metres; every product looks to the right, as Sentinel-1 does.
+Positions are Earth-fixed in metres; all products are right-looking, as Sentinel-1 is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def circular_orbit(
     along, speed_squared = direction @ spin, _GRAVITATION / np.linalg.norm(position)
     speed = -along + np.sqrt(along**2 - spin @ spin + speed_squared)
     orbit = CircularOrbit(time, position, _perpendicular(direction * speed + spin, position))
-    # On the ellipsoid the track is not quite level: shift it along so that the point is seen exactly at `time`
+    # On the ellipsoid the track is not quite level: shift along it so that the point is seen exactly at `time`
     seen = _zero_doppler_seconds(orbit, np.array(to_geocentric().transform(*centre_lonlat, 0.0)))
     moved_position, moved_velocity = (vectors[0] for vectors in orbit.state(np.array([seen])))
     return CircularOrbit(time, moved_position, moved_velocity + np.cross(_EARTH_ROTATION, moved_position))

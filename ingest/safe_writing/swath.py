@@ -1,4 +1,4 @@
-"""The viewing geometry of an image: which point of the ellipsoid a line and a sample see, and at which angles."""
+"""The viewing geometry of an image: the ellipsoid point seen at each line and sample, and the angles there."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Swath:
     start: datetime
     interval: float  # s
     shape: tuple[int, int]
-    slant_range: Floats  # (samples,) m, by which the positions are found
-    annotated_range: Floats  # (samples,) m, by which angles and times are told
+    slant_range: Floats  # (samples,) m, for the positions
+    annotated_range: Floats  # (samples,) m, for the angles and times
 
     @classmethod
     def over(
@@ -109,7 +109,7 @@ def _tie_points(size: int, count: int) -> Integers:
 
 
 def _ground_range(radius: float, incidence: float) -> float:
-    """Distance on the sphere from the nadir to where the satellite is seen at `incidence` degrees from zenith."""
+    """Distance on the sphere from nadir to where the satellite is seen at `incidence` degrees from zenith."""
     angle = np.radians(incidence)
     return float(radius * (angle - np.arcsin(radius / (radius + _ALTITUDE) * np.sin(angle))))
 

@@ -1,4 +1,4 @@
-"""Write complete Sentinel-1 GRD products: measurements, annotations, manifest, preview, as ESA lays them out."""
+"""Writing complete Sentinel-1 GRD products in ESA's layout: measurements, annotations, manifest, preview."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DigitalNumbers(Protocol):
         ...
 
     def __getitem__(self, rows: slice, /) -> Any:
-        """Give rows as something `numpy.asarray` takes."""
+        """Return rows as something `numpy.asarray` accepts."""
         ...
 
 
@@ -63,7 +63,7 @@ def write_safe(
     `images` maps each polarisation to its digital numbers (0 = no data) and metadata; the images are read in
     bands of rows. Without a name, one is made of the metadata and of the manifest's CRC. `noise_schema` is
     "azimuth", or "vector" as before IPF 2.90; `ipf_version` defaults to one of that time. The same input gives
-    the same bytes. Raises `UsageError` where images and metadata contradict, `StorageError` where the disk fails.
+    the same bytes. Raises `UsageError` if images and metadata disagree, `StorageError` if the disk fails.
     """
     _check(images, noise_schema)
     version = ipf_version or _VERSIONS[noise_schema]
@@ -83,7 +83,7 @@ def write_safe(
 def zip_safe(product: Path) -> Path:
     """Pack NAME.SAFE as NAME.zip beside it, deflated, and return the archive's path.
 
-    Members lie in NAME.SAFE/ and have no times of their own, so the same product gives the same bytes.
+    Members lie in NAME.SAFE/ with a fixed date, so the same product gives the same bytes.
     """
     archive = product.with_name(product.name.removesuffix(".SAFE") + ".zip")
     with whole_file(archive) as hidden, zipfile.ZipFile(hidden, "w", zipfile.ZIP_DEFLATED) as pack:
@@ -96,7 +96,7 @@ def zip_safe(product: Path) -> Path:
 
 
 def product_name(annotations: Mapping[str, Annotation], unique: str, *, cog: bool = False) -> str:
-    """Compose ESA's product name, without .SAFE, of the images' annotations and four hexadecimal digits."""
+    """Compose ESA's product name, without .SAFE, from the images' annotations and four hexadecimal digits."""
     first = next(iter(annotations.values()))
     category = _CATEGORY[tuple(annotations)]
     spacing = first.range_pixel_spacing
@@ -144,7 +144,7 @@ def _check(images: Mapping[str, tuple[DigitalNumbers, ImageMetadata]], noise_sch
 
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
-    """A hidden folder that is gone afterwards unless it has been renamed."""
+    """A hidden folder, removed afterwards unless renamed."""
     draft = Path(tempfile.mkdtemp(prefix=".safe-", dir=folder))
     draft.chmod(0o755)
     try:
@@ -211,7 +211,7 @@ def _stem(annotation: Annotation) -> str:
 def _write_measurement(
     path: Path, image: DigitalNumbers, metadata: ImageMetadata, version: str, cog: bool
 ) -> tuple[float, float]:
-    """Write the TIFF by bands of rows; return mean and standard deviation of the valid digital numbers."""
+    """Write the TIFF in bands of rows; return mean and standard deviation of the valid digital numbers."""
     annotation = metadata.annotation
     plain = path.with_suffix(".part") if cog else path
     count = total = squares = 0.0
@@ -252,7 +252,7 @@ def _tiff_tags(annotation: Annotation, version: str) -> dict[str, str]:
     return {
         "TIFFTAG_IMAGEDESCRIPTION": (f"Sentinel-{annotation.platform[1:]} {annotation.swath} GRD {resolution}R L1"),
         "TIFFTAG_SOFTWARE": f"Sentinel-1 IPF {version}",
-        # Not the clock's time: the same input must give the same bytes
+        # Not the current time: the same input must give the same bytes
         "TIFFTAG_DATETIME": f"{annotation.stop + timedelta(hours=3):%Y:%m:%d %H:%M:%S}",
     }
 
@@ -289,7 +289,7 @@ def _quick_look(paths: list[Path]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # A product in radar geometry has no geotransform, and rasterio warns of that
+    # A product in radar geometry has no geotransform, and rasterio warns about that
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

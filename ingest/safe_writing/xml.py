@@ -1,4 +1,4 @@
-"""A small language for the XML of Sentinel-1 products: nested mappings in, elements as ESA formats them out."""
+"""A small XML writer for Sentinel-1 products: nested mappings in, elements in ESA's formatting out."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _scalar(value: bool | int | float | str | datetime | np.datetime64) -> str:
 
 
 def _numbers(values: Numbers | tuple[float, ...]) -> Iterable[str]:
-    """Integers plainly; arrays, the single-precision tables, with seven digits as in ESA's; tuples in full."""
+    """Integers as they are; arrays (single-precision tables) with seven digits, as ESA does; tuples in full."""
     if isinstance(values, tuple):
         return (f"{value:.15e}" for value in values)
     if values.dtype.kind == "c":

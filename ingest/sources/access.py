@@ -1,4 +1,4 @@
-"""A source by its name and options, and one scene of it."""
+"""Opening a source by its name and options, and finding one scene in it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def opened_source(name: str, options: Mapping[str, Any]) -> Iterator[SceneSource
 
 
 def find_scene(source: SceneSource, wanted: Scene) -> Scene:
-    """The scene with the id of `wanted`, as the source lists it. Raises `SourceError` where it does not.
+    """The scene with the id of `wanted`, as listed by the source. Raises `SourceError` if it is not listed.
 
-    Mode, orbit and time, known from the name, leave few scenes to list.
+    Mode, orbit and time from the name narrow the listing to a few scenes.
     """
     query = Query(
         mode=wanted.mode,

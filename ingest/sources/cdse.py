@@ -39,16 +39,16 @@ from ingest.sources.source import ByteStream, Query
 CATALOGUE_URL = "https://catalogue.dataspace.copernicus.eu/odata/v1"
 DOWNLOAD_URL = "https://download.dataspace.copernicus.eu/odata/v1"
 TOKEN_URL = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
-SERVICE_DOMAIN = "dataspace.copernicus.eu"  # where its redirects lead, and a token may follow
+SERVICE_DOMAIN = "dataspace.copernicus.eu"  # where redirects may lead and the token may be sent
 _TITLE = "Copernicus Data Space"
 _CLIENT_ID = "cdse-public"
-_MARGIN = 30.0  # seconds before a token's end from which it is no longer used, or a fifth of its life
-# A token that is refused although it is new may be too young for a server whose clock is behind.
+_MARGIN = 30.0  # seconds before its expiry, or a fifth of its life, from which a token is no longer used
+# A new token that is refused may be too young for a server whose clock is slow.
 _WAIT_FOR_CLOCKS = 5.0  # seconds
 
 
 class Catalogue:
-    """The OData catalogue, which asks for no account; `address` ends before ``/Products``."""
+    """The OData catalogue, which needs no account; `address` ends before ``/Products``."""
 
     def __init__(
         self, address: str = CATALOGUE_URL, *, page_size: int = LARGEST_PAGE, client: httpx.Client | None = None
@@ -58,20 +58,20 @@ class Catalogue:
         self._client = client or http_client()
 
     def scenes(self, query: Query, published_after: datetime | None, source: str) -> Iterator[tuple[Scene, Product]]:
-        """Yield the scenes of a query that are online, by publication time, with what the catalogue says of each.
+        """Yield the scenes of a query that are online, by publication time, each with its catalogue entry.
 
-        What comes online after its publication is found by a later query whose `published_after` lies before it.
+        A scene that comes online after its publication is found by a later query whose `published_after` precedes it.
         """
         for product in self._products(query, published_after):
             scene = scene_of(product, source) if product.online else None
-            # The catalogue knows relative orbits better than a name tells; it has been asked for them.
+            # The catalogue knows the relative orbit better than the name does, and has already filtered by it.
             if scene is not None and replace(query, relative_orbit=None).matches(scene):
                 yield scene, product
 
     def _products(self, query: Query, published_after: datetime | None) -> Iterator[Product]:
-        """Yield products once each; beyond the largest `$skip` the query goes on from the last publication time.
+        """Yield each product once; beyond the largest `$skip` the query continues from the last publication time.
 
-        It does so inclusively, since several products may share a publication time.
+        It does so inclusively, as several products may share a publication time.
         """
         since, inclusive = published_after, False
         seen: set[str] = set()
@@ -118,7 +118,7 @@ class Catalogue:
         return read_page(response.content, subject)
 
     def _next_address(self, page: Page) -> httpx.URL | None:
-        """The catalogue's own address with the link's query: a link can lead on, and nowhere else."""
+        """The catalogue's own address with the link's query, so that a link can only lead to the next page."""
         if page.next_link is None:
             return None
         with network_failures(f"{_TITLE} catalogue"):
@@ -130,7 +130,7 @@ class Catalogue:
 
 
 class TokenAnswer(BaseModel):
-    """What the token endpoint answers (RFC 6749, 5.1; Keycloak adds the refresh token's life)."""
+    """The token endpoint's response (RFC 6749, 5.1; Keycloak adds the refresh token's lifetime)."""
 
     access_token: SecretStr
     expires_in: float
@@ -140,7 +140,7 @@ class TokenAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class _Held:
-    """A token in use; times are of the monotonic clock, so that no clock that is set wrongly matters."""
+    """A token in use; times are monotonic, so a wrongly set clock does not matter."""
 
     access: SecretStr
     usable_until: float
@@ -149,7 +149,7 @@ class _Held:
 
 
 class Token:
-    """A Keycloak access token, kept in memory alone, refreshed before it ends; safe for several threads."""
+    """A Keycloak access token, kept only in memory, refreshed before it expires; thread-safe."""
 
     def __init__(self, address: str, credentials: Credentials, client: httpx.Client) -> None:
         self._address, self._credentials, self._client = address, credentials, client
@@ -157,7 +157,7 @@ class Token:
         self._lock = Lock()
 
     def value(self, refused: SecretStr | None = None) -> SecretStr:
-        """A token to use now: never the one that was `refused`. Raises `SourceError`, `TransientError`."""
+        """A currently valid token: never the one that was `refused`. Raises `SourceError`, `TransientError`."""
         with self._lock:
             held = self._held
             if held is None or held.access == refused or time.monotonic() >= held.usable_until:
@@ -170,7 +170,7 @@ class Token:
             response = self._post(grant)
             if response.status_code not in (400, 401):
                 return self._read(response)
-            # The session has ended on the server's side: log in anew.
+            # The session has ended on the server: log in again.
         name, word = self._credentials.user, self._credentials.secret.get_secret_value()
         response = self._post({"grant_type": "password", "username": name, "password": word})
         if response.status_code in (400, 401):
@@ -202,7 +202,7 @@ class Token:
 
 
 def _error_code(response: httpx.Response) -> str:
-    """The error code of RFC 6749, 5.2, which is of a fixed list; the description beside it may name the user."""
+    """The error code of RFC 6749, 5.2, from a fixed list; the accompanying description may name the user."""
     match = re.search(rb'"error"\s*:\s*"([a-z_]{1,40})"', response.content[:2000])
     return f" {match[1].decode()}" if match else ""
 
@@ -210,8 +210,8 @@ def _error_code(response: httpx.Response) -> str:
 class CopernicusDataSpace:
     """The `SceneSource` of Copernicus Data Space; a scene's `key` is the product's Id.
 
-    Without `credentials` they are looked up at once: `SourceError` where there are none. All addresses may be
-    replaced; a token follows redirects within `service_domain` and to `download_url`'s own host alone.
+    Without `credentials` they are looked up at once: `SourceError` if there are none. All addresses may be
+    replaced; the token follows redirects only within `service_domain` and to `download_url`'s own host.
     """
 
     name = "cdse"
@@ -240,10 +240,10 @@ class CopernicusDataSpace:
             yield scene
 
     def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
-        """Open the scene's zip at a byte, or at 0 where the server cannot, or holds less than `offset` bytes.
+        """Open the scene's zip at a byte, or at 0 if the server cannot, or holds less than `offset` bytes.
 
-        Raises `SourceError`, and `TransientError` also for a new token that is refused: a wrong password shows at
-        the log-in, so that this is the servers' own disagreement, of their clocks for instance.
+        Raises `SourceError`, and `TransientError` also if a new token is refused: a wrong password would show at
+        log-in, so the servers disagree with each other, on their clocks for instance.
         """
         return archive_stream(partial(self._answer, scene), offset, scene.id)
 

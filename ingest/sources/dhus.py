@@ -1,6 +1,6 @@
 """Nodes of ESA's Data Hub Software (DHuS) as a source, through sentinelsat (GPLv3+, the extra `dhus`).
 
-National mirrors and archives run such nodes; ESA's own hub has been closed, hence there is no default address.
+National mirrors and archives run such nodes; ESA's own hub is closed, so there is no default address.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ingest.scene import Scene, scene_from_name
 from ingest.sources.http import LOOPBACK, archive_stream, base_address, require_success
 from ingest.sources.source import ByteStream, Query
 
-PAGE = 100  # products, the most that a node gives at once
+PAGE = 100  # products, the most a node returns at once
 BLOCK = 1 << 16  # bytes
-# A node fetches from its archive on tape within hours up to a day: this scene waits, and blocks no other.
+# A node takes hours to a day to fetch from its tape archive: this scene waits without blocking others.
 ARCHIVE_WAIT = 6 * 3600.0  # seconds
 _WITHDRAWN = "no longer on the node"
 
@@ -39,7 +39,7 @@ class DhusNode:
     """The `SceneSource` of one DHuS node; a scene's `key` is the product's UUID.
 
     Raises `UsageError` without sentinelsat and for an address that would send the password unencrypted, `SourceError`
-    for one that is none. Products in the node's long-term archive are found as all others; `open` asks for their
+    for an invalid one. Products in the node's long-term archive are found like all others; `open` requests their
     retrieval, and raises `TransientError` until they are there.
     """
 
@@ -51,13 +51,13 @@ class DhusNode:
         self._sentinelsat = _sentinelsat()
         word = credentials.secret.get_secret_value()
         self._api = self._sentinelsat.SentinelAPI(credentials.user, word, self._url, show_progressbars=False)
-        # sentinelsat's own `timeout` has no effect: requests knows no time-out of a session.
+        # sentinelsat's own `timeout` has no effect: requests has no session-wide time-out.
         self._api.session.request = functools.partial(self._api.session.request, timeout=timeout)
 
     def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
         """Yield the scenes of a query by ingestion time, oldest first; raises `SourceError`, `TransientError`.
 
-        Size and MD5 are asked for each scene by itself, when its turn comes.
+        Size and MD5 are requested scene by scene, as each is yielded.
         """
         keywords = self._keywords(query, published_after)
         seen: set[str] = set()
@@ -74,7 +74,7 @@ class DhusNode:
 
     @contextmanager
     def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
-        """Open the scene's zip at a byte, or at 0 where the node cannot; raises `SourceError`, `TransientError`."""
+        """Open the scene's zip at a byte, or at 0 if the node cannot; raises `SourceError`, `TransientError`."""
         with archive_stream(functools.partial(self._answer, scene), offset, scene.id) as stream:
             yield stream
 
@@ -88,14 +88,14 @@ class DhusNode:
             "producttype": query.product_type,
             "sensoroperationalmode": query.mode,
             "relativeorbitnumber": query.relative_orbit,
-            # Its fractions of a second are cut, so that it asks for a little too much.
+            # Fractions of a second are dropped, so it asks for slightly too much.
             "ingestiondate": (published_after, None) if published_after else None,
         }
         keywords = {name: value for name, value in keywords.items() if value is not None}
         return keywords | ({} if query.area is None else {"area": self._area_text(query.area, keywords)})
 
     def _area_text(self, area: BaseGeometry, keywords: dict[str, Any]) -> str:
-        """The area as WKT, coarser and larger where the node would refuse the length; `find` narrows the answers."""
+        """The area as WKT, coarser and larger if the node would refuse its length; `find` filters the answers."""
         text = ""
         for coarser in (area, shapely.convex_hull(area), shapely.box(*area.bounds)):
             text = shapely.to_wkt(coarser, rounding_precision=4)
@@ -132,7 +132,7 @@ class DhusNode:
 
     @contextmanager
     def _failures(self, subject: str) -> Iterator[None]:
-        """Failures of the node, sorted. Only their kind is told: a node's own words may be a page, or name the user."""
+        """Classify the node's failures. Only the kind is reported: a node's message may be a page, or name the user."""
         known = self._sentinelsat
         try:
             yield
@@ -175,7 +175,7 @@ def _known(error: Any, subject: str) -> TransientError | SourceError:
 
 
 def _answer(response: requests.Response, subject: str) -> httpx.Response:
-    """Return an answer to sentinelsat, which uses requests, as the shared HTTP layer knows it."""
+    """Convert a response to sentinelsat, which uses requests, for the shared HTTP layer."""
     return httpx.Response(response.status_code, headers=response.headers, stream=_Body(response, subject))
 
 
@@ -214,13 +214,13 @@ def _footprint(wkt: str | None) -> BaseGeometry | None:
     try:
         return read_areas(wkt)[0].geometry if wkt else None
     except UsageError:
-        # A scene is worth more than its outline: that is read from the product later.
+        # A bad outline must not cost the scene: the outline is read from the product later.
         return None
 
 
 def _matches(scene: Scene, properties: dict[str, Any], query: Query, published_after: datetime | None) -> bool:
-    """Whether a product matches: the node was asked for less than the query, or for a larger area."""
+    """Whether a product matches: the node was asked with fewer conditions than the query, or for a larger area."""
     is_new = published_after is None or scene.published is None or scene.published > published_after
     timeliness = [properties["timeliness"]] if properties.get("timeliness") else []
-    # The node has compared the relative orbit.
+    # The node has already filtered by relative orbit.
     return is_new and replace(query, relative_orbit=None).matches(scene, properties.get("orbitdirection"), timeliness)

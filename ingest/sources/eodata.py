@@ -1,14 +1,14 @@
-"""Copernicus Data Space by its S3 store `eodata`: the scenes of its catalogue, read as objects.
+"""Copernicus Data Space through its S3 store `eodata`: scenes found in its catalogue, read as objects.
 
 The store holds most products as unpacked SAFE folders, a catalogue's `S3Path` being the prefix of their files. `open`
-makes a zip of them on the way: members stored as they are, in the order of their names, with a fixed date, so that the
-same product always gives the same bytes. Each file is checked against the MD5 in the product's own manifest, which
-takes the place of the catalogue's checksum: that one is of another zip.
+zips them on the fly: members stored uncompressed, sorted by name, with a fixed date, so that the same product always
+gives the same bytes. Each file is checked against the MD5 in the product's own manifest instead of the catalogue's
+checksum, which is that of another zip.
 
-Such a zip is always sent from its start: its directory, at the end, holds the CRC of every member, so that what lies
-before an offset would have to be read again anyway. A connection cut in the middle of an object does not end the
-stream, though: the object is read on from the byte reached. Products whose `S3Path` ends in ``.zip`` are one object;
-they are read from any offset, and keep the catalogue's checksum.
+Such a zip is always sent from its start: its directory, at the end, holds the CRC of every member, so everything
+before an offset would have to be read again anyway. A connection cut within an object does not end the stream,
+though: reading resumes at the byte reached. Products whose `S3Path` ends in ``.zip`` are one object; they are read
+from any offset, and keep the catalogue's checksum.
 
 Facts of the service: https://documentation.dataspace.copernicus.eu/APIs/S3.html. Needs the extra `eodata` (boto3).
 """
@@ -43,13 +43,13 @@ ENDPOINT_URL = "https://eodata.dataspace.copernicus.eu"
 _TITLE = "the S3 store of Copernicus Data Space"
 _MANIFEST = "manifest.safe"
 _BLOCK = 1 << 18  # bytes
-_TRIES = 3  # at one object, without a byte between them
+_TRIES = 3  # at one object, without receiving a byte
 _NO_ACCESS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"}
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of the store; `name` is that in the zip."""
+    """One object of the store; `name` is its name in the zip."""
 
     bucket: str
     key: str
@@ -61,7 +61,7 @@ class StoredObject:
 class EodataStore:
     """The `SceneSource` that finds scenes in the catalogue and reads them from S3; a scene's `key` is its S3Path.
 
-    Without `credentials` they are looked up at once: `SourceError` where there are none, `UsageError` without boto3.
+    Without `credentials` they are looked up at once: `SourceError` if there are none, `UsageError` without boto3.
     """
 
     name = "eodata"
@@ -89,9 +89,9 @@ class EodataStore:
 
     @contextmanager
     def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
-        """Open the scene's archive: at `offset` where the store holds it as one zip, else always at 0.
+        """Open the scene's archive: at `offset` if the store holds it as one zip, else always at 0.
 
-        Raises `SourceError`, `TransientError`; iterating also where a file does not match the product's manifest.
+        Raises `SourceError`, `TransientError`; iteration also does if a file does not match the product's manifest.
         """
         path = PurePosixPath(scene.key or "")
         if len(path.parts) < 3 or path.parts[0] != "/" or ".." in path.parts:
@@ -111,7 +111,7 @@ class EodataStore:
         return StoredObject(bucket, key, PurePosixPath(key).name, about["ContentLength"], about["ETag"])
 
     def _list(self, bucket: str, prefix: str, folder: str, subject: str) -> list[StoredObject]:
-        """The files below a prefix by name; those without bytes that end in a slash stand for folders."""
+        """The files below a prefix by name; empty ones ending in a slash stand for folders."""
         with _store_failures(subject):
             pages = self._store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             found = [each for page in pages for each in page.get("Contents", []) if not each["Key"].endswith("/")]
@@ -158,7 +158,7 @@ class EodataStore:
         return sums
 
     def _read(self, stored: StoredObject, begin: int, subject: str) -> Iterator[bytes]:
-        """The bytes of an object from `begin` to its end, reading on where a connection is cut."""
+        """The bytes of an object from `begin` to its end, resuming when a connection is cut."""
         reached, failures = begin, 0
         while reached < stored.size:
             before = reached
@@ -169,7 +169,7 @@ class EodataStore:
                 if reached < stored.size:
                     raise _Cut(f"{subject}: {stored.key} ended after {reached} of {stored.size} bytes")
             except _Cut:
-                # Where nothing is gained any more, waiting is for whoever fetches.
+                # Without further progress, waiting is left to the caller.
                 failures = failures + 1 if reached == before else 0
                 if failures == _TRIES:
                     raise
@@ -177,7 +177,7 @@ class EodataStore:
     def _blocks(self, stored: StoredObject, begin: int, subject: str) -> Iterator[bytes]:
         asked = {"Range": f"bytes={begin}-"} if begin else {}
         with _store_failures(subject, _Cut):
-            # IfMatch: an object that was replaced meanwhile must not be read on.
+            # IfMatch: never resume an object that was replaced meanwhile.
             answer = self._store.get_object(Bucket=stored.bucket, Key=stored.key, IfMatch=stored.etag, **asked)
             with answer["Body"] as body:
                 while block := body.read(_BLOCK):
@@ -210,7 +210,7 @@ class _Stream:
 
 
 class _Sink(io.RawIOBase):
-    """Takes what `zipfile` writes, which therefore seeks no position, and hands it on."""
+    """An unseekable file that passes on what `zipfile` writes."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -253,7 +253,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
         from botocore.config import Config
     except ModuleNotFoundError as error:
         raise UsageError("eodata", "boto3 is not installed", "run: pip install 'slickwatch[eodata]'") from error
-    # At DEBUG it writes every signature, with the access key in it.
+    # At DEBUG it logs every signature, including the access key.
     logging.getLogger("botocore").setLevel(logging.INFO)
     return boto3.session.Session().client(
         "s3",
@@ -261,7 +261,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
         aws_access_key_id=credentials.user,
         aws_secret_access_key=credentials.secret.get_secret_value(),
         region_name="default",
-        # Whoever fetches decides on further tries; the store is no Amazon and knows buckets by path alone.
+        # The caller decides on retries; unlike Amazon, the store addresses buckets by path only.
         config=Config(
             connect_timeout=timeout,
             read_timeout=timeout,
@@ -275,7 +275,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
 
 @contextmanager
 def _store_failures(subject: str, cut: type[TransientError] = TransientError) -> Iterator[None]:
-    """Turn failures of the store into `TransientError` (or `cut`) and `SourceError`; none of them holds a key."""
+    """Turn failures of the store into `TransientError` (or `cut`) and `SourceError`; none of them contains a key."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -283,7 +283,7 @@ def _store_failures(subject: str, cut: type[TransientError] = TransientError) ->
     except ClientError as error:
         raise _error_of(subject, error) from None
     except BotoCoreError as error:
-        # Time-outs, cut connections and bodies that end early; wrong settings were told when the client was made.
+        # Time-outs, cut connections and bodies that end early; wrong settings were reported when the client was made.
         raise cut(f"{subject}: the connection to the store failed ({type(error).__name__})") from None
 
 

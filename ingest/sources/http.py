@@ -1,4 +1,4 @@
-"""What the sources that speak HTTP share: a client, and failures sorted into those that pass and those that stay."""
+"""What HTTP sources share: a client, and failures sorted into transient and permanent ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 
 
 def http_client(timeout: float | None = None) -> httpx.Client:
-    """A client that keeps connections, follows no redirect by itself and asks for bytes as they are, uncompressed."""
+    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes."""
     return httpx.Client(
         timeout=_TIMEOUT if timeout is None else httpx.Timeout(timeout),
         headers={"User-Agent": "slickwatch", "Accept-Encoding": "identity"},
@@ -38,7 +38,7 @@ def http_client(timeout: float | None = None) -> httpx.Client:
 
 
 def base_address(address: str, *parts: str) -> httpx.URL:
-    """An address, with further parts of its path; raises `SourceError` where it is none of HTTP."""
+    """An address with further path segments; raises `SourceError` if it is not an HTTP address."""
     with network_failures(address):
         url = httpx.URL("/".join([address.rstrip("/"), *parts]))
         if url.scheme not in ("http", "https") or not url.host:
@@ -48,7 +48,7 @@ def base_address(address: str, *parts: str) -> httpx.URL:
 
 @contextmanager
 def network_failures(subject: str) -> Iterator[None]:
-    """Turn time-outs and cut connections into `TransientError`, an impossible address into `SourceError`.
+    """Turn time-outs and cut connections into `TransientError`, an invalid address into `SourceError`.
 
     `subject` names the service or the scene. Only the kind of the failure is told: an exception of the client holds
     the request, and the request holds a token.
@@ -68,7 +68,7 @@ def _kind(error: Exception) -> str:
 
 
 def may_pass(status: int) -> bool:
-    """Whether a request that failed with this status may succeed when it is repeated."""
+    """Whether a request that failed with this status may succeed if repeated."""
     return status in _PASSING or status >= 500
 
 
@@ -84,7 +84,7 @@ def require_success(response: httpx.Response, subject: str) -> None:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds to wait by a Retry-After header, in seconds or as a date; None where there is none that makes sense."""
+    """Seconds to wait from a Retry-After header, in seconds or as a date; None without a meaningful one."""
     if value is None:
         return None
     if value.strip().isdigit():
@@ -98,9 +98,9 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
 
 
 def require_type(response: httpx.Response, subject: str, *, json: bool) -> None:
-    """Raise `TransientError` where a page stands in for data: JSON is wanted, or anything but a page or JSON.
+    """Raise `TransientError` if a page came instead of data: JSON is wanted, or anything but a page or JSON.
 
-    Services under maintenance, gateways and captive portals answer 200 with HTML; that passes.
+    Services under maintenance, gateways and captive portals answer 200 with HTML; this is temporary.
     """
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     is_json = kind == "application/json" or kind.endswith("+json")
@@ -110,7 +110,7 @@ def require_type(response: httpx.Response, subject: str, *, json: bool) -> None:
 
 
 def content_range(value: str | None) -> tuple[int | None, int | None]:
-    """First byte and size of the whole by a Content-Range header; None for what it does not tell."""
+    """First byte and total size from a Content-Range header; None for what it does not say."""
     match = _CONTENT_RANGE.match(value.strip()) if value else None
     if match is None:
         return None, None
@@ -119,7 +119,7 @@ def content_range(value: str | None) -> tuple[int | None, int | None]:
 
 
 class HttpByteStream:
-    """The body of an answer as a `ByteStream`; a cut connection raises `TransientError`."""
+    """The body of a response as a `ByteStream`; a cut connection raises `TransientError`."""
 
     def __init__(self, response: httpx.Response, offset: int, total: int | None, subject: str) -> None:
         self.offset, self.total = offset, total
@@ -127,7 +127,7 @@ class HttpByteStream:
 
     def __iter__(self) -> Iterator[bytes]:
         with network_failures(self._subject):
-            # Raw: a body that was compressed on the way would no longer fit its range.
+            # Raw: a body compressed in transit would no longer match its range.
             yield from self._response.iter_raw()
 
 
@@ -138,7 +138,7 @@ def follow(
     subject: str,
     authorization: Callable[[httpx.URL], str | None],
 ) -> httpx.Response:
-    """Send a streamed GET from a byte on and follow redirects; each host gets what `authorization` has for it."""
+    """Send a streamed GET from a byte on and follow redirects; each host gets its own `authorization`."""
     for _ in range(REDIRECTS + 1):
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         if (given := authorization(address)) is not None:
@@ -158,7 +158,7 @@ def archive_stream(
 ) -> Iterator[HttpByteStream | EmptyByteStream]:
     """Stream what `answer`, a streamed GET from a byte on, gives from `offset` on, or from 0 where it has no such byte.
 
-    At the archive's very end nothing is left to stream. Raises `SourceError` and `TransientError`.
+    At the archive's end nothing is left to stream. Raises `SourceError` and `TransientError`.
     """
     response = answer(offset)
     if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
@@ -188,7 +188,7 @@ def _body(response: httpx.Response, offset: int, subject: str) -> HttpByteStream
 
 
 class EmptyByteStream:
-    """What is left of an archive that is complete already."""
+    """The empty rest of an archive that is already complete."""
 
     def __init__(self, total: int) -> None:
         self.offset: int = total

@@ -1,4 +1,4 @@
-"""The local inbox: a folder into which others put SAFE products, taken once they are whole."""
+"""The local inbox: a folder where others put SAFE products, picked up once complete."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Report = Callable[[Path, str], None]
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What one snapshot at a product saw; while two of them differ, it is being written."""
+    """One snapshot of a product; as long as two of them differ, it is still being written."""
 
     files: int
     size: int  # bytes
-    changed: int  # ns since 1970, the latest change of content or of place
+    changed: int  # ns since 1970, the latest change of content or location
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Entry:
 
 
 class _Product:
-    """A whole product, with what of it is only read where a query asks for it. Keeps no table of it in memory."""
+    """A complete product, whose details are read only if a query needs them. Keeps no table of it in memory."""
 
     def __init__(self, path: Path) -> None:
         product = SafeProduct.open(path)
@@ -66,7 +66,7 @@ class _Product:
 
     @cached_property
     def footprint(self) -> BaseGeometry | None:
-        """By the manifest, or else around the annotation's tie points; None where these jump by 360 degrees."""
+        """From the manifest, or else around the annotation's tie points; None if these jump by 360 degrees."""
         if self.scene.footprint is not None:
             return self.scene.footprint
         grid = self._annotation().geolocation_grid
@@ -100,10 +100,10 @@ def _log_unreadable(path: Path, reason: str) -> None:
 class Inbox:
     """Products in a folder and in its direct subfolders: SAFE folders and SAFE zips, plain or COG.
 
-    They are used in place: `local_path` tells where a scene lies, so that nothing has to be fetched; `open` streams
-    zips for those who want a copy. A product is left alone while its name says that it is unfinished, while its
-    size or a time of it changed less than `settle` seconds ago, and, being a folder, while files that its manifest
-    lists are missing or short. What stays unreadable is told to `report`, once until it changes.
+    They are used in place: `local_path` gives a scene's path, so nothing has to be fetched; `open` streams zips for
+    callers that want a copy. A product is left alone while its name marks it as unfinished, while its size or a
+    timestamp changed less than `settle` seconds ago, and, for a folder, while files listed in its manifest are
+    missing or short. What stays unreadable is passed to `report`, once until it changes.
     """
 
     folder: Path
@@ -114,10 +114,10 @@ class Inbox:
     _known: dict[Path, _Entry] = field(default_factory=dict, init=False, repr=False)
 
     def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
-        """Yield the whole products that fit the query, oldest first; raises `SourceError` for want of the folder.
+        """Yield the complete products that match the query, oldest first; raises `SourceError` without the folder.
 
-        `published` is when the product's last byte, or the product as a whole, came to its place. One that came with
-        its subfolder counts as new when the subfolder does. What a product does not tell does not exclude it.
+        `published` is when the product's last byte, or the whole product, arrived. One that arrived with its
+        subfolder counts as new when the subfolder does. Unknown properties do not exclude a product.
         """
         since = None if published_after is None else published_after.timestamp()
         found = []
@@ -130,21 +130,21 @@ class Inbox:
         yield from sorted(found, key=lambda scene: (scene.published or datetime.min.replace(tzinfo=UTC), scene.key))
 
     def local_path(self, scene: Scene) -> Path:
-        """Where a scene of this inbox lies, a SAFE folder or zip; raises `SourceError` where it is gone."""
+        """Path of a scene in this inbox, a SAFE folder or zip; raises `SourceError` if it is gone."""
         path = Path(scene.key or "")
         if scene.key is None or not path.exists():
             raise SourceError(scene.id, f"no longer in the inbox {self.folder}", "copy it there again")
         return path
 
     def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
-        """Open a scene's zip at a byte; a folder has no archive, take it from `local_path`. Raises `SourceError`."""
+        """Open a scene's zip at a byte; a folder has no archive, use `local_path`. Raises `SourceError`."""
         path = self.local_path(scene)
         if path.is_dir():
             raise SourceError(path, "unpacked, there is no archive to download", "use it in place")
         return _open_file(path, offset)
 
     def _settled(self, query: Query) -> Iterator[tuple[Path, float]]:
-        """Products that may be whole, each with the time (s since 1970) from which it counts as new."""
+        """Products that may be complete, each with the time (s since 1970) from which it counts as new."""
         candidates = dict(self._candidates())
         for path in [path for path in self._known if path not in candidates and not os.path.lexists(path)]:
             del self._known[path]
@@ -158,13 +158,13 @@ class Inbox:
             except OSError as error:
                 self._report_unreadable(path, f"{path}: cannot be read ({error.strerror})")
                 continue
-            # Links lead to one product on several paths.
+            # Links may give one product several paths.
             if (status.st_dev, status.st_ino) not in taken and self._is_settled(path, snapshot):
                 taken.add((status.st_dev, status.st_ino))
                 yield path, max(snapshot.changed / 1e9, came_with)
 
     def _candidates(self) -> Iterator[tuple[Path, float]]:
-        """Paths that snapshot like products, with the time (s since 1970) at which their subfolder changed."""
+        """Paths that look like products, with the time (s since 1970) at which their subfolder changed."""
         try:
             entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -188,7 +188,7 @@ class Inbox:
     def _is_settled(self, path: Path, snapshot: _Snapshot) -> bool:
         now, known = self.clock(), self._known.get(path)
         if known is None:
-            # The first snapshot goes by the times of the files, except those in the future.
+            # The first snapshot relies on file times, except those in the future.
             known = self._known[path] = _Entry(snapshot, min(now, snapshot.changed / 1e9))
         elif known.snapshot != snapshot:
             known = self._known[path] = _Entry(snapshot, now)
@@ -198,7 +198,7 @@ class Inbox:
         known = self._known[path]
         try:
             if known.product is None and not known.reported:
-                str(path).encode()  # names that are no text have no place in a ledger
+                str(path).encode()  # names that are not text cannot go into a ledger
                 known.product = _Product(path)
             if known.product is None or not _matches(known.product, query):
                 return None
@@ -232,7 +232,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_candidate(entry: os.DirEntry[str]) -> bool:
-    """A zip, or a folder that is called .SAFE or holds a manifest."""
+    """A zip, or a folder that is named .SAFE or contains a manifest."""
     if _is_unfinished(entry.name):
         return False
     try:
@@ -245,7 +245,7 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
 
 def _snapshot(path: Path) -> _Snapshot:
     status = path.stat()
-    # A rename leaves the time of the content as it was: only the status change tells that it came.
+    # A rename does not touch the modification time: only the status change shows when it arrived.
     looks = [(0, max(status.st_mtime_ns, status.st_ctime_ns))]
     if not stat.S_ISDIR(status.st_mode):
         return _Snapshot(1, status.st_size, looks[0][1])
@@ -257,7 +257,7 @@ def _snapshot(path: Path) -> _Snapshot:
 
 
 def _may_match(path: Path, query: Query) -> bool:
-    """Whether a product may be wanted by its name; a name of another grammar tells nothing."""
+    """Whether a product may match, by its name; a name of another grammar excludes nothing."""
     try:
         return query.matches(scene_from_name(path.name))
     except UnreadableInput:
@@ -265,7 +265,7 @@ def _may_match(path: Path, query: Query) -> bool:
 
 
 def _matches(product: _Product, query: Query) -> bool:
-    """Whether a product matches; its annotation and manifest are read only for what the query asks."""
+    """Whether a product matches; its annotation and manifest are read only if the query needs them."""
     return query.matches(product.scene) and query.matches(
         replace(product.scene, footprint=product.footprint if query.area is not None else None),
         product.orbit_direction if query.orbit_direction is not None else None,
@@ -274,9 +274,9 @@ def _matches(product: _Product, query: Query) -> bool:
 
 
 def _require_whole(container: Container) -> None:
-    """Raise `UnreadableInput` where a part of a product is missing, as in a copy that broke off.
+    """Raise `UnreadableInput` if a part of a product is missing, as in an interrupted copy.
 
-    AWS renames the files of a product and keeps its manifest: there, what the manifest lists is not looked for.
+    AWS renames a product's files but keeps its manifest: there, the files it lists are not checked.
     """
     if container.path.is_file():
         _require_members(container.path)
@@ -285,7 +285,7 @@ def _require_whole(container: Container) -> None:
 
 
 def _require_members(path: Path) -> None:
-    """Look at each member's own header: a download in several pieces may have the end of a zip before its middle."""
+    """Check each member's own header: a download in several pieces may have a zip's end before its middle."""
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
@@ -322,7 +322,7 @@ def _open_file(path: Path, offset: int) -> Iterator[ByteStream]:
         raise SourceError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
     with file:
         total = os.fstat(file.fileno()).st_size
-        # Further on than its end, it is another file than the one that was begun.
+        # Past its end: it is not the file that was begun.
         file.seek(offset if offset <= total else 0)
         yield _FileStream(file, file.tell(), total)
 

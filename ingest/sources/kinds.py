@@ -1,6 +1,6 @@
-"""Sources of scenes by name; adding one is a file with a `SceneSource` in it, and a line in `SOURCES`.
+"""Sources of scenes by name; a new one takes a file with a `SceneSource` and a line in `SOURCES`.
 
-The parameters of an opener are the source's options. What a source needs is imported when it is opened.
+An opener's parameters are the source's options. A source's dependencies are imported when it is opened.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ SOURCES: dict[str, Callable[..., SceneSource]] = {
 
 
 def open_source(kind: str, options: Mapping[str, Any] | None = None) -> SceneSource:
-    """Open one of `SOURCES` with its options, numbers as numbers or as texts.
+    """Open one of `SOURCES` with its options, numbers as numbers or strings.
 
-    Raises `UsageError` for a kind, an option or a number that is none and for one that is missing, `SourceError` for
-    want of credentials. Asks the service nothing.
+    Raises `UsageError` for an invalid kind, option or number and for a missing option, `SourceError` if credentials
+    are missing. Sends no request to the service.
     """
     options = options or {}
     if kind not in SOURCES:
@@ -113,7 +113,7 @@ def _given(**options: str | None) -> dict[str, Any]:
 
 
 def _bearer(variable: str) -> Callable[[], SecretStr]:
-    """The token that a variable of the environment holds, read at each use, since it may be renewed."""
+    """The token in an environment variable, read at each use, since it may be renewed."""
     from pydantic import SecretStr
 
     def authorization() -> SecretStr:
@@ -122,5 +122,5 @@ def _bearer(variable: str) -> Callable[[], SecretStr]:
             raise SourceError("the STAC source", f"{variable} is not set", f"set {variable} to the access token")
         return SecretStr(f"Bearer {token}")
 
-    authorization()  # missing ones fail before any work
+    authorization()  # a missing token fails before any work
     return authorization

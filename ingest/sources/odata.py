@@ -1,4 +1,4 @@
-"""The OData catalogue of Copernicus Data Space: a query as its filter text, and its answers as scenes.
+"""The OData catalogue of Copernicus Data Space: queries as filter text, and answers as scenes.
 
 Facts of the interface: https://documentation.dataspace.copernicus.eu/APIs/OData.html and its release notes.
 """
@@ -22,7 +22,7 @@ from ingest.sources.source import Query
 
 LARGEST_PAGE = 1000  # $top
 LARGEST_SKIP = 10_000  # $skip; there is no nextLink beyond it
-# A GET request's line may hold about 8 kB; an area beyond this many characters is asked for by its hull or its box.
+# A GET request's line may hold about 8 kB; an area beyond this many characters is replaced by its hull or box.
 _LONGEST_AREA = 3000
 _SWATHS = {"IW": ("IW",), "EW": ("EW",), "SM": ("S1", "S2", "S3", "S4", "S5", "S6"), "WV": ("WV",)}
 _PRODUCT_TYPES = {
@@ -65,14 +65,14 @@ class Product(BaseModel):
 
 
 class Page(BaseModel):
-    """One answer of the catalogue."""
+    """One response of the catalogue."""
 
     products: list[Product] = Field(alias="value")
     next_link: str | None = Field(default=None, alias="@odata.nextLink")
 
 
 def read_page(text: bytes, subject: str) -> Page:
-    """Read and check an answer; raises `SourceError` saying which field is not as agreed."""
+    """Parse and validate a response; raises `SourceError` naming the field that is not as specified."""
     try:
         return Page.model_validate_json(text)
     except ValidationError as error:
@@ -84,8 +84,8 @@ def read_page(text: bytes, subject: str) -> Page:
 def filter_text(query: Query, published_since: datetime | None, *, inclusive: bool = False) -> str:
     """The `$filter` of a query: only what is online, published after a time (or at it, where `inclusive`).
 
-    A product type begins with its mode (``IW_GRDH_1S``), hence the mode needs no condition of its own. Alternatives
-    stand side by side, each with its own `any`: the catalogue finds nothing for an `or` inside of one.
+    A product type begins with its mode (``IW_GRDH_1S``), so the mode needs no condition of its own. Alternatives
+    each get their own `any`: the catalogue finds nothing for an `or` inside one.
     Raises `UsageError` for a mode, a product type or a polarisation that Sentinel-1 does not have.
     """
     conditions = ["Collection/Name eq 'SENTINEL-1'", "Online eq true", _of_type(query)]
@@ -136,7 +136,7 @@ def _intersects(part: BaseGeometry) -> str:
 
 
 def _query_areas(area: BaseGeometry) -> list[BaseGeometry]:
-    """The area's parts, simplified to a larger area if too long for an address; `Query.matches` narrows the answers."""
+    """The area's parts, simplified to a larger area if too long for a URL; `Query.matches` filters the answers."""
     if area.is_empty:
         raise UsageError("the area", "is empty", "give an area with at least one point")
     parts: list[BaseGeometry] = list(getattr(area, "geoms", [area]))
@@ -153,7 +153,7 @@ def _time(moment: datetime) -> str:
 
 
 def scene_of(product: Product, source: str) -> Scene | None:
-    """The scene of a product; None, with a warning in the log, where its name is not that of an acquisition."""
+    """The scene of a product; None, with a warning in the log, if its name is not that of an acquisition."""
     try:
         named = scene_from_name(product.name)
     except UnreadableInput as error:
@@ -163,7 +163,7 @@ def scene_of(product: Product, source: str) -> Scene | None:
         named,
         footprint=_footprint(product),
         source=source,
-        # The catalogue writes 0 where it does not know the size.
+        # The catalogue gives 0 for an unknown size.
         size=product.length or None,
         checksum=_checksum(product.checksums),
         published=product.published,
@@ -178,7 +178,7 @@ def _footprint(product: Product) -> BaseGeometry | None:
         footprint = shape(product.footprint)
         return footprint if footprint.is_valid else shapely.make_valid(footprint)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, shapely.GEOSException):
-        # A scene is worth more than its outline: it is kept, and read from the product itself later.
+        # A bad outline must not cost the scene: the outline is read from the product later.
         _log.warning("%s: invalid footprint in the catalogue", product.name)
         return None
 

@@ -1,4 +1,4 @@
-"""What a source of scenes is: it finds scenes by a query, and opens their bytes at any offset."""
+"""The interface of a scene source: it finds scenes by a query, and opens their bytes at any offset."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ingest.scene import Scene
 
 @dataclass(frozen=True)
 class Query:
-    """Which scenes are wanted; None is any. The area is WGS 84 lon/lat, divided where it crosses the antimeridian."""
+    """Which scenes are wanted; None means any. The area is WGS 84 lon/lat, split where it crosses the antimeridian."""
 
     area: BaseGeometry | None = None
     mode: str | None = "IW"
     product_type: str = "GRD"
-    polarisation: str | None = None  # one that the scene must have, such as VV
+    polarisation: str | None = None  # one the scene must have, such as VV
     relative_orbit: int | None = None
     orbit_direction: str | None = None  # ascending, descending
     timeliness: str | None = None  # the source's own word, such as NRT-3h
 
     def matches(self, scene: Scene, orbit_direction: str | None = None, timeliness: Collection[str] = ()) -> bool:
-        """Whether a scene matches; what is not known of it does not exclude it."""
+        """Whether a scene matches; unknown properties do not exclude it."""
         return (
             self.mode in (None, scene.mode)
             and self.product_type == scene.product_type
@@ -45,14 +45,14 @@ def _same(one: str | None, other: str | None) -> bool:
 class ByteStream(Protocol):
     """The rest of a scene's archive from `offset` on; iterate over it once."""
 
-    offset: int  # where it really begins: 0 where the source cannot resume
-    total: int | None  # bytes of the whole archive, where known
+    offset: int  # where it really begins: 0 if the source cannot resume
+    total: int | None  # bytes of the whole archive, if known
 
     def __iter__(self) -> Iterator[bytes]: ...
 
 
 class SceneSource(Protocol):
-    """A place where scenes come from. A source holds no state but its connection and its tokens."""
+    """A source of scenes. It holds no state but its connection and tokens."""
 
     name: str  # short, for the ledger and messages: inbox, cdse, ...
 
@@ -62,5 +62,5 @@ class SceneSource(Protocol):
     def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
         """Open the scene's archive, a SAFE zip, at a byte.
 
-        Raises `SourceError`, and `TransientError` where a retry may help.
+        Raises `SourceError`, and `TransientError` if a retry may help.
         """

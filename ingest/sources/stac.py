@@ -1,4 +1,4 @@
-"""STAC APIs as a source: scenes found by item search, downloaded as the zip that an item offers.
+"""STAC APIs as a source: scenes found by item search, downloaded as the zip an item offers.
 
 STAC API 1.0 with its extensions Filter and Query: https://api.stacspec.org/v1.0.0/item-search.
 """
@@ -39,9 +39,9 @@ Authorization = Callable[[], SecretStr]  # the value of the header, such as "Bea
 class StacCatalogue:
     """The `SceneSource` of one collection of a STAC API; a scene's `key` is the item's id.
 
-    The item is looked up again before each download, hence addresses that are signed for a time are fresh.
-    `authorization` gives the header for downloads; it is asked anew for each, and sent to the catalogue's own host
-    and `trusted_hosts` (and what lies below them) alone, over HTTPS alone.
+    The item is looked up again before each download, so that signed, expiring addresses are fresh.
+    `authorization` gives the header for downloads; it is called for each, and sent only to the catalogue's own host
+    and `trusted_hosts` (and their subdomains), and only over HTTPS.
 
     `published_property` names the time that the server is asked by (the extension Query then leaves out items without
     it). Without a name, or where the server knows neither Filter nor Query, it is asked for all that was acquired up
@@ -66,7 +66,7 @@ class StacCatalogue:
         self._published_property, self._lateness = published_property, lateness
         self._authorization = authorization
         self._trusted_hosts = (base_address(url).host, *trusted_hosts)
-        # Our own retries wait as the server asks; pystac-client's would come on top of them.
+        # Our own retries wait as the server asks; pystac-client's would be added to them.
         self._io = StacApiIO(timeout=timeout, max_retries=None)
         self._api: Client | None = None
 
@@ -77,8 +77,8 @@ class StacCatalogue:
     def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
         """Yield the scenes of a query by publication time, oldest first; raises `SourceError`, `TransientError`.
 
-        The server is asked for as much as it understands, and every item is compared with the query here as well.
-        What an item does not tell does not exclude it. Raises `SourceError` where items are there and none has a zip.
+        The server filters as far as it can, and every item is also compared with the query here. Properties that
+        an item lacks do not exclude it. Raises `SourceError` if there are items but none has a zip.
         """
         with self._failures():
             items = [read_item(each) for each in self._search(**self._conditions(query, published_after))]
@@ -100,7 +100,7 @@ class StacCatalogue:
 
     @contextmanager
     def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
-        """Open the scene's zip at a byte, or at 0 where the server cannot; raises `SourceError`, `TransientError`."""
+        """Open the scene's zip at a byte, or at 0 if the server cannot; raises `SourceError`, `TransientError`."""
         archive = self._archive(scene)
         with archive_stream(partial(self._answer, scene, archive), offset, scene.id) as stream:
             yield stream
@@ -112,7 +112,7 @@ class StacCatalogue:
         self._io.session.close()
 
     def _conditions(self, query: Query, published_after: datetime | None) -> dict[str, Any]:
-        """What the server is asked, in the words it understands."""
+        """The search parameters, in a filter language the server supports."""
         with self._failures():
             api = self._opened()
         asked: dict[str, Any] = {}
@@ -144,7 +144,7 @@ class StacCatalogue:
         if published_after is None:
             return True
         came = published(item, self._published_property)
-        # Nothing tells when it came: it is given again and again until it can hardly be new.
+        # No publication time: yield it again and again until it can hardly be new.
         return came > published_after if came else scene.acquired_end > published_after - self._lateness
 
     def _archive(self, scene: Scene) -> Archive:
@@ -186,10 +186,10 @@ class StacCatalogue:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Failures of the catalogue, sorted; the server's own words are left out, since they may repeat the request."""
+        """Classify the catalogue's failures; the server's message is left out, since it may repeat the request."""
         try:
             with warnings.catch_warnings():
-                # It is asked for what it says to understand, and what it does not say is compared here.
+                # It is asked for what it declares to support; the rest is compared here.
                 warnings.simplefilter("ignore")
                 yield
         except APIError as error:
@@ -210,7 +210,7 @@ def _matches(item: Item, scene: Scene, query: Query) -> bool:
 
 
 def _filter(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:
-    """The query in CQL2 JSON; what is null passes, since an optional property that is missing tells nothing."""
+    """The query in CQL2 JSON; null passes, since a missing optional property proves nothing."""
     conditions = [("=", name, value) for name, value in _properties(query) if value is not None]
     if after is not None and published_property:
         conditions.append((">", published_property, _time(after)))
@@ -228,7 +228,7 @@ def _is_null(name: str) -> dict[str, Any]:
 
 
 def _query(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:
-    """The query in the Query extension, which cannot say "or null": only what every SAR item tells."""
+    """The query in the Query extension, which cannot express "or null": only properties that every SAR item has."""
     asked: dict[str, Any] = {} if query.mode is None else {"sar:instrument_mode": {"eq": query.mode}}
     if after is not None and published_property:
         asked[published_property] = {"gt": _time(after)}

@@ -1,4 +1,4 @@
-"""Items of a STAC API: which product an item is, which of its files is the product's zip, and its checksum.
+"""Items of a STAC API: the product an item describes, which file is its zip, and its checksum.
 
 The item extensions sar, sat and file: https://stac-extensions.github.io.
 """
@@ -61,7 +61,7 @@ class Archive:
 
 
 def read_item(document: dict[str, Any]) -> Item | None:
-    """Read and check an item; None, with a warning in the log, where it is none."""
+    """Parse and validate an item; None, with a warning in the log, if it is not one."""
     try:
         return Item.model_validate(document)
     except ValidationError as error:
@@ -72,7 +72,7 @@ def read_item(document: dict[str, Any]) -> Item | None:
 
 
 def scene_of(item: Item, source: str, published_property: str | None) -> Scene | None:
-    """The scene of an item; None, with a warning in the log, where nothing in it holds a product's full name."""
+    """The scene of an item; None, with a warning in the log, if nothing in it contains a product's full name."""
     scene = _named(item)
     if scene is None:
         _log.warning("Skipped item %.100r: it contains no product name", item.id)
@@ -91,13 +91,13 @@ def scene_of(item: Item, source: str, published_property: str | None) -> Scene |
 
 
 def published(item: Item, published_property: str | None) -> datetime | None:
-    """When an item came, by the first of its properties that tells; None where none does."""
+    """When an item was published, by the first property that says so; None if none does."""
     times = (_datetime(item.properties.get(name)) for name in (published_property, *_PUBLISHED) if name)
     return next((time for time in times if time is not None), None)
 
 
 def archive_of(item: Item) -> Archive | None:
-    """The zip of the product that an item offers over HTTP: by its type, or else by its name."""
+    """The product zip that an item offers over HTTP, identified by its type, or else by its name."""
     zips = [(key, asset) for key, asset in item.assets.items() if _is_zip(key, asset)]
     for _, asset in sorted(zips, key=lambda each: each[0].lower() not in _ZIP_ASSETS):
         for href in (asset.href, *(str(other.get("href", "")) for other in asset.alternate.values())):
@@ -119,7 +119,7 @@ def _own_address(item: Item) -> str:
 
 
 def checksum_of(multihash: str | None) -> str | None:
-    """An MD5 or a BLAKE3 in the words of `Scene.checksum`; None for other hashes and for what is no multihash.
+    """An MD5 or BLAKE3 in the form of `Scene.checksum`; None for other hashes and invalid multihashes.
 
     A multihash is a code and a length, both unsigned varints, and the digest (https://multiformats.io/multihash).
     """
@@ -143,7 +143,7 @@ def _varint(content: bytes) -> tuple[int, bytes]:
 
 
 def _named(item: Item) -> Scene | None:
-    """The scene by the item's id, or whatever else in the item holds the product's full name."""
+    """The scene, from the item's id or whatever else in the item contains the product's full name."""
     names = [item.id, item.properties.get("title"), item.properties.get("s1:product_identifier")]
     if archive := archive_of(item):
         names += [archive.asset.title, archive.asset.local_path]
@@ -160,7 +160,7 @@ def _footprint(geometry: dict[str, Any] | None) -> BaseGeometry | None:
     try:
         return read_areas(json.dumps(geometry))[0].geometry if geometry else None
     except (UsageError, shapely.GEOSException):
-        # A scene is worth more than its outline: that is read from the product later.
+        # A bad outline must not cost the scene: the outline is read from the product later.
         return None
 
 

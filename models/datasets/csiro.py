@@ -1,7 +1,6 @@
 """CSIRO's Sentinel-1 chips with and without oil (Blondeau-Patissier et al. 2022, doi 10.25919/4v55-dn16, CC BY-SA 4.0).
 
-A label is for a whole chip, there are no masks. Chips of one scene overlap and lie in one region: regions are what to
-split by.
+Labels are per chip, there are no masks. Chips of one scene overlap and lie in one region: split by region.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class SeaChip:
 
 @dataclass(frozen=True)
 class SeaChips:
-    """Chips labelled as a whole; as pairs, oil-free ones are `NOT_OIL` everywhere, the others say nothing by pixel.
+    """Chips with one label each; as pairs, oil-free ones are `NOT_OIL` everywhere, the others have no pixel labels.
 
     White is no data.
     """
@@ -83,9 +82,9 @@ class SeaChips:
 
 
 def csiro_chips(folder: Path) -> SeaChips:
-    """List the chips of ``folder/index.csv``, without exact copies and without places that bear both labels.
+    """List the chips of ``folder/index.csv``, without exact copies and without places that have both labels.
 
-    Raises `UnreadableInput` where the index is missing or lacks a column.
+    Raises `UnreadableInput` if the index is missing or lacks a column.
     """
     index = folder / "index.csv"
     try:
@@ -103,7 +102,7 @@ def csiro_chips(folder: Path) -> SeaChips:
 
 
 def masked_white(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where the published mask lies: white areas, not single bright pixels, and the pixels that compression blurred.
+    """The published mask: white areas, not single bright pixels, and the pixels blurred by compression.
 
     Nowhere in an image with values beyond 8 bits.
     """

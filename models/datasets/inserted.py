@@ -1,4 +1,4 @@
-"""Simulated slicks and look-alikes laid upon real seas: the outline is exact, and the sea around it is real."""
+"""Simulated slicks and look-alikes inserted into real seas: exact outlines in real surroundings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from models.simulator.lookalikes import draw_lookalikes
 from models.simulator.slicks import FULL_DAMPING_DB, OUTLINE, Setting, draw_slicks
 
 Array = NDArray[np.float32]
-_SPACING = 40.0  # m, of the grid that slicks are drawn on
-_DB_PER_LOG_WIND = 14 / np.log(10)  # of backscatter, whose exponent of wind is about 1.4
-_CALM_WIND, _FRESH_WIND = 4.0, 8.0  # m/s; films are drawn only in the former
+_SPACING = 40.0  # m, grid on which slicks are drawn
+_DB_PER_LOG_WIND = 14 / np.log(10)  # of backscatter, whose wind exponent is about 1.4
+_CALM_WIND, _FRESH_WIND = 4.0, 8.0  # m/s; films are drawn only in calm wind
 _OIL_DEPTH, _OTHER_DEPTH = (1.5, 7.0), (1.0, 4.0)  # of the darkest place, in spreads of the sea
-_LEAST_DEPTH = 0.7  # spreads; less is not drawn into the labels
+_LEAST_DEPTH = 0.7  # spreads; less is not labelled
 _LEAST_PIXELS = 6
 
 
 def setting(shape: tuple[int, int], rng: np.random.Generator) -> Setting:
-    """Draw the textures and the wind that slicks of an image (H, W) are drawn in."""
+    """Draw the textures and wind for the slicks of an image (H, W)."""
     grid = Grid(*shape, _SPACING)
     return Setting(grid, Texture(rng, 128), Texture(rng, 128, exponent=5.0), rng.uniform(0, 2 * np.pi))
 
@@ -28,10 +28,10 @@ def setting(shape: tuple[int, int], rng: np.random.Generator) -> Setting:
 def with_slicks(
     image_db: Array, labels: NDArray[np.int64], spread: float, where: Setting, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Lay one to three oil slicks on a real sea (H, W) in decibels; returns it and its labels with `OIL`.
+    """Insert one to three oil slicks into a real sea (H, W) in decibels; returns it and its labels with `OIL`.
 
     `spread` is that of the sea in decibels: uncalibrated images of any stretch have no other unit of contrast. Where
-    labels are not `NOT_OIL` or `LOOK_ALIKE` nothing is marked.
+    labels are neither `NOT_OIL` nor `LOOK_ALIKE` nothing is marked.
     """
     damping = np.zeros_like(image_db)
     for slick in draw_slicks(where, rng, int(rng.integers(1, 4))):
@@ -46,7 +46,7 @@ def with_slicks(
 def with_lookalikes(
     image_db: Array, labels: NDArray[np.int64], spread: float, where: Setting, rng: np.random.Generator
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Lay one or two simulated look-alikes on a real sea; arguments and result as those of `with_slicks`."""
+    """Insert one or two simulated look-alikes into a real sea; arguments and result as those of `with_slicks`."""
     change = np.zeros_like(image_db)
     wind = _CALM_WIND if rng.random() < 0.5 else _FRESH_WIND
     for found in draw_lookalikes(where, rng, int(rng.integers(1, 3)), wind):

@@ -1,1 +1,1 @@
-"""The networks: SAROSS-Net and its parts, and the baselines that it is compared with."""
+"""The networks: SAROSS-Net and its parts, and the baselines it is compared with."""

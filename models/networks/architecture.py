@@ -1,4 +1,4 @@
-"""What a segmentation network is: the record that a checkpoint keeps of it, and the classes it tells apart."""
+"""The description of a segmentation network, as stored in a checkpoint, and the classes it distinguishes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.classes import CLASSES
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network, and what varies between networks of its kind; `models.networks.build.build_network` makes it."""
+    """Which network, and its options; `models.networks.build.build_network` makes it."""
 
     network: str = "saross"  # a key of models.networks.build.NETWORKS
     encoder: str | None = None  # None: the network's own default
@@ -17,4 +17,4 @@ class Architecture:
     classes: int = len(CLASSES)
     skip: str = "caft"  # of SAROSS-Net: a key of models.networks.saross.SKIPS
     presence: bool = False  # of SAROSS-Net with EfficientNet: weigh oil by whether the surroundings show any
-    windows: tuple[int, int] | None = None  # of MambaVision at strides 16 and 32; None: those of its size
+    windows: tuple[int, int] | None = None  # of MambaVision at strides 16 and 32; None: the size's own

@@ -1,7 +1,6 @@
 """Speed and memory of the networks on this machine: scan, encoders, whole networks, skip modules.
 
-Each row is measured in a separate process, to separate its memory. Ratios are to the same network with its scan as a
-plain loop.
+Each row is measured in its own process, to isolate its memory. Ratios are to the same network with a plain-loop scan.
 """
 
 from __future__ import annotations

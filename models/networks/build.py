@@ -1,4 +1,4 @@
-"""The networks by name: SAROSS-Net and those it is compared with."""
+"""The networks by name: SAROSS-Net and its baselines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NETWORKS: dict[str, Callable[[Architecture], nn.Module]] = {
 
 @runtime_checkable
 class HasAuxiliaryLoss(Protocol):
-    """A network whose training takes one more loss, already weighted, beside that of every network."""
+    """A network whose training adds one more loss, already weighted, to the common one."""
 
     def auxiliary_loss(self, labels: Tensor) -> Tensor:
         """Labels (B, H, W) of the images of the last forward in training mode to a scalar."""

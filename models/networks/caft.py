@@ -16,7 +16,7 @@ def _projection(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class CAFT(nn.Module):
-    """Carry over from the high-resolution features what the low-resolution features ask for.
+    """Transfer from the high-resolution features what the low-resolution features query.
 
     Query: the upsampled low-resolution map; key and value: the high-resolution map; attention between
     channels, so its cost is linear in the number of pixels. The paper leaves widths and heads open;

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates, counted on shapes alone, and the paper's Table 7."""
+"""The cost of a network: parameters and multiply-accumulates counted from shapes alone, and the paper's Table 7."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.networks.mambavision import MambaVisionMixer
 from models.networks.saross import SKIPS, SAROSSNet
 from models.networks.selective_scan import scan_with
 
-# Of the scan, a state and a step: decay, drive, recurrence and read-out. The exponential is not counted.
+# Scan, per state and step: decay, drive, recurrence and read-out. The exponential is not counted.
 SCAN_MACS = 4
 
 # Table 7: millions of parameters and G "FLOPs" above no module, ms on an RTX 2080, MB above no module.
@@ -29,7 +29,7 @@ PAPER_TABLE_7: dict[str, dict[str, float | None]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, and multiply-accumulates for one image, of which those of the selective scans.
+    """Parameters, multiply-accumulates for one image, and the selective scans' share of them.
 
     A multiply-accumulate (MAC) is one multiplication and one addition. Counted are convolutions, matrix
     products, attention and the scan; norms, activations, softmax and interpolation are not. What papers call
@@ -51,7 +51,7 @@ def network_cost(make: Callable[[], nn.Module], shape: tuple[int, int, int, int]
         if isinstance(mixer, MambaVisionMixer):
             mixer.register_forward_hook(lambda mixer, inputs, output: scans.append(_scan_macs(mixer, inputs[0])))
     counter = FlopCounterMode(display=False)
-    # The plain loop has no matrix product that the counter would see, so nothing of the scan counts twice.
+    # The plain loop has no matrix product for the counter to see, so nothing in the scan counts twice.
     with torch.inference_mode(), scan_with("loop"), counter:
         network(image)
     parameters = sum(p.numel() for p in network.parameters())
@@ -65,7 +65,7 @@ def _scan_macs(mixer: MambaVisionMixer, tokens: Tensor) -> int:
 
 
 def table_7(encoder: str = "B", size: int = 512, in_channels: int = 1) -> list[dict[str, Any]]:
-    """Count SAROSS-Net with each skip module of the paper's Table 7; one row a module, beside the paper's figures.
+    """Count SAROSS-Net with each skip module of the paper's Table 7; one row per module, with the paper's figures.
 
     `params_m` and `gmacs` are of the whole network, `more_params_m` and `more_gmacs` what the module adds.
     """

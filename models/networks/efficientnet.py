@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946, without squeeze-and-excitation and with ReLU6) as an encoder.
 
-The parameters bear the names of the published ImageNet weights, so that these load strictly but for the classifier.
+Parameters are named as in the published ImageNet weights, so that these load strictly except for the classifier.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of mobile inverted bottlenecks; the first of them changes the grid and the channels."""
+    """A sequence of mobile inverted bottlenecks; the first changes the grid and the channels."""
 
     blocks: int
     kernel: int
@@ -39,7 +39,7 @@ _PYRAMID = (0, 1, 2, 4, 6)  # the last stage at each of the strides 2, 4, 8, 16 
 
 
 class SameConv(nn.Conv2d):
-    """Convolution padded as TensorFlow does: what is odd goes to the bottom and the right."""
+    """Convolution padded as TensorFlow does: the odd pixel goes to the bottom and right."""
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -50,7 +50,7 @@ class SameConv(nn.Conv2d):
 
 
 class Bottleneck(nn.Module):
-    """Widen by a 1x1 convolution, look around by a depthwise one, narrow by a 1x1, and add where shapes allow."""
+    """Expand by a 1x1 convolution, filter by a depthwise one, project by a 1x1, and add the input if shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Bottleneck(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Image to a pyramid of features at strides 2, 4, 8, 16 and 32; `top` widens the last as before the classifier."""
+    """Image to a pyramid of features at strides 2, 4, 8, 16 and 32; `top` expands the last as before the classifier."""
 
     channels = tuple(STAGES[i].channels for i in _PYRAMID)
 
@@ -104,7 +104,7 @@ class EfficientNetLite0(nn.Module):
         return pyramid
 
     def freeze(self, stride: int) -> None:
-        """Keep the weights of the stem and of the blocks down to `stride` as they are."""
+        """Freeze the weights of the stem and of the blocks down to `stride`."""
         last = sorted(self._ends)[int(math.log2(stride)) - 1]
         for part in (self._conv_stem, self._bn0, *self._blocks[: last + 1]):
             part.requires_grad_(False)

@@ -21,7 +21,7 @@ from models.networks.selective_scan import selective_scan
 
 @dataclass(frozen=True)
 class MambaVisionSize:
-    """What tells one MambaVision from another; level i has dim * 2**i channels at stride 4 * 2**i."""
+    """What varies between MambaVision sizes; level i has dim * 2**i channels at stride 4 * 2**i."""
 
     depths: tuple[int, int, int, int]
     dim: int
@@ -42,10 +42,10 @@ SIZES = {
 
 
 def mambavision_size(name: str, windows: tuple[int, int] | None = None) -> MambaVisionSize:
-    """Return a size by its name in `SIZES`, with other windows where some are given.
+    """Return a size by its name in `SIZES`, with other windows if given.
 
-    No weight belongs to a position, so a checkpoint fits any windows; those of 8 need no padding where the
-    image is a multiple of 256. Raises `UsageError` for an unknown name or for windows that are none.
+    No weight depends on position, so a checkpoint fits any windows; windows of 8 need no padding if the image
+    size is a multiple of 256. Raises `UsageError` for an unknown name or invalid windows.
     """
     if name not in SIZES:
         raise UsageError(name, "no such MambaVision", f"known are {', '.join(SIZES)}")
@@ -200,7 +200,7 @@ class Level(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same; the downsampling is left to the encoder, which wants the features before it."""
+        """(B, C, H, W) to the same; downsampling is left to the encoder, which needs the features before it."""
         if self.window is None:
             for block in self.blocks:
                 x = block(x)

@@ -1,7 +1,7 @@
 """ImageNet-1K weights of the encoders, as published: fetched once, kept in a cache folder, loaded strictly.
 
-NVIDIA shares the weights of MambaVision under CC BY-NC-SA 4.0: not for commercial use, and neither is what is
-trained from them. Slickwatch ships none of them. Those of ResNet-34 are torchvision's (BSD).
+NVIDIA shares the weights of MambaVision under CC BY-NC-SA 4.0: no commercial use, nor of anything trained from
+them. Slickwatch ships none of them. Those of ResNet-34 are torchvision's (BSD).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ingest.files import user_cache, whole_file
 NON_COMMERCIAL = "NVIDIA's weights, CC BY-NC-SA 4.0: not for commercial use"
 PROGRESS_BYTES = 2**20
 
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
+Progress = Callable[[int, int | None], None]  # bytes so far, total bytes if the server says so
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where weights are published, under what licence, and what of them an encoder has no place for."""
+    """Where weights are published, under what licence, and which of them the encoder does not use."""
 
     url: str
     licence: str
     left_out: frozenset[str]  # the classifier's
     first_convolution: str
-    sha256: str = ""  # its beginning, where published
+    sha256: str = ""  # its first digits, if published
 
     @property
     def file_name(self) -> str:
@@ -93,7 +93,7 @@ def load_imagenet(
 
 
 def fetch(published: Published, cache: Path, progress: Progress | None = None) -> Path:
-    """Return the file of weights in the cache folder, fetched where it is not there yet.
+    """Return the file of weights in the cache folder, fetching it if needed.
 
     A file put there by hand serves as well, be it the published one or, under the same name with the ending
     `.safetensors`, the `model.safetensors` beside it.
@@ -150,13 +150,13 @@ def _not_fetched(published: Published, path: Path, reason: str) -> SourceError:
 
 
 def load_published(encoder: nn.Module, path: Path, published: Published) -> None:
-    """Load a file of published weights into an encoder: every name that is not of the classifier, and no other.
+    """Load a file of published weights into an encoder: exactly the names outside the classifier.
 
     The first convolution is fitted to the encoder's channels. Raises `ModelError` for any other difference.
     """
     weights = {name: w for name, w in read_weights(path).items() if name not in published.left_out}
     own = encoder.state_dict()
-    for name in own:  # a counter that says nothing of the weights, and is not in older files
+    for name in own:  # a counter unrelated to the weights, missing in older files
         if name.endswith("num_batches_tracked"):
             weights.setdefault(name, own[name])
     first = published.first_convolution
@@ -183,7 +183,7 @@ def fit_first_convolution(kernel: Tensor, in_channels: int) -> Tensor:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read names and tensors from a safetensors or a PyTorch file, without running code that it may hold.
+    """Read names and tensors from a safetensors or PyTorch file, without running code it may contain.
 
     Takes them from under `state_dict` and without a common prefix `model.` or `module.`, where there is one.
     """
@@ -203,6 +203,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_torch(path: Path) -> Any:
-    # timm, which trained them, keeps the options of the training beside the weights.
+    # timm, which trained them, stores the training options beside the weights.
     with torch.serialization.safe_globals([Namespace]):
         return torch.load(path, map_location="cpu", weights_only=True)

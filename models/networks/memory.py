@@ -1,4 +1,4 @@
-"""What a network takes of memory to predict, told before the work starts."""
+"""The memory a network needs to predict, estimated before the work starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of the storages that operations inside the block make, now and at most; no gradients."""
+    """Counts the bytes of storages allocated by operations inside the block, current and peak; no gradients."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # missing in torch
@@ -42,7 +42,7 @@ class LiveTensors(TorchDispatchMode):
 
 
 def inference_peak(predict: Callable[[int], Any], device: torch.device) -> Callable[[int], int]:
-    """Predict for one and for two items; return the bytes beyond the weights as a function of the items.
+    """Predict for one and for two items; return the bytes beyond the weights as a function of the item count.
 
     On a GPU the allocator's own peak, on a CPU the bytes of the tensors alive at once.
     """

@@ -1,6 +1,6 @@
 """ResNet-34 (He et al., arXiv 1512.03385) as an encoder, the paper's other one (Table 5).
 
-The parameters bear torchvision's names, so that its ImageNet weights load strictly; torchvision is not needed.
+Parameters are named as in torchvision, so that its ImageNet weights load strictly; torchvision is not needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SAROSS-Net: MambaVision encoder, CAFT blocks along UNet++ skips, convolutional decoder (DAKD paper, section 3.3).
 
-Encoder and skips can be others by name, for the paper's Tables 5 and 7.
+Other encoders and skips can be chosen by name, for the paper's Tables 5 and 7.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ PLAIN_ENCODERS: dict[str, Callable[[int], ResNet34 | EfficientNetLite0]] = {
     "lite0": EfficientNetLite0,
 }
 ENCODERS = (*SIZES, *PLAIN_ENCODERS)
-PRESENCE_WINDOW = 7  # cells of stride 32 that tell whether there is oil: 224 pixels
+PRESENCE_WINDOW = 7  # cells of stride 32 that decide whether there is oil: 224 pixels
 
 
 def build_encoder(architecture: Architecture) -> MambaVision | ResNet34 | EfficientNetLite0:
@@ -127,7 +127,7 @@ class SAROSSNet(nn.Module):
         return self.with_presence(image)[0]
 
     def with_presence(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the logits and, of a network that has it, the logit of oil in the surroundings, (B, 1, h, w)."""
+        """Return the logits and, if the network has it, the logit of oil in the surroundings, (B, 1, h, w)."""
         column = self.encoder(image)
         presence = None if self.presence is None else self.presence(self.encoder, column[-1])
         while len(column) > 1:
@@ -146,7 +146,7 @@ class SAROSSNet(nn.Module):
 
 
 class Presence(nn.Module):
-    """Whether the surroundings of a place show oil, judged as ImageNet's classifier judges a picture.
+    """Whether the surroundings of a place show oil, classified as ImageNet's classifier does a picture.
 
     Raises `UsageError` for an encoder without such a classifier.
     """

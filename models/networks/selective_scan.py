@@ -1,4 +1,4 @@
-"""The selective scan of Mamba (arXiv 2312.00752, Eq. 2 and Algorithm 2), by the fastest way a machine has.
+"""The selective scan of Mamba (arXiv 2312.00752, Eq. 2 and Algorithm 2), by the fastest method available.
 
 h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        y_t = C_t h_t + D u_t
 """
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ingest.errors import UsageError
 
-# States kept at once: a megabyte of float32, so that a chunk of time stays in a core's cache.
+# States held at once: a megabyte of float32, so that a chunk of time stays in a core's cache.
 CHUNK_STATES = 2**18
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +32,7 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     u, delta: (batch, channels, length); A: (channels, states), negative; B, C: (batch, states, length);
     D, delta_bias: (channels,). Returns (batch, channels, length) in the dtype of u; the state is kept in
     float32 (float64 for float64 input), because products of many decays lose all accuracy in half precision.
-    The first of `SCANS` that can take `u` does the work, or the one named by `scan_with`.
+    Uses the first of `SCANS` that supports `u`, or the one named by `scan_with`.
     """
     name = _forced.get() or next(name for name, path in SCANS.items() if path.takes(u))
     with _without_autocast(u.device.type):
@@ -41,7 +41,7 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 
 @contextmanager
 def scan_with(name: str | None) -> Iterator[None]:
-    """Use the scan of this name in `SCANS` whatever the device, or with None the usual choice.
+    """Use the scan of this name in `SCANS` on any device, or with None the default choice.
 
     Raises `UsageError` for an unknown name.
     """
@@ -55,7 +55,7 @@ def scan_with(name: str | None) -> Iterator[None]:
 
 
 def loop_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """Scan step by step, as the equation stands; for comparison."""
+    """Scan step by step, exactly as in the equation; for comparison."""
     work = _work_dtype(u)
     values, delta, B, C = (x.to(work) for x in (u, delta, B, C))
     delta = F.softplus(delta + delta_bias.to(work)[:, None])
@@ -69,7 +69,7 @@ def loop_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
 
 
 def torch_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """Scan with time first and a gradient written out; on any device, without a compiler."""
+    """Scan with time first and an explicit gradient; on any device, without a compiler."""
     work = _work_dtype(u)
     values, delta, B, C = (x.permute(2, 0, 1).to(work) for x in (u, delta, B, C))  # (L, batch, .)
     delta = F.softplus(delta + delta_bias.to(work))
@@ -78,7 +78,7 @@ def torch_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
 
 
 def mamba_ssm_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """Scan with the CUDA kernel of the package `mamba-ssm`, which wants one dtype for what varies with time."""
+    """Scan with the CUDA kernel of the package `mamba-ssm`, which needs one dtype for all that varies with time."""
     scan = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
     delta, B, C = (x.to(u.dtype) for x in (delta, B, C))
     y: Tensor = scan(u, delta, A.float(), B, C, D.float(), z=None, delta_bias=delta_bias.float(), delta_softplus=True)
@@ -93,7 +93,7 @@ def triton_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Te
 
 @dataclass(frozen=True)
 class ScanPath:
-    """A way to scan, and whether this machine has it for a given tensor."""
+    """A scan implementation, and whether this machine supports it for a given tensor."""
 
     scan: Scan
     takes: Callable[[Tensor], bool]

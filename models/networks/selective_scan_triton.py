@@ -1,7 +1,7 @@
-"""The selective scan as Triton kernels, one program for a batch element and a block of channels.
+"""The selective scan as Triton kernels, one program per batch element and block of channels.
 
 The state of the block stays in registers; forward reads its inputs once, and keeps the states in memory only
-where a gradient is wanted. Importing this module takes the package `triton`.
+where a gradient is wanted. Importing this module requires the package `triton`.
 """
 
 # Triton may be absent where types are checked, and its decorators are partly untyped where it is not.
@@ -62,7 +62,7 @@ def _backward_kernel(
     grid = inside[:, None] & some[None, :]
     a = tl.load(A + c[:, None] * N + n[None, :], grid, 0.0)
     d, b = tl.load(D + c, inside, 0.0), tl.load(bias + c, inside, 0.0)
-    g = tl.zeros((BLOCK, NP), tl.float32)  # what later steps ask of the state
+    g = tl.zeros((BLOCK, NP), tl.float32)  # gradient of the state from later steps
     sum_A = tl.zeros((BLOCK, NP), tl.float32)
     for i in range(length):
         at = (batch * length + length - 1 - i).to(tl.int64)

@@ -1,4 +1,4 @@
-"""Slicks judged as objects: each candidate of the network is told apart as oil or look-alike from all that is known."""
+"""Slicks judged as objects: each candidate of the network is classified as oil or look-alike from all evidence."""
 
 from models.objects.candidates import Candidate, CandidateOptions, find_candidates
 from models.objects.features import FEATURES, candidate_features

@@ -24,11 +24,11 @@ class CandidateOptions:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One group of cells, on the window of the image that holds it."""
+    """One group of cells, on the image window that contains it."""
 
     rows: slice
     columns: slice
-    cells: Mask  # of the window
+    cells: Mask  # on the window
 
     @property
     def size(self) -> int:

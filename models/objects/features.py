@@ -1,4 +1,4 @@
-"""What is measured on a candidate: the looks of it, of its edge, and of the sea around it."""
+"""Features of a candidate: its appearance, its edge, and the sea around it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = (
     "texture",  # ln of the spread inside over the spread around
     "compactness",  # 4 pi area / perimeter^2, 1 for a disc
     "at_border",  # share of the cells' outline at the border of the image or of no data
-    "share_of_surroundings",  # of the cells around that are any candidate's
+    "share_of_surroundings",  # share of the cells around that belong to any candidate
     "wind_roughness",  # spread of the sea around in decibels
 )
 _GAP, _RING = 2, 12  # cells between outline and ring, and of the ring
@@ -84,7 +84,7 @@ def _smoothed_db(power: Floats) -> Floats:
 
 
 def _level_and_spread(values: Floats) -> tuple[float, float]:
-    """Median and robust spread in decibels; of too few values, 0 and a wide one: they say nothing."""
+    """Median and robust spread in decibels; for too few values, 0 and a wide spread: they carry no information."""
     if values.size < 10:
         return 0.0, 10.0
     middle = float(np.median(values))
@@ -92,7 +92,7 @@ def _level_and_spread(values: Floats) -> tuple[float, float]:
 
 
 def _edge_step(values: Floats, outline: Mask) -> float:
-    """Mean rise of the image over two cells across the outline, 0 where nothing is known."""
+    """Mean rise of the image over two cells across the outline, 0 if unknown."""
     if not outline.any() or not np.isfinite(values).any():
         return 0.0
     down, across = np.gradient(np.nan_to_num(values, nan=float(np.nanmedian(values))))

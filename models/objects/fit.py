@@ -1,7 +1,7 @@
 """Fitting the object stage: first the surroundings' classifier on whole chips, then the judge on candidates.
 
-What the judge learns from are the logits that the surroundings' classifier gives to regions it was not fitted to, so
-that it trusts them as much as they deserve on a sea that neither has seen.
+The judge learns from the logits that the surroundings' classifier gives to regions it was not fitted to, so that it
+trusts them no more than it should on a sea that neither has seen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.objects.surroundings import Surroundings
 
 Floats = NDArray[np.floating]
 SURROUNDINGS_PENALTY, JUDGE_PENALTY = 300.0, 1.0  # on the squared weights of standardised features, over two
-_TURNS = 4  # of guessing which candidates of a chip with oil are the oil
+_TURNS = 4  # rounds of guessing which candidates on a chip with oil are oil
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def out_of_region(
 def likely_oil(
     x: Floats, sure: NDArray[np.bool_], of_oil_chip: NDArray[np.bool_], chip: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Guess which candidates of chips with oil are the oil (multiple-instance learning by turns).
+    """Guess which candidates on chips with oil are oil (multiple-instance learning by alternation).
 
     x (n, features); `sure` (n,): known to be oil; `of_oil_chip` (n,): on a chip with oil somewhere, of which only that
     is known; `chip` (n,): its number. To begin with all of these are, then those that a regression so fitted finds
@@ -89,7 +89,7 @@ def likely_oil(
 
 
 def fitted_surroundings(encoder: dict[str, Tensor], fitted: Logistic) -> Surroundings:
-    """Put ImageNet's encoder and a regression on its features together."""
+    """Combine ImageNet's encoder with a regression on its features."""
     surroundings = Surroundings()
     surroundings.encoder.load_state_dict(encoder)
     weights = fitted.weights / fitted.std

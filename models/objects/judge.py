@@ -32,7 +32,7 @@ class Judge:
     std: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
-    threshold: float  # less probable candidates are turned down
+    threshold: float  # less probable candidates are rejected
     features: tuple[str, ...] = FEATURES
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The object stage on an image: candidates are found, measured, judged, and turned down where they are no oil."""
+"""The object stage on an image: candidates are found, measured, judged, and rejected if they are not oil."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from models.objects.surroundings import SIDE, Surroundings, surroundings_input, 
 from preprocess.memory_map import create_memory_map
 
 Floats = NDArray[np.floating]
-_STEP = SIDE // 4  # surroundings are looked at on a grid this wide, so that neighbours share a look
+_STEP = SIDE // 4  # surroundings are evaluated on a grid this wide, so that neighbours share a result
 
 
 @dataclass(frozen=True, eq=False)
 class Sea:
-    """An image as candidates are measured on it, read by windows: it may be mapped and larger than the memory."""
+    """The image on which candidates are measured, read by windows: it may be mapped and larger than memory."""
 
     power: Floats  # (H, W), linear, of any unit, NaN = no data
     land: Mask | None = None  # (H, W)
@@ -49,7 +49,7 @@ def sea_of_grey(grey: NDArray[np.float32]) -> Sea:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What was found on a candidate."""
+    """The results for one candidate."""
 
     candidate: Candidate
     features: NDArray[np.float64]
@@ -63,7 +63,7 @@ def judge_image(
     judge: Judge,
     surroundings: Surroundings,
 ) -> list[Verdict]:
-    """Judge the candidates of an image; the oil of those turned down becomes look-alike in `probability`.
+    """Judge the candidates of an image; the oil of rejected ones becomes look-alike in `probability`.
 
     probability: (classes, H, W), changed in place, may be mapped.
     """

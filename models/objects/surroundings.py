@@ -1,7 +1,7 @@
-"""Whether the surroundings of a candidate look like a sea with oil, seen as ImageNet's classifier sees a picture.
+"""Whether a candidate's surroundings look like a sea with oil, by a classifier on ImageNet features.
 
-The encoder is EfficientNet-Lite0 with its ImageNet weights as they are; only a linear layer upon it was trained, on
-chips that are labelled as a whole.
+The encoder is EfficientNet-Lite0 with unchanged ImageNet weights; only a linear layer on top was trained, on chips
+with one label each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An ocean simulator: Sentinel-1 like scenes and chips with their truth, reproducible by seed."""
+"""An ocean simulator: Sentinel-1-like scenes and chips with their truth, reproducible from a seed."""
 
 from models.simulator.chips import CHIP_OPTIONS, observed, simulate_chip
 from models.simulator.ocean import Ocean, OceanOptions, simulate_ocean

@@ -1,4 +1,4 @@
-"""Training chips: what the model sees of a small ocean, its truth, and both as image files."""
+"""Training chips: the model's view of a small ocean, its truth, and both as image files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids, windows on them, and the random fields that everything else is drawn from."""
+"""Grids, windows on them, and the random fields used throughout the simulator."""
 
 from __future__ import annotations
 

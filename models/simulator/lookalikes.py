@@ -1,4 +1,4 @@
-"""Dark things that are not oil: low wind, biogenic films, rain cells, internal waves, wakes."""
+"""Dark features that are not oil: low wind, biogenic films, rain cells, internal waves, wakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.simulator.curves import centreline, ribbon
 from models.simulator.fields import Array, Window, rotated, smoothstep, swirled
 from models.simulator.slicks import Setting
 
-VISIBLE_DAMPING_DB = 2.0  # less is not drawn into the truth
+VISIBLE_DAMPING_DB = 2.0  # less is not marked in the truth
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _LEAST_PIXELS = 6  # smaller specks are not drawn into the truth
 
 
 class _Stream(IntEnum):
-    """Each part draws from a stream of its own, so that leaving one out leaves the others as they were."""
+    """Each part draws from its own random stream, so that leaving one out does not change the others."""
 
     WEATHER = 0
     LAND = 1
@@ -49,7 +49,7 @@ class OceanOptions:
     noise_floor_db: tuple[float, float] = (-29.0, -25.0)  # noise-equivalent sigma nought in mid sub-swath
     noise_scallop_db: tuple[float, float] = (1.5, 4.0)  # its rise towards the edges of a sub-swath
     polarisations: tuple[str, ...] = ("VV", "VH")
-    clean: bool = False  # no oil at all; all else is as without it
+    clean: bool = False  # no oil at all; everything else unchanged
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _mark(surface: _Surface, window: Window, change_db: Array, least_db: float =
 def _add_oil(
     surface: _Surface, oil_db: Array, setting: slicks.Setting, seed: int, options: OceanOptions
 ) -> list[targets.Ship]:
-    """Lay oil on the sea; returns the ships and platforms at the fresh ends."""
+    """Put oil on the sea; returns the ships and platforms at the fresh ends."""
     rng = _generator(seed, _Stream.SLICKS)
     sources = []
     for slick in slicks.draw_slicks(setting, rng, _count(rng, setting.grid, options.slicks_per_100_km2)):

@@ -1,4 +1,4 @@
-"""Multi-look speckle with spatial correlation, and what averaging makes of it."""
+"""Multi-look speckle with spatial correlation, and its statistics after averaging."""
 
 from __future__ import annotations
 

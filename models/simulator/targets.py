@@ -1,4 +1,4 @@
-"""Bright things: ships with their sidelobes, and land with its coast, relief and sheltered water."""
+"""Bright targets: ships with their sidelobes, and land with its coast, relief and sheltered water."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on real seas: whole-chip labels, slicks laid upon oil-free seas, simulated chips, and a few coarse masks."""
+"""Training on real seas: whole-chip labels, slicks inserted into oil-free seas, simulated chips, a few coarse masks."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from preprocess.tiles import Tiling
 MAYBE = 253  # label of dark pixels of a chip that has oil somewhere
 PREPROCESS = PreprocessOptions(radiometry="contrast")
 _LEAST_OIL = 30  # pixels that make a chip one with oil
-_TOP = 1 / 500  # share of the pixels of a chip that its label is asked of
-_BAND = 3  # pixels on both sides of a coarse outline that say nothing
+_TOP = 1 / 500  # share of a chip's pixels to which its label is applied
+_BAND = 3  # unlabelled pixels on both sides of a coarse outline
 _SPECKLE_LOOKS = (6.0, 40.0)
 
 Float = NDArray[np.float32]
@@ -53,10 +53,10 @@ class SeaOptions:
     size: int = 208  # pixels a side of what the network sees
     calm: int = 2  # oil-free chips in a batch, half of them with simulated look-alikes
     inserted: int = 2  # with simulated slicks
-    weak: int = 2  # chips with oil, of which only that is known
+    weak: int = 2  # chips with oil somewhere, nothing more known
     simulated: int = 1
     coarse: float = 0.5  # pairs of SOS, in the mean
-    pool: int = 200  # simulated chips that are made once and cut from again and again
+    pool: int = 200  # simulated chips, made once and cropped repeatedly
     frozen_stride: int = 4  # the encoder keeps ImageNet's weights down to this stride
     encoder_rate: float = 5e-4
     learning_rate: float = 2e-3
@@ -276,7 +276,7 @@ def train_on_seas(
 
 
 def _share(step: int, options: SeaOptions) -> float:
-    """Of the full learning rate: linear warm-up, half a cosine down to a hundredth."""
+    """Fraction of the full learning rate: linear warm-up, then half a cosine down to a hundredth."""
     if step < options.warm_up:
         return (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(1, options.steps - options.warm_up)

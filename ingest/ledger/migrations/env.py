@@ -1,4 +1,4 @@
-"""Alembic runs inside the transaction of `ingest.ledger.migration`: an upgrade is kept whole or not at all."""
+"""Alembic's environment, inside the transaction of `ingest.ledger.migration`: an upgrade is all or nothing."""
 
 from alembic import context
 

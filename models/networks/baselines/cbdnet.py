@@ -38,7 +38,7 @@ class SpatialChannelExcitation(nn.Module):
 
 
 class Context(nn.Module):
-    """Dilated convolutions one after another, all of which add to the result: paths of one to four of them."""
+    """Dilated convolutions in series whose outputs are all summed: paths of one to four of them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class CBDNet(nn.Module):
             nn.ReLU(),
             nn.Conv2d(32, architecture.classes, 3, padding=1),
         )
-        self._last: Tensor | None = None  # logits that wait for `auxiliary_loss`
+        self._last: Tensor | None = None  # logits kept for `auxiliary_loss`
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, H, W) to logits (B, classes, H, W)."""
@@ -86,9 +86,9 @@ class CBDNet(nn.Module):
         return logits
 
     def auxiliary_loss(self, labels: Tensor) -> Tensor:
-        """Weighted boundary loss of the last forward, to be asked for once; labels (B, H, W).
+        """Weighted boundary loss of the last forward, available once; labels (B, H, W).
 
-        Raises `RuntimeError` where no forward in training mode came before.
+        Raises `RuntimeError` without a preceding forward in training mode.
         """
         logits, self._last = self._last, None
         if logits is None:
@@ -128,7 +128,7 @@ def boundary_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _boundary(p: Tensor) -> Tensor:
-    """How much of p (B, 1, H, W) is inside, yet next to what is outside."""
+    """How much of p (B, 1, H, W) is inside but next to the outside."""
     return _maximum(1 - p, 3) - (1 - p)
 
 

@@ -15,7 +15,7 @@ SCALES = (0.5, 0.75, 1.0)
 
 
 class DeepLabV2(nn.Module):
-    """Encoder at output stride 8 whose last features four parallel atrous 3x3 convolutions classify; they add up."""
+    """Encoder at output stride 8; four parallel atrous 3x3 convolutions classify its last features and are summed."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class DeepLabV2(nn.Module):
 
 
 class MultiScaleDeepLabV2(nn.Module):
-    """One DeepLabv2 for the image at three scales; at each pixel and for each class the largest logit counts (MSC)."""
+    """One DeepLabv2 for the image at three scales; per pixel and class the largest logit is used (MSC)."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The rivals and the encoders that segmentation-models-pytorch has; it is installed with the extra `baselines`."""
+"""Baselines and encoders from segmentation-models-pytorch, installed with the extra `baselines`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LibraryModel:
     """A class of the library, with the settings that make it the network of its paper; calling it builds one."""
 
     name: str
-    encoder: str = "resnet34"  # where the architecture names none
+    encoder: str = "resnet34"  # if the architecture names none
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, architecture: Architecture) -> nn.Module:
@@ -44,7 +44,7 @@ class LibraryModel:
 
 
 class AnySize(nn.Module):
-    """A network of the library, for images that its encoder's stride does not divide."""
+    """A network of the library, also for image sizes that are not multiples of its encoder's stride."""
 
     def __init__(self, network: nn.Module, stride: int) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class AnySize(nn.Module):
 def make_encoder(name: str, in_channels: int, output_stride: int = 32) -> Any:
     """Make an encoder with random weights: image to features at strides 1, 2, 4, 8, 16, 32, or dilated from some on.
 
-    It has `out_channels`, one number for each of its features. Raises `UsageError` for one that is unknown, or
-    cannot be dilated where `output_stride` asks for it.
+    It has `out_channels`, one number per feature. Raises `UsageError` for one that is unknown, or that
+    cannot be dilated if `output_stride` requires it.
     """
     library = segmentation_models()
     _check_known(library, name)
@@ -73,21 +73,21 @@ def make_encoder(name: str, in_channels: int, output_stride: int = 32) -> Any:
 
 
 def segmentation_models() -> Any:
-    """Import segmentation-models-pytorch; raises `UsageError` where that does not work."""
+    """Import segmentation-models-pytorch; raises `UsageError` if that fails."""
     try:
         import segmentation_models_pytorch
     except ImportError as error:
         raise UsageError(
             "segmentation-models-pytorch", f"is not installed ({error})", "pip install 'slickwatch[baselines]'"
         ) from None
-    except RuntimeError as error:  # of a torchvision that was built for another torch
+    except RuntimeError as error:  # from a torchvision built for another torch
         problem = f"cannot be imported ({str(error).splitlines()[0]})"
         raise UsageError("torchvision", problem, "install the build that belongs to the torch installed") from error
     return segmentation_models_pytorch
 
 
 def _check_known(library: Any, encoder: str) -> None:
-    # Names with "timm-" are old ones, which the library warns of; those with "tu-" are any network of timm.
+    # Names with "timm-" are deprecated, and the library warns about them; those with "tu-" are any timm network.
     if encoder.startswith("tu-"):
         import timm
 
@@ -99,7 +99,7 @@ def _check_known(library: Any, encoder: str) -> None:
 
 
 def _check_dilated(name: str, encoder: nn.Module) -> None:
-    # The library "dilates" every convolution of a stage, which leaves those of attention layers without meaning.
+    # The library "dilates" every convolution of a stage, which makes no sense in attention layers.
     if name.startswith("mit_"):
         raise _unfit(name, f"an output stride of {encoder.output_stride}")
 
@@ -109,7 +109,7 @@ def _unfit(encoder: str, use: str) -> UsageError:
 
 
 def at_multiple_of(stride: int, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """Repeat the image's last line and column up to a multiple of the stride, and crop what comes out.
+    """Repeat the image's last line and column up to a multiple of the stride, and crop the output.
 
     image (B, in_channels, H, W) to (B, classes, H, W).
     """

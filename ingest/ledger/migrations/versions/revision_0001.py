@@ -1,4 +1,4 @@
-"""Scenes, and where they can be had."""
+"""Scenes, and where they are available."""
 
 import sqlalchemy as sa
 from alembic import op

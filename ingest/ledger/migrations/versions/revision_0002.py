@@ -1,4 +1,4 @@
-"""How far each watch has asked each source."""
+"""How far each watch has queried each source."""
 
 import sqlalchemy as sa
 from alembic import op
