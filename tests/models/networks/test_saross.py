@@ -183,7 +183,7 @@ def test_windows_are_the_papers_unless_others_are_asked_for(name):
         ({"encoder": "XXL"}, r"XXL: .*known are nano, T, T2, S, B, L, resnet34"),
         ({"skip": "lstm"}, r"lstm: .*known are none, conv, caft"),
         ({"windows": (8, 0)}, r"windows \(8, 0\)"),
-        ({"encoder": "resnet34", "windows": (8, 8)}, r"resnet34: .*without windows"),
+        ({"encoder": "resnet34", "windows": (8, 8)}, r"resnet34: .*omit the windows"),
     ],
 )
 def test_what_is_not_there_is_refused_in_one_line(wrong, message):

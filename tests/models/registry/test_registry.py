@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_not_taken_in(tmp_path, models, registry):
         registry.add(models["B"])
     with pytest.raises(ModelError, match="finite"):
         registry.add(trained(tmp_path / "runs" / "nan", 1, weight=float("nan")))
-    with pytest.raises(ModelError, match="does not take the images"):  # of the one polarisation it says
+    with pytest.raises(ModelError, match="fails on images of its own shape"):  # of the one polarisation it says
         registry.add(trained(tmp_path / "runs" / "two-channels", 1, channels=2))
     with pytest.raises(ModelError, match="no such model"):
         registry.add(tmp_path / "runs" / "missing")
