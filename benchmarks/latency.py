@@ -87,7 +87,7 @@ def prepared(folder: Path, arguments: argparse.Namespace) -> tuple[list[Path], f
         simulate_product(folder / "products", SEED, size, start=begin + timedelta(minutes=i)).safe
         for i in range(arguments.scenes)
     ]
-    steps = ("calibrate", "mask_land", "predict", "extract_slicks", "publish")
+    steps = ("open_scene", "calibrate", "mask_land", "predict", "judge", "extract_slicks", "publish")
     flows.detect.tasks = SimpleNamespace(**{name: getattr(tasks, name).fn for name in steps})
     flows.detect.detect_slicks.fn(products[0], folder / "alone", report=False)  # loads what is loaded once
     seconds = []

@@ -131,7 +131,7 @@ def site(tmp_path, monkeypatch):
 @pytest.fixture
 def direct(monkeypatch):
     """All steps for real, but without a server around them, which takes longer than they do."""
-    steps = ("open_scene", "calibrate", "mask_land", "predict", "extract_slicks", "publish")
+    steps = ("open_scene", "calibrate", "mask_land", "predict", "judge", "extract_slicks", "publish")
     monkeypatch.setattr(flows.detect, "tasks", SimpleNamespace(**{name: getattr(tasks, name).fn for name in steps}))
     monkeypatch.setattr(processing, "detect_slicks", SimpleNamespace(with_options=lambda **_: detect_slicks.fn))
     monkeypatch.setattr(tasks, "report", lambda *_, **__: None)
@@ -304,7 +304,7 @@ def test_a_round_that_fails_is_told_and_raised(site, prefect_server, direct):
     site.config.write_text(SETTINGS.replace('folder = "inbox"', 'folder = "nowhere"') + "[monitor]\nparallel = 2\n")
     monitor.fn("all", str(site.config))  # a source that is down fails no round
     site.settings.monitor.catalogue.write_text("no catalogue")
-    with pytest.raises(UsageError, match="has no watch 'north'"):
+    with pytest.raises(UsageError, match="no watch 'north'"):
         monitor.fn("north", str(site.config))
     with closing(alerts.open_alerter(Settings.read(site.config))) as alerter:
         assert alerter.report_failure("monitor", "x", kind="flow")
