@@ -22,8 +22,7 @@ from flows import tasks
 from flows.detection import DetectionOptions
 from flows.tasks import Job
 from ingest.files import remove_abandoned, storage_errors
-from models.checkpoint import model_folder, read_checkpoint, require_five_classes
-from models.objects import judge_sha256
+from models.checkpoint import read_checkpoint, require_five_classes
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ def detect_slicks(
         require_five_classes(checkpoint)
         scene = tasks.open_scene(safe_path, options)
         job = Job(scene, options, scratch)
-        recorded = {**options.record(checkpoint), "object_stage": judge_sha256(model_folder(options.model))}
+        recorded = options.record(checkpoint)
         run_id, configuration = str(uuid.uuid4()), config_hash(recorded)
         watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import UnreadableInput
-from models.checkpoint import Checkpoint, default_model_id
+from models.checkpoint import Checkpoint, default_model_id, model_folder
+from models.objects import judge_sha256
 from outputs.options import SlickOptions
 from outputs.record import input_file
 from preprocess.tiles import Tiling
@@ -28,12 +29,14 @@ class DetectionOptions:
 
         A coastline file is known by its contents. Raises `UnreadableInput` where it cannot be read.
         """
+        judge = judge_sha256(model_folder(self.model))
         return {
             "preprocess": asdict(checkpoint.preprocess),
             "tiling": asdict(self.tiling or checkpoint.tiling),
             "slicks": asdict(self.slicks),
             "polarisation": self.polarisation,
             "coastline": None if self.coastline is None else _contents(self.coastline),
+            **({"object_stage": judge} if judge else {}),
         }
 
 

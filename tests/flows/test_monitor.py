@@ -317,7 +317,7 @@ def _down(site):
     with open_watches(Settings.read(site.config)) as watching:
         import threading
 
-        return watching.once(threading.Event()).down["inbox"]
+        return watching.run_round(threading.Event()).down["inbox"]
 
 
 # One scene
