@@ -87,8 +87,8 @@ def prepared(folder: Path, arguments: argparse.Namespace) -> tuple[list[Path], f
         simulate_product(folder / "products", SEED, size, start=begin + timedelta(minutes=i)).safe
         for i in range(arguments.scenes)
     ]
-    steps = ("open_scene", "calibrate", "mask_land", "predict", "judge", "extract_slicks", "publish")
-    flows.detect.tasks = SimpleNamespace(**{name: getattr(tasks, name).fn for name in steps})
+    steps = {name: step.fn for name, step in vars(tasks).items() if isinstance(step, type(tasks.publish))}
+    flows.detect.tasks = SimpleNamespace(**steps)
     flows.detect.detect_slicks.fn(products[0], folder / "alone", report=False)  # loads what is loaded once
     seconds = []
     for product in products:

@@ -195,7 +195,7 @@ class Start(Section):
     """Training options of a retraining."""
 
     jointnet_config: Place | None = setting(
-        None, "Options file for SAR-JointNet; unset: its defaults.", example="configs/jointnet.toml"
+        None, "Options file for SAR-JointNet; unset: its defaults.", example="configs/jointnet/sos.toml"
     )
     student_config: Place | None = setting(
         None, "Options file for SAROSS-Net; unset: its defaults.", example="configs/saross/nano-1.toml"
