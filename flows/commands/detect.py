@@ -47,7 +47,7 @@ def detect(
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
-    from preprocess.pipeline import calibrated_scene
+    from preprocess.pipeline import usable_polarisations
 
     options = detection_options(
         model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
@@ -57,7 +57,7 @@ def detect(
     for path in safe:
         try:
             # Before the flow starts: a wrong input is known at once, and nothing is written.
-            calibrated_scene(SafeProduct.open(path), preprocess, polarisation)
+            usable_polarisations(SafeProduct.open(path), preprocess, polarisation)
             quiet_prefect()
             from flows.detect import detect_slicks
 
