@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.checkpoint import Checkpoint, save_model
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets.csiro import csiro_chips
+from models.datasets.csiro import labelled_chips
 from models.datasets.inserted import setting, with_lookalikes, with_slicks
 from models.datasets.pairs import Pair
 from models.datasets.simulated import VALIDATION_SEED
@@ -73,9 +73,9 @@ class SeaItems:
     """Draws batches of (images (B, 1, S, S), labels (B, S, S), presence (B,): 1 oil, 0 none, NaN unknown)."""
 
     def __init__(self, options: SeaOptions, root: Path) -> None:
-        chips = csiro_chips(root / "csiro").outside(options.held_out)
+        chips = labelled_chips(root / "csiro").outside(options.held_out)
         self.options, self.oil, self.calm = options, chips.with_oil(True), chips.with_oil(False)
-        self.coarse = sos_clean(root, "sentinel").train
+        _, self.coarse = sos_clean(root, "sentinel").to_learn()
         self.pool: dict[int, Pair] = {}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
