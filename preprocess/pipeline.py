@@ -78,8 +78,8 @@ def sigma_nought(
 
     `looks` lines and pixels are averaged into one cell while a band is read, so that nothing at full
     resolution is ever kept; `rows_per_block` counts full-resolution lines. `quantity` is one of
-    `preprocess.calibrate.QUANTITIES`. The attribute `flags` lists gaps of the noise table and a border of no data. Raises
-    `UsageError` for a missing polarisation, and `UnreadableInput` for data that contradict the annotation.
+    `preprocess.calibrate.QUANTITIES`. The attribute `flags` lists gaps of the noise table and a border of
+    no data. Raises `UsageError` for a missing polarisation, `UnreadableInput` for data that contradict the annotation.
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
