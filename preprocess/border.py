@@ -80,7 +80,7 @@ def find_border(measurement: Measurement, noise: NoiseTable | None, rows_per_blo
                 at = start + inside.start - begin
                 end[at : at + inside.stop - inside.start] = _marks(band[inside], across[inside], axis=1)
     found = (np.concatenate(near), np.concatenate(far), _depth(first.T), _depth(last[::-1].T))
-    border = Border((lines, samples), *(grey_closing(depth, _CLOSED) for depth in found))
+    border = Border((lines, samples), *(grey_closing(depth, (_CLOSED,)) for depth in found))
     return border if border.width else None
 
 
@@ -88,8 +88,9 @@ def _limit(noise: NoiseTable | None, lines: Integers, samples: int) -> Float32s:
     """The mean DN^2 below which nothing was measured; (lines, samples)."""
     if noise is None:
         return np.full((lines.size, samples), _LIMIT_WITHOUT_NOISE, np.float32)
-    limit = _SHARE_OF_NOISE * noise.band(int(lines[0]), int(lines[-1]) + 1, samples).at(lines)
-    return np.maximum(limit, np.float32(_LOWEST_LIMIT))
+    limit = noise.band(int(lines[0]), int(lines[-1]) + 1, samples).at(lines)
+    limit *= _SHARE_OF_NOISE
+    return limit.clip(_LOWEST_LIMIT)
 
 
 def _marks(digital_number: NDArray[np.uint16], limit: Float32s, axis: int) -> NDArray[np.int8]:
@@ -124,4 +125,5 @@ def _centres(size: int) -> Integers:
 def _from_ends(size: int) -> Integers:
     """The distance of each group's far side from the nearer end."""
     end = np.minimum(np.arange(_GROUP, size + _GROUP, _GROUP), size)
-    return np.minimum(end, size - (end - 1) // _GROUP * _GROUP)
+    nearer: Integers = np.minimum(end, size - (end - 1) // _GROUP * _GROUP)
+    return nearer
