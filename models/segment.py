@@ -11,7 +11,7 @@ from torch import nn
 from ingest.files import whole_file
 from models.checkpoint import Checkpoint, require_five_classes
 from models.classes import CLASSES
-from models.datasets import chip_input, grey_image
+from models.datasets.pairs import chip_input, grey_image
 from models.objects import Judge, Surroundings, judge_image, sea_of_grey
 from models.predict import probabilities
 from preprocess.tiles import blend, split

@@ -16,7 +16,8 @@ from ingest.errors import UsageError
 from ingest.progress import step
 from models.checkpoint import Checkpoint, load_model
 from models.classes import CLASSES, IGNORE, NOT_OIL
-from models.datasets import Split, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import Split
 from models.evaluation.evaluate import (
     Evaluation,
     EvaluationOptions,

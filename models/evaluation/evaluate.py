@@ -14,7 +14,7 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
-from models.datasets import LabelledImages
+from models.datasets.pairs import LabelledImages
 from models.evaluation.bootstrap import Counts, bootstrap, grouped, interval, total
 from models.evaluation.calibration import (
     CONFIDENCE,

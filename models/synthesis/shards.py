@@ -126,7 +126,7 @@ class SyntheticWriter:
 
 @dataclass(frozen=True)
 class SyntheticPairs:
-    """The pairs of a folder, as `models.datasets.LabelledImages`, with the logits of what made them."""
+    """The pairs of a folder, as `models.datasets.pairs.LabelledImages`, with the logits of what made them."""
 
     folder: Path
     manifest: Manifest
