@@ -18,13 +18,12 @@ from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
 from ingest.safe.annotation import Document
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.writer import zip_safe
 from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import simulate_product
 from outputs.options import SlickOptions
 from outputs.record import read_record
 from preprocess.geolocate import Geolocation
-from tests.support.safe_products import sea_product
+from tests.support.safe_products import sea_product, zip_safe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SEED = 5
