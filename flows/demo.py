@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 
 from flows.detect import Detection, detect_slicks
@@ -22,6 +21,7 @@ from models.checkpoint import read_checkpoint
 from models.evaluation.scene import Score, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
 from outputs.record import read_record
+from outputs.vectors import read_slicks
 from preprocess.pipeline import calibrated_scene
 
 DEMO_SEED = 514
@@ -66,7 +66,7 @@ def detect_and_score(
     options = options or DetectionOptions()
     detection = detect_slicks(product.safe, out, options)
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(options.model).preprocess)
-    slicks = gpd.read_file(detection.folder / "slicks.geojson")
+    slicks = read_slicks(detection.folder / "slicks.geojson")
     return detection, score_slicks(slicks, product.truth, scene.grid)
 
 

@@ -16,6 +16,7 @@ from flows.tasks import PUBLISHED
 from ingest.files import read_json, whole_folder
 from models.checkpoint import read_checkpoint
 from outputs.record import RunRecord, config_hash, git_commit, input_file, read_record, software_version
+from outputs.vectors import read_slicks
 
 _STAGED = ".processing"
 
@@ -32,7 +33,7 @@ class Result:
 
 def read_result(folder: Path) -> Result:
     """Read a complete folder."""
-    slicks = gpd.read_file(folder / "slicks.gpkg", layer="slicks")
+    slicks = read_slicks(folder / "slicks.gpkg")
     footprint = shapely.geometry.shape(read_json(folder / "item.json")["geometry"])
     return Result(folder, read_record(folder / "run.json"), slicks, footprint)
 
@@ -57,15 +58,16 @@ def is_up_to_date(folder: Path, product: Path, options: DetectionOptions) -> boo
 
 def staging(results: Path, scene_id: str, token: int) -> Path:
     """A working folder for one claim, on the results' disk; those of the scene's earlier claims are removed."""
-    for left in (results / _STAGED).glob(f"{scene_id}.*"):
-        if int(left.suffix[1:]) < token:
+    for owner, left in staged(results):
+        if owner == scene_id and int(left.suffix[1:]) < token:
             shutil.rmtree(left, ignore_errors=True)
     return results / _STAGED / f"{scene_id}.{token}"
 
 
 def staged(results: Path) -> list[tuple[str, Path]]:
     """The working folders of claims, including abandoned ones, each with its scene."""
-    return [(left.stem, left) for left in sorted((results / _STAGED).glob("*.*"))]
+    found = sorted((results / _STAGED).glob("*.*"))
+    return [(left.stem, left) for left in found if left.suffix[1:].isdigit()]
 
 
 def put_in_place(staged_folder: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
+from ingest.gdal_paths import vector_path
 from outputs.attributes import plain
 from outputs.style import QML, SLD
 
@@ -46,9 +47,9 @@ def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
-    with whole_file(path) as hidden, driver_failures(path):
-        _write_layer(slicks, hidden)
-        _write_style(hidden)
+    with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
+        _write_layer(slicks, plain_path)
+        _write_style(plain_path)
         _check_complete(hidden, len(slicks))
 
 
@@ -59,6 +60,12 @@ def driver_failures(path: Path) -> Iterator[None]:
         yield
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error) as error:
         raise StorageError(path, f"cannot be written ({error})", "check disk space and permissions") from error
+
+
+def read_slicks(path: Path) -> gpd.GeoDataFrame:
+    """Read the slicks of a file that `write_geopackage` or `write_geojson` wrote."""
+    with vector_path(path) as plain_path:
+        return gpd.read_file(plain_path, layer=LAYER if path.suffix == ".gpkg" else None)
 
 
 def write_style(path: Path) -> None:
@@ -131,7 +138,7 @@ def _write_style(path: Path) -> None:
 
 def _check_complete(path: Path, expected: int) -> None:
     """The driver may not report a full disk: count what is there."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         (intact,) = database.execute("PRAGMA quick_check").fetchone()
         (count,) = database.execute(f"SELECT count(*) FROM {LAYER}").fetchone()
         (styles,) = database.execute("SELECT count(*) FROM layer_styles").fetchone()
@@ -152,9 +159,9 @@ def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> N
 
 def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as FlatGeobuf with its spatial index. Raises `StorageError`."""
-    with whole_file(path) as hidden, driver_failures(path):
+    with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
         pyogrio.write_dataframe(
-            slicks, hidden, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
+            slicks, plain_path, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
         )
 
 

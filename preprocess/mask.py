@@ -23,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from ingest.files import user_cache, whole_file
+from ingest.gdal_paths import vector_path
 from preprocess.grid import Grid
 
 # Chords of this length stay within a metre of what a straight coast becomes in the image.
@@ -58,7 +59,8 @@ def _land_within(scene: shapely.MultiPolygon, coastline: Path) -> list[BaseGeome
 
 def _read(coastline: Path, bounds: tuple[float, float, float, float]) -> NDArray[np.object_]:
     try:
-        meta, _, geometry, _ = pyogrio.raw.read(coastline, bbox=bounds, columns=[])
+        with vector_path(coastline) as plain_path:
+            meta, _, geometry, _ = pyogrio.raw.read(plain_path, bbox=bounds, columns=[])
     except (DataSourceError, DataLayerError) as error:
         raise UnreadableInput(
             coastline, f"no readable land polygons ({error})", "give another coastline file"
@@ -94,7 +96,13 @@ def _write_packaged_coastline(path: Path) -> None:
     from roaring_landmask import LandmaskProvider, Shapes  # slow and large: imported only when its polygons are needed
 
     polygons = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
-    with whole_file(path) as hidden:
+    with whole_file(path) as hidden, vector_path(hidden) as plain_path:
         pyogrio.raw.write(
-            hidden, polygons, field_data=[], fields=[], geometry_type="Polygon", crs="EPSG:4326", driver="FlatGeobuf"
+            plain_path,
+            polygons,
+            field_data=[],
+            fields=[],
+            geometry_type="Polygon",
+            crs="EPSG:4326",
+            driver="FlatGeobuf",
         )

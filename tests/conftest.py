@@ -20,7 +20,7 @@ def prefect_server(tmp_path_factory):
 
     from tests.support.prefect_services import services
 
-    with services(tmp_path_factory.mktemp("prefect")) as running:
+    with services(tmp_path_factory.mktemp("prefect #?%41")) as running:
         os.environ["PREFECT_API_URL"] = running.url
         refresh_global_settings_context()
         yield running

@@ -122,7 +122,7 @@ def service_environment(plan: Plan) -> dict[str, str]:
     """The environment of every service: the caller's, with the variables that must have a certain value."""
     home = plan.home
     bin_folder = os.path.dirname(sys.executable)
-    database = plan.database or f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+    database = plan.database or f"sqlite+aiosqlite:///{(home / 'prefect.db').as_uri()}?uri=true"
     return _DEFAULTS | os.environ | {
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(home),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -105,10 +106,13 @@ class ZipContainer:
         return content
 
     def gdal_path(self, member: str) -> str:
-        # Braces let GDAL accept any file name as an archive, not only *.zip; but it counts braces.
+        # Braces let GDAL accept any file name as an archive, not only *.zip; but it pairs them with those inside.
         archive = str(self.path.absolute())
-        quoted = archive if set(archive) & set("{}") else f"{{{archive}}}"
-        return f"/vsizip/{quoted}/{self.prefix}{member}"
+        if _has_paired_braces(archive):
+            archive = f"{{{archive}}}"
+        elif self.path.suffix.lower() != ".zip":
+            raise UnreadableInput(self.path, "has an unpaired brace in its path and no .zip", "rename it")
+        return f"/vsizip/{archive}/{self.prefix}{member}"
 
     def is_deflated(self, member: str) -> bool:
         with zipfile.ZipFile(self.path) as archive:
@@ -185,6 +189,13 @@ def _product_folder(path: Path, names: Iterable[str]) -> str:
     tops = {name.split("/", 1)[0] + "/" if "/" in name else "" for name in names}
     tops.discard("__MACOSX/")  # added beside the product by macOS Finder
     return tops.pop() if len(tops) == 1 else ""
+
+
+def _has_paired_braces(text: str) -> bool:
+    braces = re.sub(r"[^{}]", "", text)
+    while "{}" in braces:
+        braces = braces.replace("{}", "")
+    return not braces
 
 
 def _missing(subject: str) -> UnreadableInput:

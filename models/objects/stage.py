@@ -13,7 +13,6 @@ from torch import Tensor
 
 from models.checkpoint import model_folder
 from models.classes import LOOK_ALIKE, OIL
-from models.datasets.csiro import masked_white
 from models.objects.candidates import Candidate, Mask, find_candidates
 from models.objects.features import REACH, candidate_features
 from models.objects.judge import Judge, load_judge
@@ -35,16 +34,6 @@ class Sea:
         """Power, NaN on land as well."""
         power = np.asarray(self.power[rows, columns])
         return power if self.land is None else np.where(self.land[rows, columns], np.nan, power)
-
-
-def sea_of_grey(grey: NDArray[np.float32]) -> Sea:
-    """Take an uncalibrated image (H, W) for amplitudes, or for decibels where some are negative, as `chip_input` does.
-
-    Areas that are as white as 8 bits allow are land or no data.
-    """
-    if np.nanmin(grey, initial=0) < 0:
-        return Sea(10 ** (grey / 10))
-    return Sea(np.where(masked_white(grey), np.nan, grey) ** 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from ingest.files import storage_errors, write_bytes
 from ingest.hashes import file_sha256
 from ingest.locks import hold_lock, try_lock
 from models.classes import NOT_OIL, OIL, OIL_CLASSES
-from models.datasets.pairs import Pair, chip_input
+from models.datasets.pairs import Pair, chip_input, chip_power
 from models.synthesis.manifest import Manifest, Shard, SyntheticPlan, read_manifest, require_same_maker, write_manifest
 from preprocess.options import PreprocessOptions
 
@@ -167,6 +167,13 @@ class SyntheticPairs:
         """Return shard and position, such as ``00003-0017``."""
         shard, position = self._places[index]
         return f"{shard:05d}-{position:04d}"
+
+    def presence(self, index: int) -> None:
+        """None: labels are by pixel."""
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Read one image, as amplitudes, to power in any unit; raises what `pair` raises."""
+        return chip_power(self.grey(index)[0].astype(np.float32))
 
     def pair(self, index: int, options: PreprocessOptions) -> Pair:
         """Read one pair as a network sees it; raises `UnreadableInput` naming a shard that is damaged."""

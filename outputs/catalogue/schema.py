@@ -17,6 +17,7 @@ import pyogrio
 
 from ingest.errors import UnreadableInput
 from ingest.files import storage_errors, whole_file
+from ingest.gdal_paths import vector_path
 from ingest.locks import hold_lock
 from outputs.attributes import column, slick_table
 from outputs.catalogue.database import Database
@@ -134,10 +135,11 @@ def _build(path: Path) -> None:
         {attribute.name: column([], attribute.kind) for attribute in SCENE_COLUMNS}, geometry=[], crs="EPSG:4326"
     )
     write_geopackage(slicks, path)
-    _add_layer(path, scenes, "scenes", "Footprints of the scenes analysed")
-    _add_layer(path, slicks, "former_slicks", "Slicks of superseded results")
-    _add_layer(path, scenes, "former_scenes", "Scenes replaced by a later processing")
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with vector_path(path) as plain_path:
+        _add_layer(plain_path, scenes, "scenes", "Footprints of the scenes analysed")
+        _add_layer(plain_path, slicks, "former_slicks", "Slicks of superseded results")
+        _add_layer(plain_path, scenes, "former_scenes", "Scenes replaced by a later processing")
+    with closing(sqlite3.connect(path.absolute(), isolation_level=None)) as connection:
         connection.execute("BEGIN")
         for statement in (*TABLES, *RULES):
             connection.execute(statement)

@@ -17,7 +17,7 @@ from models.evaluation.comparison import representative_images
 from models.evaluation.evaluate import EvaluationOptions
 from outputs.report import CLASS_COLOURS, coloured, summary, write_picture
 
-OPTIONS = EvaluationOptions(samples=50)
+OPTIONS = EvaluationOptions(samples=50, object_stage=False)
 CONTRACT = {
     "n_images", "miou", "oil_iou", "f1", "precision", "recall", "object_precision", "object_recall", "object_f1",
     "false_alarms_per_image", "ece",

@@ -6,6 +6,7 @@ import torch
 
 from ingest.errors import ModelError
 from models.classes import CLASSES, LOOK_ALIKE, OIL
+from models.datasets.pairs import chip_power
 from models.objects import (
     FEATURES,
     SIDE,
@@ -17,7 +18,6 @@ from models.objects import (
     judge_image,
     load_judge,
     save_judge,
-    sea_of_grey,
     window_around,
 )
 from models.objects.fit import fit_logistic, fitted_judge, fitted_surroundings, out_of_region
@@ -111,10 +111,10 @@ def test_surroundings_stay_within_the_image():
 def test_grey_is_amplitude_and_white_areas_are_no_data():
     grey = np.full((60, 60), 100, np.float32)
     grey[:20] = 255
-    sea = sea_of_grey(grey)
+    sea = Sea(chip_power(grey))
     assert np.isnan(sea.power[:20]).all()
     assert sea.power[40, 40] == 10_000
-    assert sea_of_grey(np.full((60, 60), -20, np.float32)).power[0, 0] == pytest.approx(0.01)
+    assert chip_power(np.full((60, 60), -20, np.float32))[0, 0] == pytest.approx(0.01)
 
 
 def test_a_judge_comes_back_as_it_was_saved(tmp_path, surroundings):
