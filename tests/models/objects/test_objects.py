@@ -1,4 +1,4 @@
-"""Candidates judged as objects: what is measured on them, what is turned down, and how a judge is kept."""
+"""Candidates judged as objects: what is measured on them, what is rejected, and how a judge is kept."""
 
 import numpy as np
 import pytest
@@ -72,11 +72,14 @@ def test_what_is_measured_tells_a_dark_candidate_from_none(image, surroundings):
     assert np.isfinite(dark).all()
 
 
-def test_oil_that_is_turned_down_becomes_look_alike(image, surroundings):
+def test_oil_that_is_rejected_becomes_look_alike(image, surroundings):
     probability, sea = image
     before = probability.copy()
-    verdicts = judge_image(probability, sea, judge(contrast=-1.0, threshold=0.9), surroundings)
+    rejected = np.zeros(before.shape[1:], np.float32)
+    verdicts = judge_image(probability, sea, judge(contrast=-1.0, threshold=0.9), surroundings, rejected)
     assert [verdict.accepted for verdict in verdicts] == [True, False]
+    np.testing.assert_array_equal(rejected[70:80, 30:90], before[OIL, 70:80, 30:90])
+    assert not rejected[:60].any()
     np.testing.assert_array_equal(probability[:, :60], before[:, :60])
     assert (probability[OIL, 70:80, 30:90] == 0).all()
     assert probability[LOOK_ALIKE, 75, 50] == pytest.approx(0.82)
