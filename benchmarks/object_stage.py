@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_model, save_model
 from models.classes import OIL
-from models.datasets import chip_input, data_root
+from models.datasets.catalogue import data_root
 from models.datasets.csiro import SeaChip, SeaChips, labelled_chips
+from models.datasets.pairs import chip_input
 from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (

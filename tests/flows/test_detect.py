@@ -21,13 +21,13 @@ from flows.tasks import PUBLISHED
 from ingest.safe.annotation import Document
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.image_metadata import grd_metadata
-from ingest.safe_writing.writer import write_safe, zip_safe
+from ingest.safe_writing.writer import write_safe
 from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import simulate_product
 from outputs.options import SlickOptions
 from outputs.record import read_record
 from preprocess.geolocate import Geolocation
-from tests.support.safe_products import sea, sea_product, with_border
+from tests.support.safe_products import sea, sea_product, with_border, zip_safe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SEED = 5
