@@ -15,7 +15,7 @@ from preprocess.border import FIRST_IPF_WITHOUT, Border, find_border
 from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
 from preprocess.grd import Measurement, lazy_bands, lines_and_pixels, open_measurement
 from preprocess.grid import Grid, image_grid
-from preprocess.noise import NoiseTable, noise_flags, noise_table
+from preprocess.noise import NoiseTable, removable_noise
 from preprocess.options import PreprocessOptions
 
 # Lines computed at a time, so that their float32 temporaries stay in a core's cache.
@@ -83,8 +83,8 @@ def sigma_nought(
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
-    noise = noise_table(image.noise)
-    flags = _noise_flags(product, polarisation) if denoise else ()
+    noise, noise_flags = removable_noise(image, product.ipf_version)
+    flags = noise_flags if denoise else ()
     border = find_border(measurement, noise) if _may_have_border(product, image) else None
     if border is not None:
         flags += (f"border noise, up to {border.width} pixels wide, taken as no data",)
@@ -183,8 +183,3 @@ def _may_have_border(product: SafeProduct, image: ImageMetadata) -> bool:
     if product.ipf_version is None:
         return not image.noise.azimuth_blocks
     return product.ipf_version < FIRST_IPF_WITHOUT
-
-
-def _noise_flags(product: SafeProduct, polarisation: str) -> tuple[str, ...]:
-    image = product.image(polarisation)
-    return noise_flags(image.noise, image.annotation.number_of_lines, image.annotation.number_of_samples)
