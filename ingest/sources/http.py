@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from ingest.errors import SourceError, TransientError
+from ingest.proxies import require_usable_proxies
 
 REDIRECTS = 5
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -29,7 +30,11 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 
 
 def http_client(timeout: float | None = None) -> httpx.Client:
-    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes."""
+    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes.
+
+    Raises `UsageError` for proxies or certificates of the environment that cannot be used.
+    """
+    require_usable_proxies()
     return httpx.Client(
         timeout=_TIMEOUT if timeout is None else httpx.Timeout(timeout),
         headers={"User-Agent": "slickwatch", "Accept-Encoding": "identity"},
