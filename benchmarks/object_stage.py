@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_model, save_model
 from models.classes import OIL
-from models.datasets import chip_input, data_root
-from models.datasets.csiro import SeaChip, SeaChips, csiro_chips
+from models.datasets.catalogue import data_root
+from models.datasets.csiro import SeaChip, SeaChips, labelled_chips
+from models.datasets.pairs import chip_input
 from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chips, encoder = csiro_chips(data_root() / "csiro"), imagenet_weights(arguments.imagenet)
+    chips, encoder = labelled_chips(data_root() / "csiro"), imagenet_weights(arguments.imagenet)
     looks = looks_at(chips, encoder, arguments)
     found = candidates_of(chips, looks, arguments)
     table = {region: held_out(region, looks, found) for region in REGIONS}

@@ -61,8 +61,9 @@ def detect_slicks(
         watch("calibrate", lambda: tasks.calibrate(job))
         watch("mask_land", lambda: tasks.mask_land(job))
         watch("predict", lambda: tasks.predict(job))
-        turned_down = watch("judge", lambda: tasks.judge(job))
-        slicks: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
+        rejected = watch("judge", lambda: tasks.judge(job))
+        found: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
+        slicks, candidates = found
         record = RunRecord(
             run_id=run_id,
             scene_id=scene.scene.id,
@@ -76,11 +77,11 @@ def detect_slicks(
             ended_at=datetime.now(UTC),
             durations_s=watch.seconds,
             slick_count=len(slicks),
-            flags=(*scene.flags, *turned_down),
+            flags=(*scene.flags, *rejected),
             peak_memory_bytes=peak_memory_bytes(),
         )
         folder = out / scene.scene.id
-        tasks.publish(job, slicks, record, folder)
+        tasks.publish(job, slicks, candidates, record, folder)
     if report:
         # As a state, so that a failure here does not fail a scene that is published.
         tasks.report(slicks, record, folder, return_state=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ingest.files import whole_folder, write_json
-from models.classes import LABEL_NAMES
+from models.classes import LABEL_NAMES, OIL
+from models.evaluation.chips import image_scores, worst_images
 from models.evaluation.comparison import Comparison, compare_models, representative_images
 from models.evaluation.evaluate import EvaluationOptions
-from outputs.report import require_replaceable, table, write_picture, write_reliability
+from outputs.report import require_replaceable, table, write_contact_sheet, write_picture, write_reliability
 
 TABLE, RECORD = "table.md", "table.json"
 PICTURES = 2  # of the best, the median and the worst images each
+WORST = 40  # whole images of each label on a contact sheet
 
 
 def evaluate_models(
@@ -48,14 +50,35 @@ def _write_report(out: Path, comparison: Comparison) -> None:
         for model, scores in record["models"].items():
             pictures.append(f"reliability-{_file_name(model)}.png")
             write_reliability(folder / pictures[-1], scores, f"{model} on {record['dataset']['name']}")
-        oil_iou = comparison.reference.image_oil_iou()
-        for kind, index in representative_images(oil_iou, PICTURES):
-            name = comparison.split.test.name(index)
-            pictures.append(f"{kind}-{_file_name(name)}.png")
-            title = f"{name}: {kind}, oil IoU {oil_iou[index]:.2f}"
-            write_picture(folder / pictures[-1], *comparison.class_maps(index), LABEL_NAMES, title)
+        if record["dataset"]["labels"] == "images":
+            pictures += _write_contact_sheets(folder, comparison)
+        else:
+            pictures += _write_examples(folder, comparison)
         write_json(folder / RECORD, record, indent=2)
         (folder / TABLE).write_text(table(record, pictures))
+
+
+def _write_examples(folder: Path, comparison: Comparison) -> Iterator[str]:
+    oil_iou = comparison.reference.image_oil_iou()
+    for kind, index in representative_images(oil_iou, PICTURES):
+        name = comparison.split.test.name(index)
+        title = f"{name}: {kind}, oil IoU {oil_iou[index]:.2f}"
+        picture = f"{kind}-{_file_name(name)}.png"
+        write_picture(folder / picture, *comparison.class_maps(index), LABEL_NAMES, title)
+        yield picture
+
+
+def _write_contact_sheets(folder: Path, comparison: Comparison) -> Iterator[str]:
+    """The oil-free images that look most like oil to the first model, and the images with oil that look least so."""
+    score, model = image_scores(comparison.reference), next(iter(comparison.segmenters))
+    for kind, oil in (("oil-free", False), ("oil", True)):
+        tiles = []
+        for index in worst_images(comparison.split.test, score, oil, WORST):
+            image, maps = comparison.class_maps(index)
+            tiles.append((f"{comparison.split.test.name(index)[:22]} {score[index]:.2f}", image, maps[model] == OIL))
+        picture = f"worst-{kind}.png"
+        write_contact_sheet(folder / picture, tiles, f"{len(tiles)} worst {kind} images, {model}: probability of oil")
+        yield picture
 
 
 def _file_name(name: str) -> str:

@@ -26,10 +26,9 @@ from flows.results import Result, is_up_to_date, put_in_place, read_result, stag
 from flows.settings import Settings
 from ingest.errors import ModelError, SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
 from ingest.files import storage_errors
-from ingest.ledger.heartbeat import keep_lease
-from ingest.ledger.ledger import Ledger
+from ingest.ledger.ledger import Ledger, keep_lease
 from ingest.ledger.records import Claim, LeaseLost
-from ingest.locks import awaited, never
+from ingest.locks import hold_lock
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
 from models.registry.inventory import CHAMPION, find_model
@@ -224,7 +223,7 @@ class _Work:
         One that slept through the end of its lease stops here, or is done before its successor begins.
         """
         lock = self.folder.with_name(f".{self.folder.name}.lock")
-        with storage_errors(lock), awaited(lock, never()):
+        with storage_errors(lock), hold_lock(lock):
             self.ledger.renew(self.claim)
             yield
 

@@ -10,6 +10,7 @@ import base64
 import io
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from models.predict import open_probability, predict_classes
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
-from outputs.slicks import find_slicks
+from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mask import land_mask
@@ -47,8 +48,8 @@ from preprocess.memory_map import create_memory_map, open_memory_map
 from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
-    "slicks.geojson", "slicks.gpkg", "slicks.qml", "class_probability.tif", "class_probability.qml", "quicklook.png",
-    "item.json", "run.json",
+    "slicks.geojson", "slicks.gpkg", "slicks.qml", "candidates.geojson", "class_probability.tif",
+    "class_probability.qml", "quicklook.png", "item.json", "run.json",
 )  # fmt: skip
 
 
@@ -76,6 +77,11 @@ class Job:
     def oil_probability(self) -> Path:
         """Of each candidate of the object stage, on its cells; missing where the model has none."""
         return self.scratch / "oil_probability.npy"
+
+    @property
+    def rejected(self) -> Path:
+        """Probability of oil by pixel of the candidates that the object stage rejects; missing as above."""
+        return self.scratch / "rejected.npy"
 
     def stored_scene(self) -> CalibratedScene:
         """The scene with the sigma nought that `calibrate` stored."""
@@ -130,42 +136,49 @@ def predict(job: Job) -> None:
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(job: Job) -> tuple[str, ...]:
-    """Judge the candidates as objects, where the model has an object stage; returns a flag if some are turned down.
+    """Judge the candidates as objects, where the model has an object stage; returns a flag if some are rejected.
 
-    Not to be tried twice: what is turned down is changed in the stored probabilities.
+    Not to be tried twice: the stored probabilities of rejected candidates are changed.
     """
     checkpoint = read_checkpoint(job.options.model)
     sea = Sea(open_memory_map(job.sigma_nought)[0], np.load(job.land))
     with step("judge candidates"):
         counted = judge_scene(
-            job.class_probability, sea, job.options.model, checkpoint.weights_sha256, job.oil_probability
+            job.class_probability, sea, job.options.model, checkpoint.weights_sha256, job.oil_probability, job.rejected
         )
     if counted is None or not counted[1]:
         return ()
-    return (f"{counted[1]} of {counted[0]} candidates turned down as look-alikes",)
+    return (f"{counted[1]} of {counted[0]} candidates rejected as look-alikes",)
 
 
 @task(name="find-slicks", cache_policy=NO_CACHE)
-def extract_slicks(job: Job, config_hash: str, run_id: str) -> gpd.GeoDataFrame:
-    """Turn the stored probabilities into slicks with their attributes."""
+def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """Turn the stored probabilities into slicks with their attributes, and into candidates that were rejected."""
     checkpoint = read_checkpoint(job.options.model)
     scene = job.stored_scene()
+    judged = job.oil_probability.is_file()
     with step("find slicks"):
-        return find_slicks(
+        found = partial(
+            find_slicks,
             open_probability(job.class_probability, scene.sigma_nought),
             scene,
             land=np.load(job.land),
-            oil_probability=open_memory_map(job.oil_probability) if job.oil_probability.is_file() else None,
-            options=job.options.slicks,
+            oil_probability=open_memory_map(job.oil_probability) if judged else None,
             model_id=checkpoint.id,
             weights_sha256=checkpoint.weights_sha256,
             config_hash=config_hash,
             run_id=run_id,
         )
+        slicks = found(options=job.options.slicks)
+        if not judged:
+            return slicks, candidate_table(slicks[:0])
+        # Candidates need not be as sure as slicks: that one was not is a reason of its own.
+        weak = replace(job.options.slicks, classes=("oil",), keep=job.options.slicks.outline)
+        return slicks, candidate_table(found(options=weak, oil=open_memory_map(job.rejected)))
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
+def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
     """Write all layers of a scene to a hidden folder, then replace those of an earlier run in one step."""
     scene = job.stored_scene()
     probability = open_probability(job.class_probability, scene.sigma_nought)
@@ -173,6 +186,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path)
     with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:
         write_geojson(slicks, hidden / "slicks.geojson")
         write_geopackage(slicks, hidden / "slicks.gpkg")
+        write_geojson(candidates, hidden / "candidates.geojson")
         write_style(hidden / "slicks.qml")
         write_probability_cog(probability, scene, hidden / "class_probability.tif")
         write_probability_style(CLASSES, hidden / "class_probability.qml")

@@ -61,10 +61,11 @@ def open_probability(path: Path, sigma_nought: xr.DataArray) -> xr.DataArray:
 
 
 def probabilities(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a network on normalised images (B, C, H, W), NaN = no data; returns (B, classes, H, W)."""
+    """Run a network, on any device, on normalised images (B, C, H, W), NaN = no data; returns (B, classes, H, W)."""
     with torch.inference_mode():
-        batch = torch.from_numpy(np.nan_to_num(images)).contiguous(memory_format=torch.channels_last)
-        result: NDArray[np.float32] = network(batch).float().softmax(dim=1).numpy()
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        batch = torch.from_numpy(np.nan_to_num(images)).to(device).contiguous(memory_format=torch.channels_last)
+        result: NDArray[np.float32] = network(batch).float().softmax(dim=1).cpu().numpy()
     return result
 
 

@@ -63,11 +63,21 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("distance_to_coast_m", "real", "m", "Distance to the nearest coast"),
     Attribute("edge_touching", "flag", "", "True where the swath, the land mask or missing data cut the slick"),
     Attribute("class", "text", "", "oil or look-alike"),
-    Attribute("confidence_mean", "real", "", "Mean probability of the class over the slick's cells"),
-    Attribute("confidence_median", "real", "", "Median probability of the class over the slick's cells"),
-    Attribute("confidence_max", "real", "", "Maximum probability of the class over the slick's cells"),
+    Attribute(
+        "confidence_mean",
+        "real",
+        "",
+        "Calibrated probability of oil by the object stage; without one, mean over the cells",
+    ),
+    Attribute("confidence_median", "real", "", "As confidence_mean; without an object stage, median over the cells"),
+    Attribute("confidence_max", "real", "", "As confidence_mean; without an object stage, maximum over the cells"),
     Attribute("confidence_level", "text", "", "High, Medium or Low, from confidence_mean"),
-    Attribute("lookalike_probability", "real", "", "Of the object stage; without one, the mean over the cells"),
+    Attribute(
+        "lookalike_probability",
+        "real",
+        "",
+        "1 - confidence by the object stage; without one, mean of the class over the cells",
+    ),
     Attribute("sigma0_vv_db", "real", "dB", "Mean VV sigma nought of the slick, averaged in power"),
     Attribute(
         "contrast_db", "real", "dB", "Slick relative to the sea around it, in VV or else HH; negative where darker"

@@ -29,11 +29,18 @@ CLASS_COLOURS: dict[str, str] = {
     "not oil": "#35506b",
     "no data": "#dfe6ec",
 }
-_MAIN_SCORES = ("miou", "oil_iou", "object_f1", "ece")
+_MAIN_SCORES = {
+    "pixels": ("miou", "oil_iou", "object_f1", "ece"),
+    "images": ("auc", "oil_images_found", "oil_free_images_with_slick", "ece"),
+}
 _PIXEL_SCORES = ("miou", "oil_iou", "f1", "precision", "recall", "accuracy")
 _OBJECT_SCORES = (
     "object_precision", "object_recall", "object_f1", "matched_f1", "false_alarms_per_image",
     "false_alarms_per_1000_km2", "boundary_f1",
+)  # fmt: skip
+_IMAGE_SCORES = (
+    "auc", "oil_images_found", "oil_free_images_with_slick", "false_slicks_per_oil_free_image",
+    "false_slicks_per_1000_km2",
 )  # fmt: skip
 _CALIBRATION_SCORES = ("ece", "maximum_calibration_error", "brier", "oil_ece", "oil_brier")
 _STRETCH = (0.5, 99.5)  # percentiles of the image that are black and white
@@ -46,16 +53,18 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     parts = [
         f"# Evaluation on {dataset['name']}",
         *([f"{dataset['note']}."] if dataset["note"] else []),
-        f"{dataset['n_images']} images; classes compared: {', '.join(dataset['compared_on'])}. In brackets: "
+        f"{dataset['n_images']} images; {_labels(dataset)}. In brackets: "
         f"{options['confidence']:.0%} interval of {options['samples']} bootstrap samples of "
         f"{'the images' if dataset['n_groups'] is None else _groups(dataset['n_groups'])}.",
+        _scores("Whole images", _IMAGE_SCORES, models),
         _scores("Pixels", _PIXEL_SCORES, models),
         _scores("By class", _class_scores(dataset["compared_on"]), models),
         _scores("Objects and outlines", _OBJECT_SCORES, models),
         _scores("Calibration", _CALIBRATION_SCORES, models),
-        *(_objects(name, model) for name, model in models.items()),
+        *(_objects(name, model) for name, model in models.items() if "objects_by_area" in model),
     ]
-    if len(models) > 1:
+    parts = [part for part in parts if part]
+    if len(models) > 1 and dataset["labels"] == "pixels":
         parts.append(_differences(models))
     parts.append(
         "## Models\n\n" + "\n".join(f"- `{k}`: weights SHA-256 `{m['weights_sha256']}`" for k, m in models.items())
@@ -69,7 +78,7 @@ def summary(record: Mapping[str, Any]) -> str:
     """Return the main scores of an evaluation, a line a model."""
     return "\n".join(
         f"{name}: {model['n_images']} images, "
-        + ", ".join(f"{score} {_with_interval(model, score)}" for score in _MAIN_SCORES)
+        + ", ".join(f"{score} {_with_interval(model, score)}" for score in _MAIN_SCORES[record["dataset"]["labels"]])
         for name, model in record["models"].items()
     )
 
@@ -81,11 +90,12 @@ def require_replaceable(folder: Path, record: str, kind: str) -> None:
 
 
 def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
-    """Write a PNG of observed frequency against predicted probability, with the pixels of each bin below."""
+    """Write a PNG of observed frequency against predicted probability, with the counts of each bin below."""
     figure = Figure(figsize=(5, 5.6), dpi=120, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    curves = {"oil_calibration": ("probability of oil", _SLICKS["oil"])}
-    if model["calibration"] != model["oil_calibration"]:
+    oil = "oil_calibration" if "oil_calibration" in model else "calibration"
+    curves = {oil: ("probability of oil", _SLICKS["oil"])}
+    if model["calibration"] != model[oil]:
         curves["calibration"] = ("likeliest class", CLASS_COLOURS["sea"])
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     for shift, (key, (label, colour)) in enumerate(curves.items()):
@@ -99,7 +109,7 @@ def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed frequency")
     upper.set_title(title, fontsize=9)
     upper.legend(loc="upper left")
-    lower.set(xlabel="mean probability in the bin", ylabel="pixels", yscale="log", ylim=(0.5, None))
+    lower.set(xlabel="mean probability in the bin", ylabel="count", yscale="log", ylim=(0.5, None))
     with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
@@ -133,6 +143,28 @@ def write_picture(
         figure.savefig(hidden, format="png")
 
 
+def write_contact_sheet(
+    path: Path, tiles: Sequence[tuple[str, NDArray[np.float32], NDArray[np.bool_]]], title: str, columns: int = 8
+) -> None:
+    """Write a PNG of many images with the outlines of their slicks.
+
+    tiles: caption, image (H, W) with NaN = no data, and True on slicks (H, W), each.
+    """
+    rows = max(1, -(-len(tiles) // columns))
+    figure = Figure(figsize=(1.7 * columns, 1.95 * rows + 0.5), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, (caption, image, slicks) in zip(panels, tiles, strict=False):
+        panel.imshow(_grey(image))
+        if slicks.any():
+            panel.contour(slicks, levels=[0.5], colors=[_SLICKS["oil"]], linewidths=0.7)
+        panel.set_title(caption, fontsize=6)
+    for panel in panels:
+        panel.set_axis_off()
+    figure.suptitle(title, fontsize=10)
+    with whole_file(path) as hidden:
+        figure.savefig(hidden, format="png")
+
+
 def coloured(labels: NDArray[np.integer], names: Mapping[int, str]) -> NDArray[np.uint8]:
     """Return labels (H, W) in the colours of their classes, (H, W, 3)."""
     picture = np.zeros((*labels.shape, 3), np.uint8)
@@ -154,6 +186,8 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str:
     known = [name for name in wanted if any(name in model for model in models.values())]
+    if not known:
+        return ""
     rows = [[f"`{name}`", *(_cell(model, score) for score in known)] for name, model in models.items()]
     return f"## {title}\n\n" + _markdown(["model", *known], rows)
 
@@ -172,6 +206,12 @@ def _with_interval(model: Mapping[str, Any], score: str) -> str:
     if model[score] is None or low is None:
         return "undefined"
     return f"{model[score]:.3f} {_brackets(model['intervals'][score])}"
+
+
+def _labels(dataset: Mapping[str, Any]) -> str:
+    if dataset["labels"] == "images":
+        return "labels are of whole images"
+    return f"classes compared: {', '.join(dataset['compared_on'])}"
 
 
 def _groups(n: int) -> str:

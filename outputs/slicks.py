@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon
 
 from outputs.attributes import SCHEMA_VERSION, slick_table
-from outputs.measurements import measurements
+from outputs.measurements import confidence_attributes, measurements
 from outputs.options import SlickOptions
 from outputs.outlines import Groups, Slick, blocked_cells, slicks_among
 from outputs.probability import Mask, class_plane
@@ -29,6 +29,7 @@ def find_slicks(
     options: SlickOptions,
     model_id: str,
     oil_probability: NDArray[np.floating] | None = None,
+    oil: NDArray[np.floating] | None = None,
     weights_sha256: str | None = None,
     config_hash: str | None = None,
     run_id: str | None = None,
@@ -38,7 +39,8 @@ def find_slicks(
 
     `class_probability` is (class, line, pixel), NaN where there is no data; only single class planes of it
     are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel);
-    `oil_probability` is what an object stage says of each slick, on its cells, NaN where it says nothing.
+    `oil_probability` is what an object stage says of each slick, on its cells, NaN where it says nothing; it becomes
+    the slick's confidence. `oil` takes the place of the class plane of oil.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
     moment = processed_at or datetime.now(UTC)
@@ -58,7 +60,7 @@ def find_slicks(
     taken = np.zeros(class_probability.shape[1:], dtype=bool)
     blocked = blocked_cells(class_probability, land)
     for name in options.classes:
-        plane = class_plane(class_probability, name)
+        plane = class_plane(class_probability, name) if oil is None or name != "oil" else oil
         groups = Groups.of(plane, blocked, taken, options.grow, calibrated.grid)
         slicks = list(slicks_among(groups, options))
         measured_slicks = measurements(slicks, groups, class_probability, calibrated, options)
@@ -71,13 +73,27 @@ def find_slicks(
     return slick_table(rows, outlines)
 
 
+def candidate_table(rejected: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Rejected candidates with the attributes of slicks, who rejected them, and their calibrated probability of oil."""
+    return rejected.assign(rejected_by="object stage", oil_probability=1 - rejected["lookalike_probability"])
+
+
 def _judged(
     slick: Slick, groups: Groups, oil_probability: NDArray[np.floating], options: SlickOptions
 ) -> dict[str, object]:
-    """What the object stage says of a slick of oil, in place of the mean of the pixels' look-alike."""
+    """What the object stage says of a slick of oil, in place of what its pixels say.
+
+    A slick out of several candidates is as probable as the likeliest.
+    """
     said = oil_probability[slick.window][groups.cells(slick.group, slick.window, options.outline)]
     said = said[np.isfinite(said)]
-    return {"lookalike_probability": 1 - float(said.max())} if said.size else {}
+    if not said.size:
+        return {}
+    oil = said.max(keepdims=True)
+    return {
+        **confidence_attributes(oil, options.medium, options.high),
+        "lookalike_probability": 1 - float(oil[0]),
+    }
 
 
 def _scene_attributes(calibrated: CalibratedScene, processed_at: datetime) -> dict[str, object]:

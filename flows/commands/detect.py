@@ -48,7 +48,7 @@ def detect(
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
-    from preprocess.pipeline import calibrated_scene
+    from preprocess.pipeline import usable_polarisations
 
     require_usable_machine()
     options = detection_options(
@@ -59,7 +59,7 @@ def detect(
     for path in safe:
         try:
             # Before the flow starts: a wrong input is known at once, and nothing is written.
-            calibrated_scene(SafeProduct.open(path), preprocess, polarisation)
+            usable_polarisations(SafeProduct.open(path), preprocess, polarisation)
             quiet_prefect()
             from flows.detect import detect_slicks
 

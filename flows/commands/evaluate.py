@@ -15,8 +15,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="sos-clean, sos-official, osd, simulated, or a folder with images/ and masks/; NAME@4 averages 4 x 4 "
-            "pixels.",
+            help="sos-clean, sos-official, osd, simulated, csiro, a folder with images/ and masks/, or one with an "
+            "index.csv of whole images with and without oil; NAME@4 averages 4 x 4 pixels.",
         ),
     ],
     model: Annotated[
@@ -34,6 +34,12 @@ def evaluate(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Folder for tables and pictures, replaced if present."),
     ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Use N images, spread over the data set.")
+    ] = None,
+    network_alone: Annotated[
+        bool, typer.Option("--network-alone", help="Score the network's likeliest class, without the object stage.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Score models on labelled images, with confidence intervals.
@@ -42,8 +48,10 @@ def evaluate(
     """
     from flows.evaluate import evaluate_models
     from flows.resolve import find_model
+    from models.evaluation.evaluate import EvaluationOptions
     from models.registry.inventory import CHAMPION
     from outputs.report import summary
 
     models = [str(find_model(one)) for one in model or [CHAMPION]]
-    typer.echo(summary(evaluate_models(dataset, models, json_file=json_, out=out)))
+    options = EvaluationOptions(limit=limit, object_stage=not network_alone)
+    typer.echo(summary(evaluate_models(dataset, models, json_file=json_, out=out, options=options)))

@@ -17,21 +17,17 @@ def segment(
     model: Model = None,
     verbose: Verbose = False,
 ) -> None:
-    """Segment image chips; writes class maps and class probabilities.
+    """Segment image chips; writes class maps as they would be published, and class probabilities.
 
     Classes: 0 sea, 1 oil, 2 look-alike, 3 ship, 4 land; 255 no data.
 
     Example: slickwatch segment chip.png --out maps
     """
     from flows.resolve import find_model
-    from models.checkpoint import load_model, model_folder
-    from models.objects import load_judge
-    from models.segment import segment_image
+    from models.segment import load_segmenter, segment_image
 
-    found = str(find_model(model))
-    network, checkpoint = load_model(found)
-    object_stage = load_judge(model_folder(found), checkpoint.weights_sha256)
+    segmenter = load_segmenter(str(find_model(model)))
     if len({path.stem for path in image}) < len(image):
         raise UsageError(out, "two images have the same name", "segment them into different folders")
     for path in image:
-        typer.echo(segment_image(path, out, network, checkpoint, object_stage))
+        typer.echo(segment_image(path, out, segmenter))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import platform
 import sys
@@ -17,6 +16,7 @@ from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.files import write_json
 from ingest.proxies import without_proxy
+from ingest.sources.http import is_loopback
 
 _ROOT = Path(__file__).parents[2]
 
@@ -68,7 +68,7 @@ class Plan:
 def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
     """Make the plan from the settings; raises `UsageError` for a host other than loopback."""
     prefect, monitor, config = settings.prefect, settings.monitor, settings.file
-    if not _is_loopback(prefect.host):
+    if not is_loopback(prefect.host):
         problem = f"host {prefect.host} is reachable from other machines without a password"
         remedy = "set 127.0.0.1; for remote access use a reverse proxy with a password, docs/operator/operations.md"
         raise UsageError(config or "prefect.host", problem, remedy)
@@ -108,13 +108,6 @@ def with_running_deployments(plan: Plan) -> Plan:
 
 
 _PLAN = TypeAdapter(Plan)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _deployments_file() -> Path:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ingest.errors import UsageError
+from models.datasets.csiro import REGIONS, csiro
 from models.datasets.folder import open_folder
 from models.datasets.osd import osd
 from models.datasets.pairs import Split
@@ -23,6 +24,8 @@ DATASETS: dict[str, Callable[[Path], Split]] = {
     "sos-alos-official": partial(sos_official, sensor="alos"),
     "sos-alos-clean": partial(sos_clean, sensor="alos"),
     "simulated": simulated,
+    "csiro": csiro,
+    **{f"csiro-{region.lower()}": partial(csiro, region=region) for region in REGIONS},
 }
 ROOTS = (Path("data"), Path("../shared/data"))
 

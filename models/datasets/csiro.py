@@ -1,6 +1,7 @@
-"""CSIRO's Sentinel-1 chips with and without oil (Blondeau-Patissier et al. 2022, doi 10.25919/4v55-dn16, CC BY-SA 4.0).
+"""Chips with one label each, oil or none, listed in an index.csv.
 
-Labels are per chip, there are no masks. Chips of one scene overlap and lie in one region: split by region.
+Such as CSIRO's Sentinel-1 chips (Blondeau-Patissier et al. 2022, doi 10.25919/4v55-dn16, CC BY-SA 4.0). Chips of one
+scene overlap and lie in one region: split by region.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ingest.errors import UnreadableInput
 from models.classes import IGNORE, NOT_OIL, OIL_CLASSES
-from models.datasets.pairs import GreyPair, Pair, chip_input, read_grey
+from models.datasets.pairs import GreyPair, Pair, Split, chip_input, chip_power, masked_white, read_grey
 from preprocess.options import PreprocessOptions
 
+_LABELS = {"0": False, "1": True}
 REGIONS = ("GBR", "GGu", "JAV", "SIN", "SUE")
-_WHITE = 254  # this grey and above is the published mask of land and of no data
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class SeaChip:
 
     path: Path
     oil: bool
-    region: str
+    region: str = ""
+    scene: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class SeaChips:
 
     def name(self, index: int) -> str:
         return self.chips[index].path.stem
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """The scene of each chip; None where the index does not say."""
+        scenes = tuple(chip.scene for chip in self.chips)
+        return scenes if all(scenes) else None
+
+    def presence(self, index: int) -> bool:
+        """Return whether the chip shows oil."""
+        return self.chips[index].oil
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Return grey values, taken as amplitudes, as power; raises what `image` raises."""
+        return chip_power(self.image(index))
 
     def image(self, index: int) -> NDArray[np.float32]:
         """Return the grey values (H, W), NaN where white; raises `UnreadableInput` naming the file."""
@@ -81,10 +96,11 @@ class SeaChips:
         return np.where(known, NOT_OIL, IGNORE).astype(np.int64)
 
 
-def csiro_chips(folder: Path) -> SeaChips:
+def labelled_chips(folder: Path) -> SeaChips:
     """List the chips of ``folder/index.csv``, without exact copies and without places that have both labels.
 
-    Raises `UnreadableInput` if the index is missing or lacks a column.
+    Columns: path below the folder, oil (0 or 1); where known region, hash (of the scene), x, y and dup_of. Raises
+    `UnreadableInput` for an index that is missing, empty, lacks a column or has another label.
     """
     index = folder / "index.csv"
     try:
@@ -93,24 +109,28 @@ def csiro_chips(folder: Path) -> SeaChips:
         places = defaultdict(set)
         for row in rows:
             places[_place(row)].add(row["oil"])
-        kept = [row for row in rows if not row["dup_of"] and len(places[_place(row)]) == 1]
-        return SeaChips(tuple(SeaChip(folder / row["path"], row["oil"] == "1", row["region"]) for row in kept))
-    except (OSError, KeyError, csv.Error) as error:
+        kept = [row for row in rows if not row.get("dup_of") and len(places[_place(row)]) == 1]
+        chips = tuple(
+            SeaChip(folder / row["path"], _LABELS[row["oil"]], row.get("region", ""), row.get("hash", ""))
+            for row in kept
+        )
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
         raise UnreadableInput(
             index, f"not an index of chips ({error})", "see docs/researcher/datasets.md for its columns"
         ) from error
+    if not chips:
+        raise UnreadableInput(index, "lists no chips", "see docs/researcher/datasets.md for its columns")
+    return SeaChips(chips)
 
 
-def masked_white(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The published mask: white areas, not single bright pixels, and the pixels blurred by compression.
-
-    Nowhere in an image with values beyond 8 bits.
-    """
-    if np.nanmax(grey, initial=0) > 255:
-        return np.zeros(grey.shape, np.bool_)
-    white = ndimage.binary_opening(grey >= _WHITE, np.ones((5, 5), np.bool_))
-    return np.asarray(ndimage.binary_dilation(white, np.ones((3, 3), np.bool_), iterations=3), np.bool_)
+def csiro(root: Path, region: str | None = None) -> Split:
+    """Open CSIRO's chips below `root`, of one region or of all, to test on; raises what `labelled_chips` raises."""
+    chips = labelled_chips(root / "csiro")
+    if region is None:
+        return Split("csiro", None, chips, "labels of whole chips; the shipped model was trained on some of them")
+    return Split(f"csiro-{region.lower()}", None, chips.within({region}), "labels of whole chips")
 
 
-def _place(row: dict[str, str]) -> tuple[str, str, str]:
-    return row["hash"], row["x"], row["y"]
+def _place(row: dict[str, str]) -> tuple[str, ...]:
+    known = tuple(row.get(name, "") for name in ("hash", "x", "y"))
+    return known if all(known) else (row["path"],)

@@ -14,7 +14,18 @@ from PIL import Image
 from ingest.errors import UnreadableInput
 from ingest.files import storage_errors
 from models.classes import IGNORE, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes, grey_image, read_grey, require_one_size
+from models.datasets.csiro import labelled_chips
+from models.datasets.pairs import (
+    GreyPair,
+    Pair,
+    Split,
+    chip_input,
+    chip_power,
+    grey_bytes,
+    grey_image,
+    read_grey,
+    require_one_size,
+)
 from preprocess.options import PreprocessOptions
 
 IMAGE_FOLDERS = ("images", "image", "sat")
@@ -58,6 +69,13 @@ class ImageMaskFolder:
         image, labels, eight_bits = self._read(index)
         return grey_bytes(image, eight_bits), labels
 
+    def presence(self, index: int) -> None:
+        """None: labels are by pixel."""
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Read one image as power in any unit; raises what `pair` raises."""
+        return chip_power(self._read(index)[0])
+
     def _read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
         image, eight_bits = read_grey(self.images[index])
         mask = grey_image(self.masks[index])
@@ -90,7 +108,12 @@ def image_mask_folder(folder: Path) -> ImageMaskFolder:
 
 
 def open_folder(folder: Path) -> Split:
-    """Open a folder of pairs to test on, or one with ``test/`` and, where there is one, ``train/`` below."""
+    """Open a folder of pairs to test on, or one with ``test/`` and, where there is one, ``train/`` below.
+
+    A folder with an ``index.csv`` has labels of whole chips instead.
+    """
+    if (folder / "index.csv").is_file():
+        return Split(str(folder), None, labelled_chips(folder), "labels of whole chips")
     parts = {part: child_folder(folder, (part,)) for part in ("train", "test")}
     if not any(parts.values()):
         return Split(str(folder), None, image_mask_folder(folder), "")

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from ingest.errors import UnreadableInput
 from models.classes import CLASSES
 from models.datasets.folder import child_folder
-from models.datasets.pairs import GreyPair, Pair, Split, chip_input, grey_bytes, read_grey, read_image, require_one_size
+from models.datasets.pairs import (
+    GreyPair,
+    Pair,
+    Split,
+    chip_input,
+    chip_power,
+    grey_bytes,
+    read_grey,
+    read_image,
+    require_one_size,
+)
 from preprocess.options import PreprocessOptions
 
 COLOURS = {  # of labels/; labels_1D/ has the indices of CLASSES instead
@@ -54,6 +64,13 @@ class OSDImages:
         """Read one pair with the image's own values; raises what `pair` raises."""
         image, labels, eight_bits = self._read(index)
         return grey_bytes(image, eight_bits), labels
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Read one image as power in any unit; raises what `pair` raises."""
+        return chip_power(self._read(index)[0])
+
+    def presence(self, index: int) -> None:
+        """None: labels are by pixel."""
 
     def _read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
         path = self.labels[index]

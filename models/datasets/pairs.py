@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
 
 from ingest.errors import UnreadableInput, UsageError
 from models.classes import NOT_OIL
@@ -22,6 +23,7 @@ from preprocess.options import PreprocessOptions, contrast_input
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 # Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.
 GreyPair = tuple[NDArray[np.uint8], NDArray[np.int64]]
+WHITE = 254  # this grey and above is how land and no data are masked in published 8-bit images
 STRETCH_PERCENTILES = (1.0, 99.0)  # of an image of more than 8 bits, that become 0 and 255
 
 
@@ -53,6 +55,12 @@ class LabelledImages(Protocol):
 
         The labels are those of `pair`. Raises what `pair` raises.
         """
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Return the image (H, W) as linear power in any unit, NaN = no data; raises what `pair` raises."""
+
+    def presence(self, index: int) -> bool | None:
+        """Return whether the image shows oil, where that is all that is known; None where labels are by pixel."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,9 @@ class View:
     def name(self, index: int) -> str:
         return self.images.name(index)
 
+    def presence(self, index: int) -> bool | None:
+        return self.images.presence(index)
+
 
 @dataclass(frozen=True)
 class Selection(View):
@@ -116,6 +127,19 @@ class Selection(View):
 
     def grey(self, index: int) -> GreyPair:
         return self.images.grey(self.indices[index])
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        return self.images.power(self.indices[index])
+
+    def presence(self, index: int) -> bool | None:
+        return self.images.presence(self.indices[index])
+
+
+def spread_out(images: LabelledImages, limit: int | None) -> LabelledImages:
+    """Select at most `limit` images, evenly over the data set, so that all its kinds are among them."""
+    if limit is None or limit >= len(images):
+        return images
+    return Selection(images, tuple(int(i) for i in (np.arange(limit) + 0.5) * len(images) / limit))
 
 
 def groups_or_names(images: LabelledImages) -> tuple[Hashable, ...]:
@@ -207,6 +231,26 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     else:
         centred = image_db - np.nanmedian(image_db)
     return np.asarray(np.maximum(centred, options.floor_db - options.mean_db) / options.std_db, np.float32)
+
+
+def chip_power(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the linear power (H, W), in any unit, of an uncalibrated image: amplitudes, or decibels where some are
+    negative, as `chip_input` takes them. Areas as white as 8 bits allow are land or no data.
+    """
+    if np.nanmin(image, initial=0) < 0:
+        return np.asarray(10 ** (image / 10), np.float32)
+    return np.asarray(np.where(masked_white(image), np.nan, image) ** 2, np.float32)
+
+
+def masked_white(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The published mask: white areas, not single bright pixels, and the pixels blurred by compression.
+
+    Nowhere in an image with values beyond 8 bits.
+    """
+    if np.nanmax(grey, initial=0) > 255:
+        return np.zeros(grey.shape, np.bool_)
+    white = ndimage.binary_opening(grey >= WHITE, np.ones((5, 5), np.bool_))
+    return np.asarray(ndimage.binary_dilation(white, np.ones((3, 3), np.bool_), iterations=3), np.bool_)
 
 
 def augmented(pair: Pair, rng: np.random.Generator) -> Pair:

@@ -77,6 +77,12 @@ class SimulatedChips:
             raise IndexError(index)
         return simulated_pair(self.first_seed + index, self.size, options, margin=self.margin)
 
+    def presence(self, index: int) -> None:
+        """None: labels are by pixel."""
+
+    def power(self, index: int) -> NDArray[np.float32]:
+        return simulate_chip(self.first_seed + index, self.size, margin=self.margin)[0]
+
     def grey(self, index: int) -> GreyPair:
         black, white = GREY_DB
         image, labels = self.pair(index, PreprocessOptions(floor_db=black, mean_db=black, std_db=white - black))

@@ -49,6 +49,11 @@ class Reduced(View):
         grey, labels = self._reduced(index, *self.images.grey(index))
         return np.rint(grey).astype(np.uint8), labels
 
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Return the means of the blocks, NaN where labelled `IGNORE`; raises what `pair` raises."""
+        _, labels = self.images.grey(index)
+        return _without_ignored(*self._reduced(index, self.images.power(index), labels))
+
     def _reduced(
         self, index: int, image: NDArray[np.generic], labels: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -110,7 +115,12 @@ class Cut(View):
         window = self._window(index, labels)
         return grey[window], labels[window]
 
-    def _window(self, index: int, labels: NDArray[np.int64]) -> tuple[slice, slice]:
+    def power(self, index: int) -> NDArray[np.float32]:
+        """Return the square of the power; raises what the whole image raises."""
+        power = self.images.power(index)
+        return power[self._window(index, power)]
+
+    def _window(self, index: int, labels: NDArray[np.generic]) -> tuple[slice, slice]:
         rng = np.random.default_rng((self.seed, index))
         top, left = (int(rng.integers(max(0, n - self.size) + 1)) for n in labels.shape)
         return slice(top, top + self.size), slice(left, left + self.size)

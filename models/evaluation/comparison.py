@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.checkpoint import Checkpoint, load_model
 from models.classes import CLASSES, IGNORE, NOT_OIL
-from models.datasets import Split, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import LabelledImages, Split, spread_out
+from models.evaluation.chips import chip_record, evaluate_chips
 from models.evaluation.evaluate import (
     Evaluation,
     EvaluationOptions,
-    class_probability,
     common_classes,
     evaluate,
     evaluation_record,
+    predicted_classes,
 )
 from models.evaluation.metrics import Floats
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model that takes part."""
-
-    network: nn.Module
-    checkpoint: Checkpoint
+from models.segment import Segmenter, load_segmenter
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Comparison:
     """Evaluations of all candidates, by model id, the reference model first, and their record as plain JSON."""
 
     split: Split
-    candidates: dict[str, Candidate]
+    segmenters: dict[str, Segmenter]
     evaluations: dict[str, Evaluation]
     record: dict[str, Any]
 
@@ -53,10 +46,10 @@ class Comparison:
     def class_maps(self, index: int) -> tuple[NDArray[np.float32], dict[str, NDArray[np.integer]]]:
         """Return a test image (H, W), NaN = no data, and maps of labels (H, W): the truth, then each model's."""
         maps: dict[str, NDArray[np.integer]] = {}
-        for model, candidate in self.candidates.items():
-            image, truth = self.split.test.pair(index, candidate.checkpoint.preprocess)
-            predicted = class_probability(candidate.network, image).argmax(axis=0)
-            if candidate.checkpoint.classes != CLASSES:
+        for model, segmenter in self.segmenters.items():
+            image, truth = self.split.test.pair(index, segmenter.checkpoint.preprocess)
+            _, predicted = predicted_classes(segmenter, self.split.test, index, image)
+            if segmenter.checkpoint.classes != CLASSES:
                 predicted[predicted == 0] = NOT_OIL
             maps[model] = np.where(np.isnan(image).all(axis=0), IGNORE, predicted)
         return image[0], {"truth": truth} | maps
@@ -65,15 +58,17 @@ class Comparison:
 def compare_models(dataset: str, models: Sequence[str], options: EvaluationOptions | None = None) -> Comparison:
     """Evaluate models, by id or folder, on the test images of a data set, by name or folder.
 
-    Differences are to the first model. Raises `UsageError` for a model named twice, and what opening the data set and
-    the models raises.
+    Differences are to the first model. Raises `UsageError` for a model named twice and a data set without images, and
+    what opening the data set and the models raises.
     """
-    candidates = _candidates(models)
-    split = open_dataset(dataset)
     options = options or EvaluationOptions()
-    groups = split.test.groups
-    evaluations = _evaluations(split, groups, candidates, options)
-    return Comparison(split, candidates, evaluations, _record(split, groups, candidates, evaluations, options))
+    segmenters = _segmenters(models, options.object_stage)
+    split = open_dataset(dataset)
+    split = replace(split, test=spread_out(split.test, options.limit))
+    if not len(split.test):
+        raise UsageError(dataset, "has no test images", "choose another one")
+    evaluations = _evaluations(split.test, segmenters, options)
+    return Comparison(split, segmenters, evaluations, _record(split, segmenters, evaluations, options))
 
 
 def representative_images(oil_iou: Floats, n: int) -> list[tuple[str, int]]:
@@ -90,37 +85,39 @@ def representative_images(oil_iou: Floats, n: int) -> list[tuple[str, int]]:
     return sorted(((kind, index) for index, kind in chosen.items()), key=lambda pair: order.index(pair[1]))
 
 
-def _candidates(models: Sequence[str]) -> dict[str, Candidate]:
-    candidates: dict[str, Candidate] = {}
+def _segmenters(models: Sequence[str], object_stage: bool) -> dict[str, Segmenter]:
+    segmenters: dict[str, Segmenter] = {}
     for model in models:
-        network, checkpoint = load_model(model)
-        if checkpoint.id in candidates:
-            raise UsageError(model, f"duplicate model id {checkpoint.id}", "name each model once")
-        candidates[checkpoint.id] = Candidate(network, checkpoint)
-    return candidates
+        segmenter = load_segmenter(model, object_stage)
+        if segmenter.checkpoint.id in segmenters:
+            raise UsageError(model, f"duplicate model id {segmenter.checkpoint.id}", "name each model once")
+        segmenters[segmenter.checkpoint.id] = segmenter
+    return segmenters
 
 
 def _evaluations(
-    split: Split, groups: Sequence[Hashable] | None, candidates: dict[str, Candidate], options: EvaluationOptions
+    images: LabelledImages, segmenters: dict[str, Segmenter], options: EvaluationOptions
 ) -> dict[str, Evaluation]:
-    images = split.test
-    classes = common_classes([images.classes, *(one.checkpoint.classes for one in candidates.values())])
+    classes = common_classes([images.classes, *(one.checkpoint.classes for one in segmenters.values())])
     evaluations = {}
-    for model, one in candidates.items():
+    for model, one in segmenters.items():
         with step(f"evaluate {model}") as advance:
-            preprocess = one.checkpoint.preprocess
-            evaluations[model] = evaluate(one.network, preprocess, images, classes, options, advance, groups)
+            evaluations[model] = (
+                evaluate(one, images, classes, options, advance)
+                if images.presence(0) is None
+                else evaluate_chips(one, images, options, advance)
+            )
     return evaluations
 
 
 def _record(
     split: Split,
-    groups: Sequence[Hashable] | None,
-    candidates: dict[str, Candidate],
+    segmenters: dict[str, Segmenter],
     evaluations: dict[str, Evaluation],
     options: EvaluationOptions,
 ) -> dict[str, Any]:
     first, images = next(iter(evaluations.values())), split.test
+    groups, by_pixel = images.groups, images.presence(0) is None
     return {
         "format": 1,
         "dataset": {
@@ -128,6 +125,7 @@ def _record(
             "note": split.note,
             "n_images": len(images),
             "n_groups": None if groups is None else len(set(groups)),
+            "labels": "pixels" if by_pixel else "images",
             "classes": images.classes,
             "compared_on": first.classes,
             "pixel_spacing": images.pixel_spacing,
@@ -137,9 +135,14 @@ def _record(
         | {package: version(package) for package in ("slickwatch", "torch", "numpy", "scipy")},
         "models": {
             model: {
-                "weights_sha256": candidates[model].checkpoint.weights_sha256,
-                "classes": candidates[model].checkpoint.classes,
-                **evaluation_record(evaluation, first, options, images.pixel_spacing),
+                "weights_sha256": segmenters[model].checkpoint.weights_sha256,
+                "classes": segmenters[model].checkpoint.classes,
+                "object_stage": segmenters[model].object_stage is not None,
+                **(
+                    evaluation_record(evaluation, first, options, images.pixel_spacing)
+                    if by_pixel
+                    else chip_record(evaluation, options)
+                ),
             }
             for model, evaluation in evaluations.items()
         },

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
-from models.datasets import LabelledImages
-from models.evaluation.bootstrap import Counts, bootstrap, grouped, interval, total
+from models.datasets.pairs import LabelledImages
+from models.evaluation.bootstrap import Counts, Score, bootstrap, grouped, interval, total
 from models.evaluation.calibration import (
     CONFIDENCE,
     CORRECT,
@@ -39,11 +36,9 @@ from models.evaluation.metrics import (
     ratio,
 )
 from models.evaluation.objects import HITS, PREDICTED, ObjectOptions, object_counts, object_scores
-from preprocess.options import PreprocessOptions
-from preprocess.tiles import Tiling, blend, split
+from models.segment import Segmenter
 
 LAND = CLASSES.index("land")
-LARGEST = 1536  # pixels a side of images predicted whole
 _M2_PER_1000_KM2 = 1e9
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -58,6 +53,8 @@ class EvaluationOptions:
     samples: int = 1000  # of the bootstrap
     seed: int = 0
     confidence: float = 0.95
+    limit: int | None = None  # images, evenly over the data set
+    object_stage: bool = True  # of models that have one
 
 
 @dataclass(frozen=True)
@@ -88,59 +85,70 @@ def common_classes(kinds: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def evaluate(
-    network: nn.Module,
-    preprocess: PreprocessOptions,
+    segmenter: Segmenter,
     images: LabelledImages,
     classes: tuple[str, ...],
     options: EvaluationOptions = EvaluationOptions(),
     progress: Progress = lambda done, total: None,
-    groups: Sequence[Hashable] | None = None,
 ) -> Evaluation:
-    """Predict every image once and score it on `classes`; raises `UsageError` where there is no image.
+    """Predict every image once and score it on `classes`.
 
-    groups: a key for each image, equal for copies of one another, which the bootstrap draws together.
+    Scored is what would be published of a model with an object stage, and the likeliest class of any other.
+    The bootstrap draws the images of a group together.
     """
-    if not len(images):
-        raise UsageError("the data set", "has no test images", "choose another one")
     rows = []
     for i in range(len(images)):
-        image, labels = images.pair(i, preprocess)
+        image, labels = images.pair(i, segmenter.checkpoint.preprocess)
         labels = np.where(np.isnan(image).all(axis=0), IGNORE, labels)
-        rows.append(image_counts(class_probability(network, image), labels, classes, options))
+        probability, predicted = predicted_classes(segmenter, images, i, image)
+        rows.append(image_counts(probability, labels, classes, options, predicted))
         progress(i + 1, len(images))
     counts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def score(totals: Counts) -> dict[str, Floats]:
         return scores(totals, classes, images.pixel_spacing)
 
+    return evaluation_of(classes, counts, score, images.groups, options)
+
+
+def evaluation_of(
+    classes: tuple[str, ...],
+    counts: Counts,
+    score: Score,
+    groups: Sequence[Hashable] | None,
+    options: EvaluationOptions,
+) -> Evaluation:
+    """Score the counts of all images, and those of each bootstrap sample of their groups."""
     totals = total(counts)
     point = {name: float(value) for name, value in score(totals).items()}
     drawn = counts if groups is None else grouped(counts, groups)
     return Evaluation(classes, counts, totals, point, bootstrap(drawn, score, options.samples, options.seed))
 
 
-def class_probability(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a network, on any device, on one image (1, H, W), NaN = no data; returns (classes, H, W).
-
-    Images of up to `LARGEST` pixels a side are predicted whole, larger ones in overlapping tiles like products.
-    """
-    if max(image.shape[1:]) <= LARGEST:
-        return _forward(network, image)
-    tiling = Tiling()
-    tiles = ((row, column, _forward(network, tile)) for row, column, tile in split(image, tiling))
-    first = next(tiles)
-    return blend(chain([first], tiles), (len(first[2]), *image.shape[1:]), tiling)
+def predicted_classes(
+    segmenter: Segmenter, images: LabelledImages, index: int, image: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Class probabilities (classes, H, W), 0 where there is no data, and predicted classes (H, W) of one image."""
+    judged = segmenter.object_stage is not None
+    probability, _ = segmenter.segment(image, images.power(index) if judged else None)
+    probability = np.nan_to_num(probability)
+    return probability, segmenter.published(probability) if judged else probability.argmax(axis=0)
 
 
 def image_counts(
-    probability: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], options: EvaluationOptions
+    probability: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    options: EvaluationOptions,
+    predicted: NDArray[np.integer] | None = None,
 ) -> Counts:
     """Reduce one image to the counts that scores are computed from.
 
-    probability: (C, H, W) of `CLASSES` or `OIL_CLASSES`; labels: (H, W). Compared on `OIL_CLASSES`, a pixel is
-    oil where oil is the likeliest of the network's classes, and its confidence is the probability of oil.
+    probability: (C, H, W) of `CLASSES` or `OIL_CLASSES`; labels: (H, W); predicted: (H, W), the likeliest class where
+    None. Compared on `OIL_CLASSES`, a pixel is oil or not, and its confidence is the probability of oil.
     """
-    predicted = probability.argmax(axis=0)
+    if predicted is None:
+        predicted = probability.argmax(axis=0)
     known = labels != IGNORE
     oil, predicted_oil = labels == OIL, (predicted == OIL) & known
     in_oil_bins = oil_calibration(probability[OIL][known], oil[known], options.calibration_bins)
@@ -197,14 +205,6 @@ def difference(one: Evaluation, other: Evaluation, score: str, confidence: float
     return one.scores[score] - other.scores[score], interval(paired, confidence)
 
 
-def _forward(network: nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        batch = torch.from_numpy(np.nan_to_num(image))[None].to(device).contiguous(memory_format=torch.channels_last)
-        probability: NDArray[np.float32] = network(batch).float().softmax(dim=1)[0].cpu().numpy()
-    return probability
-
-
 COMPARED = ("miou", "oil_iou")  # scores whose differences between models have an interval
 OBJECT_COLUMNS = ("true", "found", "matched", "predicted", "hits", "matched_predicted")
 
@@ -225,8 +225,8 @@ def evaluation_record(
         "difference_to_first": {} if evaluation is first else _differences(evaluation, first, options),
         "confusion": evaluation.totals["confusion"].astype(int).tolist(),
         "objects_by_area": _by_area(evaluation.totals["objects"], options, pixel_spacing),
-        "calibration": _bins(evaluation.totals["calibration"]),
-        "oil_calibration": _bins(evaluation.totals["oil_calibration"]),
+        "calibration": calibration_bins(evaluation.totals["calibration"]),
+        "oil_calibration": calibration_bins(evaluation.totals["oil_calibration"]),
     }
 
 
@@ -254,7 +254,7 @@ def _by_area(counts: Floats, options: EvaluationOptions, pixel_spacing: float | 
     return rows
 
 
-def _bins(counts: Floats) -> list[dict[str, Any]]:
+def calibration_bins(counts: Floats) -> list[dict[str, Any]]:
     confidence, share = (ratio(counts[:, column], counts[:, PIXELS]) for column in (CONFIDENCE, CORRECT))
     return [
         {"pixels": int(n), "confidence": number(p), "share": number(s)}

@@ -3,7 +3,7 @@
 from models.objects.candidates import Candidate, CandidateOptions, find_candidates
 from models.objects.features import FEATURES, candidate_features
 from models.objects.judge import Judge, judge_sha256, load_judge, save_judge
-from models.objects.stage import Sea, Verdict, judge_image, judge_scene, sea_of_grey
+from models.objects.stage import Sea, Verdict, judge_image, judge_scene
 from models.objects.surroundings import SIDE, Surroundings, window_around
 
 __all__ = [
@@ -22,6 +22,5 @@ __all__ = [
     "judge_sha256",
     "load_judge",
     "save_judge",
-    "sea_of_grey",
     "window_around",
 ]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from models.checkpoint import model_folder
 from models.classes import LOOK_ALIKE, OIL
-from models.datasets.csiro import masked_white
 from models.objects.candidates import Candidate, Mask, find_candidates
 from models.objects.features import REACH, candidate_features
 from models.objects.judge import Judge, load_judge
@@ -37,16 +36,6 @@ class Sea:
         return power if self.land is None else np.where(self.land[rows, columns], np.nan, power)
 
 
-def sea_of_grey(grey: NDArray[np.float32]) -> Sea:
-    """Take an uncalibrated image (H, W) for amplitudes, or for decibels where some are negative, as `chip_input` does.
-
-    Areas that are as white as 8 bits allow are land or no data.
-    """
-    if np.nanmin(grey, initial=0) < 0:
-        return Sea(10 ** (grey / 10))
-    return Sea(np.where(masked_white(grey), np.nan, grey) ** 2)
-
-
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """The results for one candidate."""
@@ -62,10 +51,11 @@ def judge_image(
     sea: Sea,
     judge: Judge,
     surroundings: Surroundings,
+    rejected: NDArray[np.float32] | None = None,
 ) -> list[Verdict]:
     """Judge the candidates of an image; the oil of rejected ones becomes look-alike in `probability`.
 
-    probability: (classes, H, W), changed in place, may be mapped.
+    probability: (classes, H, W), changed in place, may be mapped. `rejected`, (H, W), gets the oil of rejected ones.
     """
     verdicts = []
     for candidate, features in measured_candidates(probability, sea, judge, surroundings):
@@ -73,7 +63,7 @@ def judge_image(
         verdicts.append(Verdict(candidate, features, oil_probability, oil_probability >= judge.threshold))
     for verdict in verdicts:
         if not verdict.accepted:
-            _turn_down(probability, verdict.candidate)
+            _reject(probability, verdict.candidate, rejected)
     return verdicts
 
 
@@ -109,29 +99,32 @@ def _logit(power: Floats, surroundings: Callable[[Tensor], Tensor]) -> float:
         return float(surroundings(image)[0])
 
 
-def _turn_down(probability: NDArray[np.float32], candidate: Candidate) -> None:
+def _reject(probability: NDArray[np.float32], candidate: Candidate, rejected: NDArray[np.float32] | None) -> None:
     window = probability[:, candidate.rows, candidate.columns]
     window[LOOK_ALIKE][candidate.cells] += window[OIL][candidate.cells]
+    if rejected is not None:
+        rejected[candidate.rows, candidate.columns][candidate.cells] = window[OIL][candidate.cells]
     window[OIL][candidate.cells] = 0
 
 
 def judge_scene(
-    probability_file: Path, sea: Sea, model: str, weights_sha256: str, oil_file: Path
+    probability_file: Path, sea: Sea, model: str, weights_sha256: str, oil_file: Path, rejected_file: Path
 ) -> tuple[int, int] | None:
     """Judge the candidates of a scene, whose class probabilities are changed in their file.
 
-    Writes `oil_file`, (H, W) calibrated probability of oil of each candidate's cells, NaN elsewhere. Returns how many
-    candidates there were and how many were turned down; None, and no file, for a model without an object stage.
-    Raises `ModelError` for a damaged one.
+    Writes `oil_file`, (H, W) calibrated probability of oil of each candidate's cells, NaN elsewhere, and
+    `rejected_file`, (H, W) probability of oil that rejected candidates had by pixel, 0 elsewhere. Returns how many
+    candidates there were and how many were rejected; None, and no file, for a model without an object stage. Raises
+    `ModelError` for a damaged one.
     """
     loaded = load_judge(model_folder(model), weights_sha256)
     if loaded is None:
         return None
     probability: NDArray[np.float32] = np.load(probability_file, mmap_mode="r+")
-    verdicts = judge_image(probability, sea, *loaded)
-    plane = create_memory_map(oil_file, probability.shape[1:])
-    plane[:] = np.nan
+    judged, rejected = (create_memory_map(path, probability.shape[1:]) for path in (oil_file, rejected_file))
+    judged[:], rejected[:] = np.nan, 0
+    verdicts = judge_image(probability, sea, *loaded, rejected)
     for verdict in verdicts:
         candidate = verdict.candidate
-        plane[candidate.rows, candidate.columns][candidate.cells] = verdict.oil_probability
+        judged[candidate.rows, candidate.columns][candidate.cells] = verdict.oil_probability
     return len(verdicts), sum(not verdict.accepted for verdict in verdicts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ingest.errors import ModelError
 from ingest.files import read_json
 from ingest.progress import step
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.jointnet.balance import balancing_factor
 from models.jointnet.checkpoint import JointCheckpoint, read_jointnet
 from models.jointnet.options import JointOptions

@@ -20,7 +20,7 @@ from typing import Any
 from ingest.errors import UsageError
 from ingest.files import read_json, storage_errors, sync, write_json
 from ingest.hashes import file_sha256, json_sha256
-from ingest.locks import locked
+from ingest.locks import try_lock
 from models.code import code_hash
 from models.training.options import flat
 
@@ -48,7 +48,7 @@ def exclusive(work: Path) -> Iterator[None]:
     """Keep other retrainings out of the work folder; raises `UsageError` where one is running in it."""
     with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    with locked(work / ".lock") as free:
+    with try_lock(work / ".lock") as free:
         if not free:
             raise UsageError(work, "another retraining is running here", "wait for it, or set retraining.folder")
         yield

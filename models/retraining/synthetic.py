@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.progress import step
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.datasets.folder import write_pair
 from models.jointnet.generate import GenerateOptions, synthesize
 from models.retraining.budget import time_limit

@@ -19,8 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.checkpoint import Checkpoint, save_model
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets.csiro import csiro_chips
-from models.datasets.folder import ImageMaskFolder
+from models.datasets.csiro import labelled_chips
 from models.datasets.inserted import setting, with_lookalikes, with_slicks
 from models.datasets.pairs import Pair
 from models.datasets.simulated import VALIDATION_SEED
@@ -74,11 +73,9 @@ class SeaItems:
     """Draws batches of (images (B, 1, S, S), labels (B, S, S), presence (B,): 1 oil, 0 none, NaN unknown)."""
 
     def __init__(self, options: SeaOptions, root: Path) -> None:
-        chips = csiro_chips(root / "csiro").outside(options.held_out)
+        chips = labelled_chips(root / "csiro").outside(options.held_out)
         self.options, self.oil, self.calm = options, chips.with_oil(True), chips.with_oil(False)
-        coarse = sos_clean(root, "sentinel").train
-        assert isinstance(coarse, ImageMaskFolder)
-        self.coarse = coarse
+        _, self.coarse = sos_clean(root, "sentinel").to_learn()
         self.pool: dict[int, Pair] = {}
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -243,12 +240,15 @@ def train_on_seas(
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
     assert isinstance(network.encoder, EfficientNetLite0)
     network.encoder.freeze(options.frozen_stride)
-    slow = {p for p in network.encoder.parameters() if p.requires_grad}
+    # In order, since an optimiser's saved state goes by position.
+    slow = [p for p in network.encoder.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         [
-            {"params": list(slow), "lr": options.encoder_rate, "full": options.encoder_rate},
+            {"params": slow, "lr": options.encoder_rate, "full": options.encoder_rate},
             {
-                "params": [p for p in network.parameters() if p.requires_grad and p not in slow],
+                "params": [
+                    p for n, p in network.named_parameters() if p.requires_grad and not n.startswith("encoder.")
+                ],
                 "full": options.learning_rate,
             },
         ],

@@ -9,7 +9,7 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, OIL, OIL_CLASSES
-from models.datasets import LabelledImages, Selection, Split, held_out_fold
+from models.datasets.pairs import LabelledImages, Selection, Split, held_out_fold
 from models.datasets.simulated import SimulatedChips
 from models.evaluation.metrics import confusion_matrix, intersection_over_union, precision, recall
 from models.training.segmentation_options import TrainOptions

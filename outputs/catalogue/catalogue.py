@@ -19,7 +19,7 @@ from outputs.catalogue.records import Published, Review, Run, State
 from outputs.catalogue.reviews import find_slick, record_review, reviews_of
 from outputs.catalogue.rows import folder_of, folder_text, scene_frame, slick_frame, time_of
 from outputs.catalogue.schema import create_file, upgrade
-from outputs.catalogue.selection import Selection, count_rows, require_status, select_rows
+from outputs.catalogue.selection import Selection, require_status, select_rows
 from outputs.record import RunRecord, record_of
 
 _FILES: tuple[Attribute, ...] = (
@@ -92,11 +92,6 @@ class Catalogue:
             wanted = selection or Selection()
             return slick_frame(select_rows(connection, "slicks", wanted, "id, run_id", limit, offset))
 
-    def count_slicks(self, selection: Selection | None = None) -> int:
-        """The number of selected slicks."""
-        with self._database.reading() as connection:
-            return count_rows(connection, "slicks", selection or Selection())
-
     def slick(self, slick_id: str) -> gpd.GeoDataFrame:
         """One slick, in one row: the current one of this id, else the last superseded one. Raises `UsageError`."""
         with self._database.reading() as connection:
@@ -141,12 +136,6 @@ class Catalogue:
         if row is None:
             raise UsageError(run_id, f"no such run in {self.path}", "use the run_id of a slick or scene")
         return self._run(row)
-
-    def last_run_at(self) -> datetime | None:
-        """End of the last published run, including repetitions of a result; None if there is none."""
-        with self._database.reading() as connection:
-            (ended,) = connection.execute("SELECT max(max(ended_at, coalesce(repeated_at, ''))) FROM runs").fetchone()
-        return time_of(ended)
 
     def review(
         self, slick_id: str, status: str, reviewer: str, notes: str | None = None, now: datetime | None = None

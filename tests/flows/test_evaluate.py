@@ -11,12 +11,13 @@ from PIL import Image
 from flows.evaluate import evaluate_models
 from ingest.errors import UsageError
 from models.checkpoint import SHIPPED, default_model_id
-from models.datasets import ImageMaskFolder, SOSImages
+from models.datasets.folder import ImageMaskFolder
+from models.datasets.sos import SOSImages
 from models.evaluation.comparison import representative_images
 from models.evaluation.evaluate import EvaluationOptions
 from outputs.report import CLASS_COLOURS, coloured, summary, write_picture
 
-OPTIONS = EvaluationOptions(samples=50)
+OPTIONS = EvaluationOptions(samples=50, object_stage=False)
 CONTRACT = {
     "n_images", "miou", "oil_iou", "f1", "precision", "recall", "object_precision", "object_recall", "object_f1",
     "false_alarms_per_image", "ece",

@@ -17,7 +17,7 @@ from outputs.attributes import ATTRIBUTES, attribute_table, slick_table
 from outputs.measurements import ring_around
 from outputs.options import SlickOptions
 from outputs.outlines import polygonise
-from outputs.slicks import find_slicks
+from outputs.slicks import candidate_table, find_slicks
 from tests.support.slick_scenes import PROCESSED_AT, coordinates, image_grid, probabilities, scene
 
 CELL = 40.0  # m
@@ -207,6 +207,28 @@ def test_confidence_is_that_of_the_cells_inside_the_outline():
     assert slick.confidence_max == pytest.approx(0.9, abs=1e-6)
     assert slick.confidence_level == "Medium"
     assert slick.lookalike_probability == pytest.approx(0.04, abs=1e-6)
+
+
+def test_the_confidence_of_a_judged_slick_is_the_calibrated_one():
+    plane, judged = np.zeros(SHAPE), np.full(SHAPE, np.nan)
+    plane[10:20, 10:40], judged[10:20, 10:40] = 0.75, 0.91
+    slick = find(probabilities(oil=plane), oil_probability=judged).iloc[0]
+    assert slick[["confidence_mean", "confidence_median", "confidence_max"]].tolist() == pytest.approx([0.91] * 3)
+    assert slick.confidence_level == "High"
+    assert slick.lookalike_probability == pytest.approx(0.09)
+
+
+def test_rejected_candidates_are_a_layer_with_their_reason():
+    rejected, judged = np.zeros(SHAPE, np.float32), np.full(SHAPE, np.nan)
+    rejected[10:20, 10:40], judged[10:20, 10:40] = 0.8, 0.2
+    found = find(probabilities(look_alike=rejected), oil=rejected, oil_probability=judged)
+    candidate = candidate_table(found).iloc[0]
+    assert candidate.rejected_by == "object stage"
+    assert candidate.oil_probability == pytest.approx(0.2)
+    assert candidate["class"] == "oil"
+    empty = candidate_table(found[:0])
+    assert len(empty) == 0
+    assert {"rejected_by", "oil_probability"} <= set(empty)
 
 
 @pytest.mark.parametrize(

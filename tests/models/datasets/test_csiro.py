@@ -8,7 +8,8 @@ from PIL import Image
 
 from ingest.errors import UnreadableInput
 from models.classes import IGNORE, NOT_OIL
-from models.datasets.csiro import csiro_chips, masked_white
+from models.datasets.csiro import labelled_chips
+from models.datasets.pairs import masked_white
 from preprocess.options import PreprocessOptions
 
 COLUMNS = ["path", "oil", "region", "hash", "x", "y", "white_frac", "mean", "std", "dup_of"]
@@ -38,7 +39,7 @@ def folder(tmp_path):
 
 
 def test_copies_and_contradictions_are_left_out(folder):
-    chips = csiro_chips(folder)
+    chips = labelled_chips(folder)
     assert [chips.name(i) for i in range(len(chips))] == ["a", "b"]
     assert [chip.region for chip in chips.within({"SIN"}).chips] == ["SIN"]
     assert [chip.region for chip in chips.outside({"SIN"}).chips] == ["JAV"]
@@ -46,7 +47,7 @@ def test_copies_and_contradictions_are_left_out(folder):
 
 
 def test_oil_free_chips_are_known_by_pixel_but_where_white_and_others_are_not(folder):
-    chips = csiro_chips(folder)
+    chips = labelled_chips(folder)
     image, labels = chips.pair(0, PreprocessOptions())
     assert image.shape == (1, 64, 64)
     assert set(np.unique(labels)) == {NOT_OIL, IGNORE}
@@ -65,4 +66,4 @@ def test_single_bright_pixels_and_deep_images_have_no_white():
 
 def test_a_missing_index_is_named(tmp_path):
     with pytest.raises(UnreadableInput, match="index"):
-        csiro_chips(tmp_path)
+        labelled_chips(tmp_path)

@@ -1,6 +1,7 @@
 """From images and networks to scores."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
-from models.evaluation import evaluate as subject
+from models.datasets.pairs import Split
+from models.evaluation import comparison
 from models.evaluation.evaluate import (
     EvaluationOptions,
-    class_probability,
     common_classes,
     difference,
     evaluate,
@@ -21,8 +22,11 @@ from models.evaluation.evaluate import (
     scores,
 )
 from models.evaluation.objects import ObjectOptions
+from models.segment import Segmenter
 from preprocess.options import PreprocessOptions
+from preprocess.tiles import Tiling
 
+LARGE = Tiling(512, 256)
 OPTIONS = EvaluationOptions(objects=ObjectOptions(minimum_area=1), samples=100)
 
 
@@ -48,6 +52,7 @@ class Given:
     labels: list
     classes: tuple[str, ...] = CLASSES
     pixel_spacing: float | None = None
+    groups: None = None
 
     def __len__(self):
         return len(self.images)
@@ -67,7 +72,12 @@ def drawn(n, seed, wrong=0.2, size=24):
 
 
 def scored(images, labels, classes=CLASSES, known=CLASSES, network=None, spacing=None, options=OPTIONS):
-    return evaluate(network or Codes(5), PreprocessOptions(), Given(images, labels, known, spacing), classes, options)
+    return evaluate(segmenter(network or Codes(5)), Given(images, labels, known, spacing), classes, options)
+
+
+def segmenter(network, tiling=LARGE):
+    classes = CLASSES if network.classes == 5 else OIL_CLASSES
+    return Segmenter(network, SimpleNamespace(preprocess=PreprocessOptions(), tiling=tiling, classes=classes))
 
 
 def test_a_perfect_prediction_scores_one():
@@ -160,21 +170,12 @@ def test_the_record_is_json_without_nan():
     assert record["objects_by_area"][0]["km2"] == pytest.approx([1 * 0.0016, 100 * 0.0016])
 
 
-def test_large_images_are_seen_in_tiles_that_blend_into_one(monkeypatch):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 5, (1, 260, 270)).astype(np.float32)
-    whole = class_probability(Codes(5), image)
+def test_large_images_are_seen_in_the_tiles_of_the_checkpoint_that_blend_into_one():
+    image = np.random.default_rng(0).integers(0, 5, (1, 260, 270)).astype(np.float32)
+    whole, _ = segmenter(Codes(5)).segment(image)
     network = Codes(5)
-    monkeypatch.setattr(subject, "LARGEST", 256)
-    assert class_probability(network, image) == pytest.approx(whole, abs=1e-6)
-    assert len(network.seen) > 1
-    assert max(max(shape) for shape in network.seen) == 256
-
-
-def test_images_of_osd_size_are_seen_whole():
-    network = Codes(5)
-    assert class_probability(network, np.zeros((1, 650, 1250), np.float32)).shape == (5, 650, 1250)
-    assert network.seen == [(1, 1, 650, 1250)]
+    assert segmenter(network, tiling=Tiling(128, 32)).segment(image)[0] == pytest.approx(whole, abs=1e-6)
+    assert {shape[-2:] for shape in network.seen} == {(128, 128)}
 
 
 def test_what_is_kept_of_an_image_does_not_grow_with_it():
@@ -192,6 +193,7 @@ def test_common_classes():
         common_classes([CLASSES, ("water", "oil")])
 
 
-def test_a_data_set_without_images_is_said_to_be_empty():
-    with pytest.raises(UsageError, match="no test image"):
-        scored([], [])
+def test_a_data_set_without_images_is_said_to_be_empty(monkeypatch):
+    monkeypatch.setattr(comparison, "open_dataset", lambda name: Split(name, None, Given([], []), ""))
+    with pytest.raises(UsageError, match="no test images"):
+        comparison.compare_models("empty", [])

@@ -1,4 +1,4 @@
-"""Candidates judged as objects: what is measured on them, what is turned down, and how a judge is kept."""
+"""Candidates judged as objects: what is measured on them, what is rejected, and how a judge is kept."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from ingest.errors import ModelError
 from models.classes import CLASSES, LOOK_ALIKE, OIL
+from models.datasets.pairs import chip_power
 from models.objects import (
     FEATURES,
     SIDE,
@@ -17,7 +18,6 @@ from models.objects import (
     judge_image,
     load_judge,
     save_judge,
-    sea_of_grey,
     window_around,
 )
 from models.objects.fit import fit_logistic, fitted_judge, fitted_surroundings, out_of_region
@@ -72,11 +72,14 @@ def test_what_is_measured_tells_a_dark_candidate_from_none(image, surroundings):
     assert np.isfinite(dark).all()
 
 
-def test_oil_that_is_turned_down_becomes_look_alike(image, surroundings):
+def test_oil_that_is_rejected_becomes_look_alike(image, surroundings):
     probability, sea = image
     before = probability.copy()
-    verdicts = judge_image(probability, sea, judge(contrast=-1.0, threshold=0.9), surroundings)
+    rejected = np.zeros(before.shape[1:], np.float32)
+    verdicts = judge_image(probability, sea, judge(contrast=-1.0, threshold=0.9), surroundings, rejected)
     assert [verdict.accepted for verdict in verdicts] == [True, False]
+    np.testing.assert_array_equal(rejected[70:80, 30:90], before[OIL, 70:80, 30:90])
+    assert not rejected[:60].any()
     np.testing.assert_array_equal(probability[:, :60], before[:, :60])
     assert (probability[OIL, 70:80, 30:90] == 0).all()
     assert probability[LOOK_ALIKE, 75, 50] == pytest.approx(0.82)
@@ -111,10 +114,10 @@ def test_surroundings_stay_within_the_image():
 def test_grey_is_amplitude_and_white_areas_are_no_data():
     grey = np.full((60, 60), 100, np.float32)
     grey[:20] = 255
-    sea = sea_of_grey(grey)
+    sea = Sea(chip_power(grey))
     assert np.isnan(sea.power[:20]).all()
     assert sea.power[40, 40] == 10_000
-    assert sea_of_grey(np.full((60, 60), -20, np.float32)).power[0, 0] == pytest.approx(0.01)
+    assert chip_power(np.full((60, 60), -20, np.float32))[0, 0] == pytest.approx(0.01)
 
 
 def test_a_judge_comes_back_as_it_was_saved(tmp_path, surroundings):
