@@ -384,6 +384,27 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path, proxy):
+    done = process("detect", good, "--out", tmp_path / "results", HTTP_PROXY=proxy, ALL_PROXY=proxy)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_PROXY", "localhost,[::1]"), ("SSL_CERT_FILE", "/no/such.pem")])
+@pytest.mark.parametrize("command", ["detect", "demo", "bench", "up"])
+def test_an_environment_that_no_client_can_use_is_refused_before_the_work(
+    cli, good, tmp_path, monkeypatch, command, name, value
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    code, out, err = cli(command, *{"detect": [good], "bench": ["scene"]}.get(command, []))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"slickwatch: {name}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_is_asked_to_stop_leaves_nothing(tmp_path_factory, tmp_path):
     product = sea_product(tmp_path_factory.mktemp("large"), 4000, 6000, ("VV",))
     command = [sys.executable, "-m", "flows.cli", "detect", str(product), "--out", str(tmp_path / "results")]
