@@ -46,7 +46,8 @@ from models.simulator import simulate_chip
 from preprocess.options import normalised_db
 
 SEED, SIMULATED_SEED, SIMULATED_SIDE = 5, 2_100_001_000, 400
-REGIONS, SOS, SIMULATED = ("GBR", "JAV", "SIN"), "SOS", "simulated"
+REGIONS, SIMULATED = ("GBR", "JAV", "SIN"), "simulated"
+SOS = {"SOS": "sentinel", "PALSAR": "alos"}  # its sensors, by region
 # Chips by region and label whose surroundings are looked at.
 LOOKED_AT = {
     ("SIN", True): 260,
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--searched", type=int, default=40, help="chips of each region and label, for candidates")
     parser.add_argument("--simulated", type=int, default=24)
-    parser.add_argument("--sos", type=int, default=120, help="training images of SOS")
+    parser.add_argument("--sos", type=int, default=120, help="training images of SOS, of each sensor")
     parser.add_argument("--looks-only", action="store_true", help="compute what does not depend on the model")
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
@@ -111,14 +112,14 @@ def main() -> None:
     encoder, folder = imagenet_weights(arguments.imagenet), arguments.out
     views = [
         *chip_views(labelled_chips(data_root() / "csiro"), arguments.searched),
-        *sos_views(arguments.sos),
+        *(view for region, sensor in SOS.items() for view in sos_views(sensor, region, arguments.sos)),
         *simulated_views(arguments.simulated),
     ]
     x = looks_at(views, encoder, folder / "looks")
     if arguments.looks_only:
         return
     found = candidates_of(views, arguments.model, folder / "probability")
-    table = {region: held_out(region, views, x, found) for region in (*REGIONS, SOS)}
+    table = {region: held_out(region, views, x, found) for region in (*REGIONS, *SOS)}
     print(json.dumps(table, indent=1))
     if arguments.save:
         save(arguments.model, arguments.save, views, x, found, encoder, table)
@@ -154,20 +155,22 @@ def chip_views(chips: SeaChips, searched: int) -> Iterator[View]:
             yield View(f"{name}-window", region, False, chosen, partial(_part, partial(_chip, chips, i), window))
 
 
-def sos_views(count: int) -> Iterator[View]:
-    """SOS's images that repeat no test image, and a window free of oil of each that has room for one."""
-    _, images = sos_clean(data_root(), "sentinel").to_learn()
+def sos_views(sensor: str, region: str, count: int) -> Iterator[View]:
+    """SOS's images that repeat no test image, and of each a window with oil and one without, where there are such."""
+    _, images = sos_clean(data_root(), sensor).to_learn()
     images = spread_out(images, count)
     for i in range(len(images)):
         read = partial(_pair, images, i)
         mask = read()[1]
         assert mask is not None
-        yield View(f"sos-{images.name(i)}", SOS, bool((mask == OIL).sum() >= LEAST_OIL), True, read)
-        for attempt in range(20):
-            window = _window((256, 256), np.random.default_rng((i, attempt)))
-            if not (mask[window] == OIL).any():
-                yield View(f"sos-{images.name(i)}-window", SOS, False, True, partial(_part, read, window))
-                break
+        name = f"{region}-{images.name(i)}"
+        yield View(name, region, bool((mask == OIL).sum() >= LEAST_OIL), True, read)
+        windows = [_window((256, 256), np.random.default_rng((i, attempt))) for attempt in range(20)]
+        oil = [int((mask[window] == OIL).sum()) for window in windows]
+        for with_oil, chosen in ((True, [n >= LEAST_OIL for n in oil]), (False, [n == 0 for n in oil])):
+            if any(chosen):
+                kind = "oil-window" if with_oil else "window"
+                yield View(f"{name}-{kind}", region, with_oil, True, partial(_part, read, windows[chosen.index(True)]))
 
 
 def simulated_views(count: int) -> Iterator[View]:
@@ -277,7 +280,7 @@ def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: 
     score = chip_scores(probability, found, len(views))
     threshold = threshold_of(score[searched & others], oil[searched & others], regions[searched & others])
     here = searched & whole & (regions == region)
-    if region == SOS:
+    if region in SOS:
         here = searched & (regions == region)  # hardly an image of it is free of oil
     kept = probability >= threshold
     in_region, known = regions[found.view] == region, ~found.of_oil_chip
@@ -326,7 +329,7 @@ def has_candidate(found: Found, views: int) -> Bools:
 
 def threshold_of(score: Array, oil: Bools, regions: NDArray[np.str_]) -> float:
     """The threshold at which `FALSE_SHARE` of the real oil-free views keep a candidate; regions weigh the same."""
-    free = [score[(regions == region) & ~oil] for region in np.unique(regions) if region not in (SIMULATED, SOS)]
+    free = [score[(regions == region) & ~oil] for region in np.unique(regions) if region not in (SIMULATED, *SOS)]
     grid = np.linspace(0.02, 0.98, 481)
     false = np.mean([(one[:, None] >= grid).mean(axis=0) for one in free], axis=0)
     return float(grid[np.argmax(false <= FALSE_SHARE)])
