@@ -99,7 +99,8 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 def open_scene(safe_path: Path, options: DetectionOptions) -> CalibratedScene:
     """Read a product's metadata and prepare its scene as the model wants it; sigma nought stays lazy."""
     preprocess = read_checkpoint(options.model).preprocess
-    return calibrated_scene(SafeProduct.open(safe_path.absolute()), preprocess, options.polarisation)
+    product = SafeProduct.open(safe_path.absolute())
+    return calibrated_scene(product, preprocess, options.polarisation, options.force_polarisation)
 
 
 @task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

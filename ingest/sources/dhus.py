@@ -22,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from ingest.areas import read_footprint
 from ingest.credentials import Credentials
 from ingest.errors import SourceError, TransientError, UnreadableInput, UsageError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene, scene_from_name
 from ingest.sources.http import archive_stream, base_address, is_loopback, require_success
 from ingest.sources.source import ByteStream, Query
@@ -47,6 +48,7 @@ class DhusNode:
         address = base_address(api_url)
         if address.scheme != "https" and not is_loopback(address.host):
             raise UsageError(api_url, "the password would be sent unencrypted", "use the node's https:// address")
+        require_usable_proxies("socks")
         self.name, self._url = name, str(address)
         self._sentinelsat = _sentinelsat()
         word = credentials.secret.get_secret_value()

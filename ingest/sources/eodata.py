@@ -30,6 +30,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from ingest.credentials import Credentials, find_credentials
 from ingest.errors import SourceError, TransientError, UsageError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
 from ingest.sources.http import may_pass
@@ -236,6 +237,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
         from botocore.config import Config
     except ModuleNotFoundError as error:
         raise UsageError("eodata", "boto3 is not installed", "run: pip install 'slickwatch[eodata]'") from error
+    require_usable_proxies(socks_package="")
     # At DEBUG it logs every signature, including the access key.
     logging.getLogger("botocore").setLevel(logging.INFO)
     return boto3.session.Session().client(

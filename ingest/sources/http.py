@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import httpx
 
 from ingest.errors import SourceError, TransientError
+from ingest.proxies import require_usable_proxies
 from ingest.sources.source import ByteStream
 
 REDIRECTS = 5
@@ -30,7 +31,11 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 
 
 def http_client(timeout: float | None = None) -> httpx.Client:
-    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes."""
+    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes.
+
+    Raises `UsageError` for proxies or certificates of the environment that cannot be used.
+    """
+    require_usable_proxies()
     return httpx.Client(
         timeout=_TIMEOUT if timeout is None else httpx.Timeout(timeout),
         headers={"User-Agent": "slickwatch", "Accept-Encoding": "identity"},

@@ -23,6 +23,7 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 
 from ingest.errors import SourceError, TransientError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
 from ingest.sources.http import (
     archive_stream,
@@ -69,6 +70,7 @@ class StacCatalogue:
         name: str = "stac",
         timeout: float = 60.0,
     ) -> None:
+        require_usable_proxies("socks")
         self.name = name
         self._url, self._collection, self._timeout = str(base_address(url)), collection, timeout
         self._published_property, self._lateness = published_property, lateness

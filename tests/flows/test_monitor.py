@@ -511,6 +511,13 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     assert staged(site.settings.monitor.results) == []
 
 
+def test_a_polarisation_that_the_model_was_not_trained_on_costs_no_scene(site, one):
+    site.set('[monitor]\npolarisation = "VH"\n')
+    with pytest.raises(UsageError, match=r"monitor\.polarisation: VH is selected, the model was trained on VV"):
+        site.process(one)
+    assert (site.state(one).state, site.state(one).attempts) == ("fetched", 0)
+
+
 def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkeypatch):
     """While it sleeps its successor does all the work, with another model."""
     detected = processing._Work._detected

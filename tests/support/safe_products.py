@@ -37,6 +37,13 @@ def sea(metadata: ImageMetadata, seed: int = 0, level_db: float | None = None) -
     return np.clip(np.rint(np.sqrt((signal + thermal) * speckle)), 1, 65535).astype(np.uint16)
 
 
+def with_border(image: NDArray[np.uint16], edge: tuple[slice, slice]) -> NDArray[np.uint16]:
+    """The image with numbers of 1 to 20 in some lines and pixels along an edge, as products before IPF 2.90 have."""
+    image = image.copy()
+    image[edge] = np.random.default_rng(1).integers(1, 21, image.shape)[edge]
+    return image
+
+
 def sea_images(
     lines: int = 400,
     samples: int = 600,
