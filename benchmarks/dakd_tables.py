@@ -17,7 +17,7 @@ from typing import Any
 
 from flows.evaluate import evaluate_models
 from flows.quality import assess_quality
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.jointnet.generate import GenerateOptions, synthesize
 from models.jointnet.options import JointOptions, read_joint_options
 from models.jointnet.training import train_jointnet

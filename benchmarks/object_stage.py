@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from ingest.progress import step
 from models.checkpoint import load_model, save_model
 from models.classes import OIL
-from models.datasets import chip_input, data_root, sos_clean
+from models.datasets.catalogue import data_root
 from models.datasets.csiro import SeaChip, SeaChips, labelled_chips
-from models.datasets.pairs import LabelledImages, spread_out
+from models.datasets.pairs import LabelledImages, chip_input, spread_out
+from models.datasets.sos import sos_clean
 from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (

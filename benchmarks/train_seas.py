@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from models.datasets import data_root
+from models.datasets.catalogue import data_root
 from models.training.seas import SeaOptions, train_on_seas
 
 

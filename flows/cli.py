@@ -27,6 +27,7 @@ from flows.commands.synthesize import synthesize
 from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
 from flows.commands.watch import watch
 from ingest.errors import SlickwatchError, SourceError
+from ingest.proxies import without_proxy
 
 COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Detect": {"demo": demo, "detect": detect, "calibrate": calibrate, "segment": segment},
@@ -78,6 +79,7 @@ def _main(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code: 0 done, 1 unexpected, or that of the failure."""
     VERBOSE.set(False)
+    os.environ.update(without_proxy())
     # As an exception, so that unfinished files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from prefect.plugins import register_hook
 
+from ingest.proxies import without_proxy
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
@@ -29,7 +31,7 @@ _NO_SERVER_NEEDED = {"config", "dev", "init", "plugins", "profile", "profiles", 
 
 @register_hook
 def setup_environment(*, ctx: HookContext) -> SetupResult | None:
-    """Set the server's address unless one is configured, and resolve bare deployment names; called by Prefect."""
+    """Called by Prefect: set the server's address unless one is configured, without a proxy; resolve bare names."""
     command = _command(sys.argv)
     if command is None or command in _NO_SERVER_NEEDED:
         return None
@@ -37,11 +39,12 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         url = ctx.api_url or _url_of_settings()
         if command in {"deployment", "deployments"}:
             _accept_bare_names(url)
-        if ctx.api_url is not None:
+        environment = without_proxy() | ({} if ctx.api_url else {"PREFECT_API_URL": url})
+        if not environment:
             return None
         from prefect.plugins import SetupResult
 
-        return SetupResult(env={"PREFECT_API_URL": url}, note="the server of slickwatch up")
+        return SetupResult(env=environment, note="the server of slickwatch up")
     except Exception as error:  # Prefect must work without the plugin
         _print(f"slickwatch plugin disabled: {' '.join(str(error).split())}")
         return None

@@ -66,7 +66,7 @@ def source(name: str, options: Mapping[str, str]) -> Iterator[SceneSource]:
 
     Raises `UsageError` and `SourceError` as `ingest.sources.kinds.open_source` does.
     """
-    from ingest.sources.access import opened_source
+    from ingest.sources.kinds import opened_source
 
     with opened_source(name, {**Settings.read().sources.get(name, {}), **options}) as opened:
         yield opened

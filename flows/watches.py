@@ -15,7 +15,7 @@ from flows.settings.sections import Watch as WatchSettings
 from ingest.areas import read_areas, together
 from ingest.errors import UsageError
 from ingest.ledger.ledger import Ledger
-from ingest.sources.access import opened_source
+from ingest.sources.kinds import opened_source
 from ingest.sources.source import Query, SceneSource
 from ingest.watch import Round, SceneProgress, Watch, WatchOptions, stopping_on_signals, watch_forever, watch_once
 
@@ -32,14 +32,12 @@ class OpenWatches:
     options: WatchOptions
     interval_s: float
 
-    def run_round(self, stop: threading.Event, progress: SceneProgress | None = None) -> Round:
+    def run_round(self, stop: threading.Event, progress: SceneProgress = lambda scene, done, total: None) -> Round:
         """Find and fetch new scenes once."""
         return watch_once(self.watches, self.ledger, self.folder, self.options, stop=stop, progress=progress)
 
 
-def run_watches(
-    path: Path | None, only_once: bool, report: Callable[[Round], None], progress: SceneProgress | None = None
-) -> None:
+def run_watches(path: Path | None, only_once: bool, report: Callable[[Round], None], progress: SceneProgress) -> None:
     """Run one round, or rounds until SIGTERM or SIGINT; `path` and errors as of `Settings.read`."""
     with open_watches(Settings.read(path)) as opened, stopping_on_signals(threading.Event()) as stop:
         if only_once:

@@ -61,6 +61,17 @@ def read_areas(given: str | Path) -> tuple[Area, ...]:
     return _read_file(Path(given))
 
 
+def read_footprint(text: str | None) -> Polygon | MultiPolygon | None:
+    """The outline of a scene in a catalogue, as WKT or GeoJSON; None for a bad one, which must not cost the scene.
+
+    The outline is then read from the product.
+    """
+    try:
+        return read_areas(text)[0].geometry if text else None
+    except (UsageError, ShapelyError):
+        return None
+
+
 def together(areas: Iterable[Area]) -> BaseGeometry:
     """One geometry of several areas, for a query that covers all of them."""
     return shapely.orient_polygons(shapely.union_all([area.geometry for area in areas]))

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import tenacity
+
 from ingest.errors import SourceError, TransientError
 from ingest.files import read_json, storage_errors, write_json
-from ingest.locks import Stopped, never, slot
-from ingest.retries import RetryPolicy, Sleep, retrying, sleep_until
+from ingest.locks import Stopped, hold_lock
+from ingest.retries import RetryPolicy, Sleep, retrying
 from ingest.scene import Scene
 from ingest.sources.source import ByteStream, SceneSource
 from ingest.store import SceneFolder
@@ -43,10 +45,6 @@ class BrokenScene(SourceError):
     """A scene that never arrives as the catalogue describes it; it is in quarantine."""
 
 
-class BeingFetched(SourceError):
-    """Another thread or process is fetching this scene."""
-
-
 @runtime_checkable
 class LocalSource(Protocol):
     """A source whose scenes are on a local disk and need no fetching."""
@@ -61,41 +59,27 @@ def fetch(
     folder: str | Path,
     options: FetchOptions | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
     stop: threading.Event | None = None,
-    wait: bool = True,
     sleep: Sleep | None = None,
 ) -> Path:
     """Fetch one scene into a folder as ``<id>.SAFE.zip`` and return its path; an existing one is not fetched again.
 
-    If the same scene is already being fetched, waits for it, or without `wait` raises `BeingFetched`. Raises
-    `Unreachable` if the attempts are used up, `BrokenScene` if the archive stays broken, `SourceError` if the
-    source refuses, `StorageError` if the disk fails, and `Stopped` if the event was set; the next call resumes
-    from what was received, even after a ``kill -9``.
+    If the same scene is already being fetched, waits for it. Raises `Unreachable` if the attempts are used up,
+    `BrokenScene` if the archive stays broken, `SourceError` if the source refuses, `StorageError` if the disk fails,
+    and `Stopped` if the event was set; the next call resumes from what was received, even after a ``kill -9``.
     """
     if isinstance(source, LocalSource) and (local := source.local_path(scene)) is not None:
         return local
-    scenes, stop = SceneFolder(Path(folder)), stop or never()
+    scenes, stop = SceneFolder(Path(folder)), stop or threading.Event()
     scenes.create()
     if scenes.is_recorded(scene):
         return scenes.archive(scene.id)
-    with _exclusive(scenes, scene, stop, wait):
+    with scenes.lock(scene.id, stop):
         if scenes.has(scene):
             return scenes.archive(scene.id)
-        download = _Download(source, scene, scenes, options or FetchOptions(), progress or _ignore, stop)
-        return download.run(sleep or sleep_until(stop))
-
-
-@contextmanager
-def _exclusive(scenes: SceneFolder, scene: Scene, stop: threading.Event, wait: bool) -> Iterator[None]:
-    if wait:
-        with scenes.lock(scene.id, stop):
-            yield
-        return
-    with scenes.try_lock(scene.id) as free:
-        if not free:
-            raise BeingFetched(scene.id, "another process is downloading it", "wait until it has finished")
-        yield
+        download = _Download(source, scene, scenes, options or FetchOptions(), progress, stop)
+        return download.run(sleep or tenacity.sleep_using_event(stop))
 
 
 @dataclass
@@ -229,7 +213,7 @@ class _Download:
 
     def _connection(self) -> AbstractContextManager[None]:
         names = (f".{self.source.name}.{number}.lock" for number in range(self.options.connections))
-        return slot([self.scenes.path / name for name in names], self.stop)
+        return hold_lock(*(self.scenes.path / name for name in names), stop=self.stop)
 
     def _broken(self, flaws: list[str]) -> BrokenScene:
         problem = f"damaged as downloaded from {self.source.name}: {flaws[-1]}"
@@ -284,7 +268,3 @@ def _with_stall_check(stream: ByteStream, options: FetchOptions) -> Iterator[byt
                 raise TransientError(f"stalled: {came} bytes in {now - since:.0f} s")
             since, came = now, 0
         yield piece
-
-
-def _ignore(done: int, total: int) -> None:
-    """A progress callback that does nothing."""

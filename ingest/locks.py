@@ -13,44 +13,28 @@ _POLL = 0.1  # seconds between polls of a lock held by another
 
 
 class Stopped(Exception):
-    """The caller asked to stop while something was awaited or fetched; what is there can be resumed."""
-
-
-def never() -> threading.Event:
-    """An event that is never set, for callers that cannot be stopped."""
-    return threading.Event()
+    """The caller was asked to stop while it waited or fetched; what is there can be resumed."""
 
 
 @contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[bool]:
-    """Hold a lock inside the block; the value says whether it was free. The file of an exclusive lock is removed."""
-    descriptor = _take(path, shared)
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock inside the block if it is free; yields whether it was. The lock file is removed afterwards."""
+    descriptor = _take(path, shared=False)
     try:
         yield descriptor is not None
     finally:
         if descriptor is not None:
-            _release(path, descriptor, remove=not shared)
+            _release(path, descriptor, remove=True)
 
 
 @contextmanager
-def awaited(path: Path, stop: threading.Event, shared: bool = False) -> Iterator[None]:
-    """Hold a lock inside the block, once it is free; `Stopped` if the event is set first."""
-    with _first_free([path], stop, shared):
-        yield
+def hold_lock(*paths: Path, stop: threading.Event | None = None, shared: bool = False) -> Iterator[None]:
+    """Wait for a lock and hold it inside the block; of several, the first that is free: so many holders at a time.
 
-
-@contextmanager
-def slot(paths: list[Path], stop: threading.Event) -> Iterator[None]:
-    """Hold one of several exclusive locks: at most that many holders at a time, across all processes."""
-    with _first_free(paths, stop, shared=False):
-        yield
-
-
-@contextmanager
-def _first_free(paths: list[Path], stop: threading.Event, shared: bool) -> Iterator[None]:
-    while True:
-        if stop.is_set():
-            raise Stopped
+    Raises `Stopped` if the event is set first.
+    """
+    stop = stop or threading.Event()
+    while not stop.is_set():
         for path in paths:
             if (descriptor := _take(path, shared)) is None:
                 continue
@@ -60,6 +44,7 @@ def _first_free(paths: list[Path], stop: threading.Event, shared: bool) -> Itera
                 _release(path, descriptor, remove=not shared)
             return
         stop.wait(_POLL)
+    raise Stopped
 
 
 def _take(path: Path, shared: bool) -> int | None:

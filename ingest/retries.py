@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import tenacity
 
@@ -38,22 +38,13 @@ def retrying(policy: RetryPolicy, sleep: Sleep) -> tenacity.Retrying:
         sleep=sleep,
         retry=tenacity.retry_if_exception_type(TransientError),
         stop=tenacity.stop_after_attempt(policy.attempts) | tenacity.stop_before_delay(policy.seconds),
-        wait=_Wait(policy),
+        wait=partial(_wait, policy),
         reraise=True,
     )
 
 
-def sleep_until(stop: threading.Event) -> Sleep:
-    """Return a sleep that an event ends early."""
-    return tenacity.sleep_using_event(stop)
-
-
-class _Wait(tenacity.wait.wait_base):
-    def __init__(self, policy: RetryPolicy) -> None:
-        self.policy = policy
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        failure = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = failure.retry_after if isinstance(failure, TransientError) else None
-        # The jitter is added, or all clients refused together would return together.
-        return random.uniform(0.0, self.policy.wait(retry_state.attempt_number)) + max(0.0, asked or 0.0)
+def _wait(policy: RetryPolicy, state: tenacity.RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after if isinstance(failure, TransientError) else None
+    # The jitter is added, or all clients refused together would return together.
+    return random.uniform(0.0, policy.wait(state.attempt_number)) + max(0.0, asked or 0.0)

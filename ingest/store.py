@@ -22,7 +22,7 @@ from typing import Any
 
 from ingest.errors import SourceError, StorageError
 from ingest.files import read_json, storage_errors, sync, write_json
-from ingest.locks import awaited, locked, never
+from ingest.locks import hold_lock, try_lock
 from ingest.scene import Scene
 from ingest.verify import BLOCK, verified
 
@@ -88,13 +88,13 @@ class SceneFolder:
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
-    def lock(self, scene_id: str, stop: threading.Event) -> AbstractContextManager[None]:
+    def lock(self, scene_id: str, stop: threading.Event | None = None) -> AbstractContextManager[None]:
         """Hold one scene's files exclusively inside the block, waiting for other processes."""
-        return awaited(self._lock_file(scene_id), stop)
+        return hold_lock(self._lock_file(scene_id), stop=stop)
 
     def try_lock(self, scene_id: str) -> AbstractContextManager[bool]:
         """Hold one scene's files exclusively inside the block; the value is False if another process holds them."""
-        return locked(self._lock_file(scene_id))
+        return try_lock(self._lock_file(scene_id))
 
     @contextmanager
     def use(self, scene_id: str, stop: threading.Event | None = None) -> Iterator[Path]:
@@ -102,7 +102,7 @@ class SceneFolder:
 
         Raises `SourceError` if it is not there.
         """
-        with awaited(self._lock_file(scene_id), stop or never(), shared=True):
+        with hold_lock(self._lock_file(scene_id), stop=stop, shared=True):
             if not self.archive(scene_id).is_file():
                 raise SourceError(scene_id, f"not in {self.path}", "fetch it first")
             self.touch(scene_id)
@@ -208,16 +208,6 @@ class SceneFolder:
                 above -= one.size
         return evicted
 
-    def evictable(self, budget: int, releasable: Callable[[str], bool]) -> list[str]:
-        """What `evict` would remove if every scene `releasable` now were released."""
-        above = self.usage().bytes - budget
-        chosen: list[str] = []
-        for one in self.stored():
-            if above > 0 and self._is_unlocked(one.id) and releasable(one.id):
-                chosen.append(one.id)
-                above -= one.size
-        return chosen
-
     def tidy(self, days: float) -> list[str]:
         """Remove parts untouched for so many days and locks and notes left by crashes; return the parts' ids."""
         stale = []
@@ -239,14 +229,10 @@ class SceneFolder:
                 self.record(scene_id).unlink(missing_ok=True)
             return True
 
-    def _is_unlocked(self, scene_id: str) -> bool:
-        with self.try_lock(scene_id) as free:
-            return free
-
     def _sweep(self) -> None:
         """Remove locks that nobody holds, and records and notes without a file."""
         for path in self.path.glob(".*.lock"):
-            with locked(path):
+            with try_lock(path):
                 pass
         for path in self.path.glob(".*.json*"):
             name = path.name[1:].partition(".json")[0]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import blake3
+
 from ingest.errors import SourceError, UnreadableInput
 from ingest.safe.container import open_container
 from ingest.scene import Scene
@@ -23,16 +25,9 @@ class Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def _blake3() -> Digest:
-    import blake3
-
-    digest: Digest = blake3.blake3()
-    return digest
-
-
 DIGESTS: dict[str, Callable[[], Digest]] = {
     "md5": lambda: hashlib.md5(usedforsecurity=False),
-    "blake3": _blake3,
+    "blake3": lambda: blake3.blake3(),
 }
 
 

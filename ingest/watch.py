@@ -19,13 +19,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import tenacity
+
 from ingest.download import BrokenScene, FetchOptions, LocalSource, Unreachable, fetch
 from ingest.errors import SlickwatchError, SourceError, StorageError, TransientError, UnreadableInput, UsageError
-from ingest.ledger.heartbeat import keep_lease
-from ingest.ledger.ledger import Ledger
+from ingest.ledger.ledger import Ledger, keep_lease
 from ingest.ledger.records import Claim, LeaseLost
-from ingest.locks import Stopped, never
-from ingest.retries import retrying, sleep_until
+from ingest.locks import Stopped
+from ingest.retries import retrying
 from ingest.scene import Scene
 from ingest.sources.source import Query, SceneSource
 from ingest.store import SceneFolder, megabytes
@@ -83,7 +84,7 @@ def watch_once(
     options: WatchOptions | None = None,
     *,
     stop: threading.Event | None = None,
-    progress: SceneProgress | None = None,
+    progress: SceneProgress = lambda scene_id, done, total: None,
 ) -> Round:
     """Find, record, and fetch what waits. One scene's or one source's failure never stops the others.
 
@@ -93,8 +94,7 @@ def watch_once(
     _require_unique_names(watches)
     scenes = SceneFolder(Path(folder))
     scenes.create()
-    round = _Round(watches, ledger, scenes, options or WatchOptions(), stop or never(), progress or _ignore)
-    return round.run()
+    return _Round(watches, ledger, scenes, options or WatchOptions(), stop or threading.Event(), progress).run()
 
 
 def watch_forever(
@@ -181,7 +181,7 @@ class _Round:
 
     def _find(self, watch: Watch) -> None:
         try:
-            for attempt in retrying(self.options.fetch.retries, sleep_until(self.stop)):
+            for attempt in retrying(self.options.fetch.retries, tenacity.sleep_using_event(self.stop)):
                 with attempt:
                     self._record_all(watch)
         except Stopped:
@@ -329,17 +329,8 @@ def release_file(ledger: Ledger, scene_id: str) -> bool:
 
     A file unknown to the ledger was put there by somebody and stays; so does one that is not recorded yet.
     """
-    return _is_done(ledger, scene_id) and ledger.evict(scene_id)
-
-
-def is_releasable(ledger: Ledger, scene_id: str) -> bool:
-    """What `release_file` would return, without changing anything."""
-    return _is_done(ledger, scene_id) and not ledger.in_use(scene_id)
-
-
-def _is_done(ledger: Ledger, scene_id: str) -> bool:
     try:
-        return ledger.get(scene_id).state in _DONE
+        return ledger.get(scene_id).state in _DONE and ledger.evict(scene_id)
     except (UsageError, UnreadableInput):
         return False
 
@@ -363,7 +354,3 @@ def _require_unique_names(watches: Sequence[Watch]) -> None:
             raise UsageError(watch.name, "duplicate watch name", "give each watch its own name")
         if sources.setdefault(watch.source.name, watch.source) is not watch.source:
             raise UsageError(watch.source.name, "duplicate source name", "use one source for these watches")
-
-
-def _ignore(scene_id: str, done: int, total: int) -> None:
-    """A progress callback that does nothing."""

@@ -14,8 +14,7 @@ from torch import nn
 from ingest.files import whole_file
 from models.checkpoint import Checkpoint, load_model, model_folder, require_five_classes
 from models.classes import CLASSES, OIL
-from models.datasets import chip_input, grey_image
-from models.datasets.pairs import chip_power
+from models.datasets.pairs import chip_input, chip_power, grey_image
 from models.objects import Judge, Sea, Surroundings, Verdict, judge_image, load_judge
 from models.predict import probabilities
 from preprocess.tiles import blend, split

@@ -95,7 +95,7 @@ def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> No
             for first, block in _strips(sigma_nought):
                 to.write(block, 1, window=Window(0, first, block.shape[1], block.shape[0]))
         if hidden.stat().st_size < sigma_nought.size * 4:
-            raise StorageError(path, "was not written completely", "check the space there and run again")
+            raise StorageError(path, "not written completely", "check disk space and run again")
         _check_readable(hidden)
 
 
@@ -208,7 +208,7 @@ def _gdal(path: Path) -> Iterator[None]:
             yield
         except RasterioError as error:
             reason = error.__cause__ or error  # rasterio's own message only points to it
-            raise StorageError(path, f"could not be written ({reason})", "check space and permissions there") from error
+            raise StorageError(path, f"cannot be written ({reason})", "check disk space and permissions") from error
 
 
 def _check_readable(path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,13 +47,19 @@ def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
-    with whole_file(path) as hidden, vector_path(hidden) as plain_path:
-        try:
-            _write_layer(slicks, plain_path)
-            _write_style(plain_path)
-            _check_complete(hidden, len(slicks))
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error) as error:
-            raise StorageError(path, f"could not be written ({error})", "check space and permissions there") from error
+    with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
+        _write_layer(slicks, plain_path)
+        _write_style(plain_path)
+        _check_complete(hidden, len(slicks))
+
+
+@contextmanager
+def driver_failures(path: Path) -> Iterator[None]:
+    """Turn failures of GDAL and SQLite to write a file into `StorageError`."""
+    try:
+        yield
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, sqlite3.Error) as error:
+        raise StorageError(path, f"cannot be written ({error})", "check disk space and permissions") from error
 
 
 def read_slicks(path: Path) -> gpd.GeoDataFrame:
@@ -137,7 +143,7 @@ def _check_complete(path: Path, expected: int) -> None:
         (count,) = database.execute(f"SELECT count(*) FROM {LAYER}").fetchone()
         (styles,) = database.execute("SELECT count(*) FROM layer_styles").fetchone()
     if intact != "ok" or count != expected or styles != 1:
-        raise StorageError(path, "was not written completely", "check the space there and run again")
+        raise StorageError(path, "not written completely", "check disk space and run again")
 
 
 def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> None:
@@ -153,13 +159,10 @@ def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> N
 
 def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write slicks as FlatGeobuf with its spatial index. Raises `StorageError`."""
-    with whole_file(path) as hidden, vector_path(hidden) as plain_path:
-        try:
-            pyogrio.write_dataframe(
-                slicks, plain_path, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
-            )
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise StorageError(path, f"cannot be written ({error})", "check disk space and permissions") from error
+    with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
+        pyogrio.write_dataframe(
+            slicks, plain_path, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
+        )
 
 
 def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from ingest.errors import UnreadableInput, UsageError
+from ingest.safe.metadata import ImageMetadata
 from ingest.safe.product import SafeProduct
 from ingest.scene import Scene
+from preprocess.border import FIRST_IPF_WITHOUT, Border, find_border
 from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
 from preprocess.grd import Measurement, lazy_bands, lines_and_pixels, open_measurement
 from preprocess.grid import Grid, image_grid
-from preprocess.noise import NoiseTable, noise_flags, noise_table
+from preprocess.noise import NoiseTable, removable_noise
 from preprocess.options import PreprocessOptions
 
 # Lines computed at a time, so that their float32 temporaries stay in a core's cache.
@@ -33,23 +36,36 @@ class CalibratedScene:
 
 
 def calibrated_scene(
-    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None, force: bool = False
 ) -> CalibratedScene:
     """Prepare a product as `options` say, in `polarisation` if one is given.
 
-    Without `polarisation`, a missing one is replaced by the one of the same role (VV and HH, VH and HV),
-    with a flag. Raises `UsageError` where neither exists, and `UnreadableInput` where the product's data
-    contradict its annotation.
+    Without `polarisation`, a missing one is replaced by the one of the same role (VV and HH, VH and HV), with a flag.
+    One of another role than the model was trained on is refused, or with `force` flagged. The whole image is read once
+    for its border, if the product may have one (`preprocess.border`). Raises `UsageError` where neither exists, and
+    `UnreadableInput` where the product's data contradict its annotation.
     """
-    chosen, flags = _choose(product, options, polarisation)
+    chosen, flags = usable_polarisations(product, options, polarisation, force)
     grid = image_grid(product.image(chosen[0]).annotation, options.pixel_spacing)
     images = [sigma_nought(product, one, options.denoise, grid.looks) for one in chosen]
-    if len({image.shape for image in images}) > 1:
-        raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
     stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
     flags += tuple(f"{one}: {flag}" for one, image in zip(chosen, images, strict=True) for flag in image.attrs["flags"])
     stacked = stacked.rename("sigma_nought").assign_attrs({**images[0].attrs, "flags": flags})
     return CalibratedScene(product.scene, stacked, grid, flags)
+
+
+def usable_polarisations(
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None, force: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The polarisations that `calibrated_scene` uses, with its flags on them, and without reading any image.
+
+    Raises as that does.
+    """
+    chosen, flags = _choose(product, options, polarisation, force)
+    measurements = [open_measurement(product, one) for one in chosen]
+    if len({(one.lines, one.samples) for one in measurements}) > 1:
+        raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
+    return chosen, flags
 
 
 def sigma_nought(
@@ -64,19 +80,24 @@ def sigma_nought(
 
     `looks` lines and pixels are averaged into one cell while a band is read, so that nothing at full
     resolution is ever kept; `rows_per_block` counts full-resolution lines. `quantity` is one of
-    `preprocess.calibrate.QUANTITIES`. The attribute `flags` lists gaps of the noise table. Raises
-    `UsageError` for a missing polarisation, and `UnreadableInput` for data that contradict the annotation.
+    `preprocess.calibrate.QUANTITIES`. The attribute `flags` lists gaps of the noise table and a border of
+    no data. Raises `UsageError` for a missing polarisation, `UnreadableInput` for data that contradict the annotation.
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
-    noise = noise_table(image.noise) if denoise else None
-    bands = _CalibratedBands(measurement, calibration_table(image.calibration, quantity), noise, looks)
+    noise, noise_flags = removable_noise(image, product.ipf_version)
+    flags = noise_flags if denoise else ()
+    border = find_border(measurement, noise) if _may_have_border(product, image) else None
+    if border is not None:
+        flags += (f"border noise, up to {border.width} pixels wide, taken as no data",)
+    table = calibration_table(image.calibration, quantity)
+    bands = _CalibratedBands(measurement, border, table, noise if denoise else None, looks)
     rows = measurement.band_lines(rows_per_block, multiple_of=looks[0]) // looks[0]
     shape = (-(-measurement.lines // looks[0]), -(-measurement.samples // looks[1]))
     attrs = {
         "units": "m2 m-2",
         "long_name": f"{polarisation} {quantity.replace('_', ' ')}",
-        "flags": _noise_flags(product, polarisation) if denoise else (),
+        "flags": flags,
     }
     return lines_and_pixels(lazy_bands(bands, shape, np.float32, rows), quantity, looks).assign_attrs(attrs)
 
@@ -114,6 +135,7 @@ class _CalibratedBands:
     """Reads, calibrates, denoises and multilooks bands of rows of the multilooked image."""
 
     measurement: Measurement
+    border: Border | None
     table: LookUpTable
     noise: NoiseTable | None
     looks: tuple[int, int]
@@ -122,6 +144,8 @@ class _CalibratedBands:
         first, last = start * self.looks[0], min(stop * self.looks[0], self.measurement.lines)
         samples = self.measurement.samples
         digital_number = self.measurement.read(first, last)
+        if self.border is not None:
+            self.border.clear(digital_number, first)
         table = self.table.band(first, last, samples)
         noise = None if self.noise is None else self.noise.band(first, last, samples)
         result = np.empty((stop - start, -(-samples // self.looks[1])), np.float32)
@@ -134,17 +158,30 @@ class _CalibratedBands:
         return result
 
 
+def require_trained(subject: str | Path, options: PreprocessOptions, polarisation: str) -> None:
+    """Raise `UsageError` for one polarisation of a model of several, and one of another role than the model's."""
+    trained = " and ".join(options.polarisations)
+    if len(options.polarisations) > 1:
+        problem = f"only {polarisation} is selected, the model needs {trained}"
+        raise UsageError(subject, problem, "omit the polarisation")
+    if polarisation not in (trained, _SAME_ROLE.get(trained)):
+        problem = (
+            f"{polarisation} is selected, the model was trained on {trained} and would miss slicks in {polarisation}"
+        )
+        raise UsageError(subject, problem, "omit the polarisation, or use detect --force-polarisation")
+
+
 def _choose(
-    product: SafeProduct, options: PreprocessOptions, polarisation: str | None
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None, force: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The polarisations to use, and flags for those that are replaced."""
+    """The polarisations to use, and flags for those that the model was not trained on."""
     if polarisation is not None:
-        if len(options.polarisations) > 1:
-            wanted = " and ".join(options.polarisations)
-            problem = f"only {polarisation} is selected, the model needs {wanted}"
-            raise UsageError(product.path, problem, "omit the polarisation")
         product.require(polarisation)
-        return (polarisation,), ()
+        if not force or len(options.polarisations) > 1:
+            require_trained(product.path, options, polarisation)
+        trained = options.polarisations[0]
+        flag = f"{polarisation} used as asked, the model was trained on {trained}"
+        return (polarisation,), (() if polarisation == trained else (flag,))
     chosen, flags = [], []
     for wanted in options.polarisations:
         there = wanted
@@ -156,6 +193,8 @@ def _choose(
     return tuple(chosen), tuple(flags)
 
 
-def _noise_flags(product: SafeProduct, polarisation: str) -> tuple[str, ...]:
-    image = product.image(polarisation)
-    return noise_flags(image.noise, image.annotation.number_of_lines, image.annotation.number_of_samples)
+def _may_have_border(product: SafeProduct, image: ImageMetadata) -> bool:
+    """Whether the product is older than IPF 2.90: by its manifest, else by its noise table."""
+    if product.ipf_version is None:
+        return not image.noise.azimuth_blocks
+    return product.ipf_version < FIRST_IPF_WITHOUT

@@ -36,7 +36,7 @@ def balance_record(dataset: str) -> dict[str, Any]:
     Raises what opening and reading the data set raise.
     """
     from ingest.progress import step
-    from models.datasets import open_dataset
+    from models.datasets.catalogue import open_dataset
     from models.jointnet.balance import balancing_factor
 
     split = open_dataset(dataset)

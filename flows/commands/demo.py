@@ -35,6 +35,9 @@ def demo(
 
     Example: slickwatch demo --out demo
     """
+    from flows.machine import require_usable_machine
+
+    require_usable_machine()
     quiet_prefect()
     from flows.demo import DEMO_SEED, run_demo
 

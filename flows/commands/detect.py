@@ -23,6 +23,9 @@ def detect(
     out: Out = Path("results"),
     model: Model = None,
     polarisation: Polarisation = None,
+    force_polarisation: Annotated[
+        bool, typer.Option("--force-polarisation", help="Take a polarisation that the model was not trained on.")
+    ] = False,
     coastline: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Land polygons in WGS 84; default: generalised OpenStreetMap land."),
@@ -44,20 +47,23 @@ def detect(
 
     Example: slickwatch detect S1A_IW_GRDH_1SDV_20240601T053000_...SAFE --out results
     """
+    from flows.machine import require_usable_machine
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
-    from preprocess.pipeline import calibrated_scene
+    from preprocess.pipeline import usable_polarisations
 
+    require_usable_machine()
     options = detection_options(
         model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
     )
+    options = dataclasses.replace(options, force_polarisation=force_polarisation)
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:
         try:
             # Before the flow starts: a wrong input is known at once, and nothing is written.
-            calibrated_scene(SafeProduct.open(path), preprocess, polarisation)
+            usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
             quiet_prefect()
             from flows.detect import detect_slicks
 

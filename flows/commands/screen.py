@@ -29,7 +29,8 @@ def screen(
 
     Example: slickwatch screen sos-official
     """
-    from models.datasets import open_dataset, screening
+    from models.datasets import screening
+    from models.datasets.catalogue import open_dataset
 
     split = open_dataset(dataset)
     if split.train is None:

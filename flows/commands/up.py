@@ -33,8 +33,10 @@ def up(
 
     Example: slickwatch up
     """
+    from flows.machine import require_usable_machine
     from flows.operations import start_stop
 
+    require_usable_machine()
     plan = _plan(config, deployments)
     if foreground:
         from flows.operations.supervisor import supervise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import platform
 import sys
@@ -16,6 +15,8 @@ from flows.operations.home import Home
 from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.files import write_json
+from ingest.proxies import without_proxy
+from ingest.sources.http import is_loopback
 
 _ROOT = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ class Plan:
 def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
     """Make the plan from the settings; raises `UsageError` for a host other than loopback."""
     prefect, monitor, config = settings.prefect, settings.monitor, settings.file
-    if not _is_loopback(prefect.host):
+    if not is_loopback(prefect.host):
         problem = f"host {prefect.host} is reachable from other machines without a password"
         remedy = "set 127.0.0.1; for remote access use a reverse proxy with a password, docs/operator/operations.md"
         raise UsageError(config or "prefect.host", problem, remedy)
@@ -109,13 +110,6 @@ def with_running_deployments(plan: Plan) -> Plan:
 _PLAN = TypeAdapter(Plan)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _deployments_file() -> Path:
     """prefect.yaml of the checkout, else the copy in the installed package."""
     candidates = (_ROOT / "prefect.yaml", Path(__file__).with_name("prefect.yaml"))
@@ -130,7 +124,7 @@ def service_environment(plan: Plan) -> dict[str, str]:
     home = plan.home
     bin_folder = os.path.dirname(sys.executable)
     database = plan.database or f"sqlite+aiosqlite:///{(home / 'prefect.db').as_uri()}?uri=true"
-    return _DEFAULTS | os.environ | {
+    return _DEFAULTS | os.environ | without_proxy(plan.host) | {
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),

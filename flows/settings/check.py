@@ -10,7 +10,7 @@ from flows.settings import Settings
 from ingest.areas import read_areas
 from ingest.errors import SlickwatchError, UsageError
 from ingest.ledger.database import Database
-from ingest.sources.access import opened_source
+from ingest.sources.kinds import opened_source
 
 
 def problems(settings: Settings) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
-from email.utils import parseaddr
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, TypeVar
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from outputs.alerting.options import LINK_FIELDS
+from outputs.alerting.options import LINK_FIELDS, mailbox
 
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of the settings being read", default=None)
 _BOX = re.compile(r"[-+.,\deE\s]+")
@@ -129,7 +128,7 @@ def _timezone(text: str) -> str:
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
-        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid:
@@ -138,9 +137,7 @@ def _web_address(text: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    name, at, host = parseaddr(text)[1].rpartition("@")
-    if not (name and at and host):
-        raise ValueError("should be an e-mail address")
+    mailbox(text)
     return text
 
 

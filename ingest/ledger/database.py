@@ -1,4 +1,4 @@
-"""The ledger's database: its address, connections, one writer at a time, and one-line errors."""
+"""The ledger's database: its address, connections, one writer at a time, upgrades, and one-line errors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
 from ingest.errors import SlickwatchError, SourceError, StorageError, UsageError
+from ingest.ledger.tables import VERSION_TABLE
 
 PATIENCE_S = 30.0  # to wait for another writer
 _WRITERS_LOCK = 0x51C4_1ED6  # the advisory lock shared by all writers; arbitrary, must never change
+REVISIONS = ("0001", "0002")  # as in migrations/versions; kept here so that alembic is loaded only when needed
 _FORMS = "give a file, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
@@ -72,7 +74,7 @@ class Database:
         first = next(iter(told.strip().splitlines()), type(error).__name__).rstrip(".;:")
         first = first.replace(str(self.url.password), "***") if self.url.password else first
         if self.is_sqlite:
-            return _sqlite_failure(self.name, first)
+            return sqlite_failure(self.name, first, "ledger")
         return _postgresql_failure(self.name, first, getattr(getattr(error, "orig", None), "sqlstate", None))
 
 
@@ -180,11 +182,12 @@ _SQLITE_FAILURES = {
 }
 
 
-def _sqlite_failure(name: str, told: str) -> SlickwatchError:
+def sqlite_failure(name: str, told: str, what: str) -> StorageError:
+    """The error for a message of SQLite's about a file, which should be a `what`."""
     for fragment, (problem, remedy) in _SQLITE_FAILURES.items():
         if fragment in told.lower():
             return StorageError(name, problem, remedy)
-    return StorageError(name, f"database error: {told}", "check that the file is an undamaged ledger")
+    return StorageError(name, f"database error: {told}", f"check that the file is an intact {what}")
 
 
 # By SQLSTATE, longest first; the classes are two letters long.
@@ -225,3 +228,35 @@ def _file(database: Database) -> Path | None:
         return None
     path = str(database.url.database)
     return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)
+
+
+def migrate(database: Database, to: str = REVISIONS[-1]) -> None:
+    """Create or upgrade the tables. Raises `StorageError`, also for a ledger from a newer version; `SourceError`."""
+    prepare_file(database)
+    with database.reading() as session:
+        if _revision(session.connection(), database.name) == to:
+            return
+    with database.writing() as session:
+        connection = session.connection()
+        if _revision(connection, database.name) != to:  # another process may have got there first
+            _upgrade(connection, to)
+
+
+def _revision(connection: Connection, name: str) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    if revision is not None and revision not in REVISIONS:
+        raise StorageError(name, f"written by a newer Slickwatch (tables at {revision})", "upgrade Slickwatch")
+    return revision
+
+
+def _upgrade(connection: Connection, to: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)

@@ -6,6 +6,8 @@ The rules of identity, leases and repetition are in docs/operator/ledger.md.
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +17,10 @@ from types import TracebackType
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from ingest.errors import UsageError
+from ingest.errors import SlickwatchError, UsageError
 from ingest.ledger import discovery, rows
-from ingest.ledger.database import PATIENCE_S, Database, exists
-from ingest.ledger.migration import migrate
-from ingest.ledger.records import STATES, TASKS, Claim, SceneRecord, Task
+from ingest.ledger.database import PATIENCE_S, Database, exists, migrate
+from ingest.ledger.records import STATES, TASKS, Claim, LeaseLost, SceneRecord, Task
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
 from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
@@ -338,3 +339,37 @@ class Ledger:
 
     def _refuse(self, row: SceneRow, problem: str, remedy: str) -> None:
         raise UsageError(row.id, problem, remedy)
+
+
+@contextmanager
+def keep_lease(ledger: Ledger, claim: Claim, longest_s: float = float("inf")) -> Iterator[Callable[[], None]]:
+    """Renew a claim every third of its lease while the block runs, for `longest_s` seconds at most: a worker that
+    hangs loses its scene to another.
+
+    Call the value between steps of long work: it raises `LeaseLost` once another worker has the scene. An unreachable
+    database is tried again; a lease that expires meanwhile may be lost.
+    """
+    done, lost = threading.Event(), threading.Event()
+    end = time.monotonic() + longest_s
+
+    def beat() -> None:
+        while not done.wait(claim.lease_s / 3) and time.monotonic() < end:
+            try:
+                ledger.renew(claim)
+            except LeaseLost:
+                lost.set()
+                return
+            except SlickwatchError:
+                continue
+
+    def check() -> None:
+        if lost.is_set():
+            raise LeaseLost(claim)
+
+    thread = threading.Thread(target=beat, name=f"lease on {claim.scene.id}", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        done.set()
+        thread.join()

@@ -41,6 +41,7 @@ class SafeProduct:
     container: Container
     scene: Scene
     polarisations: tuple[str, ...]  # those with both an annotation and a measurement, co-polarised first
+    ipf_version: float | None  # of ESA's processor, such as 2.72; None if the manifest does not say
     _members: dict[tuple[str, str], str]  # (kind, polarisation) -> member
     _images: dict[str, ImageMetadata] = field(default_factory=dict, repr=False)
 
@@ -65,7 +66,7 @@ class SafeProduct:
         if manifest is not None:
             scene = replace(scene, **_manifest_facts(manifest))
         scene = replace(scene, polarisations=tuple(complete), size=container.size())
-        return cls(container, scene, tuple(complete), members)
+        return cls(container, scene, tuple(complete), _ipf_version(manifest), members)
 
     @property
     def path(self) -> Path:
@@ -212,6 +213,13 @@ def _manifest_facts(manifest: Document) -> dict[str, Any]:
         elif tag == "coordinates" and "footprint" not in facts:
             facts["footprint"] = _footprint(element.text or "", manifest)
     return facts
+
+
+def _ipf_version(manifest: Document | None) -> float | None:
+    """The version of the Instrument Processing Facility in the manifest, 2.72 for "002.72"."""
+    elements = manifest.root.iter() if manifest is not None else ()
+    found = [one.get("version", "") for one in elements if one.get("name") == "Sentinel-1 IPF"]
+    return float(found[0]) if found and re.fullmatch(r"\d+\.\d+", found[0]) else None
 
 
 def _footprint(coordinates: str, manifest: Document) -> BaseGeometry:

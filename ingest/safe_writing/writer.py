@@ -6,7 +6,6 @@ import binascii
 import shutil
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,7 +23,6 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from ingest.errors import StorageError, UsageError
-from ingest.files import whole_file
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
 from ingest.safe_writing.manifest import DataObject, manifest_document, preview_documents, support_documents
@@ -78,21 +76,6 @@ def write_safe(
     except OSError as error:
         raise StorageError(folder, f"cannot write the product ({error})", "check space and permissions") from error
     return final
-
-
-def zip_safe(product: Path) -> Path:
-    """Pack NAME.SAFE as NAME.zip beside it, deflated, and return the archive's path.
-
-    Members lie in NAME.SAFE/ with a fixed date, so the same product gives the same bytes.
-    """
-    archive = product.with_name(product.name.removesuffix(".SAFE") + ".zip")
-    with whole_file(archive) as hidden, zipfile.ZipFile(hidden, "w", zipfile.ZIP_DEFLATED) as pack:
-        for path in sorted(path for path in product.rglob("*") if path.is_file()):
-            member = zipfile.ZipInfo(f"{product.name}/{path.relative_to(product).as_posix()}")
-            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            with path.open("rb") as source, pack.open(member, "w", force_zip64=True) as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-    return archive
 
 
 def product_name(annotations: Mapping[str, Annotation], unique: str, *, cog: bool = False) -> str:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -275,9 +273,3 @@ class CopernicusDataSpace:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()

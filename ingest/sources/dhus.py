@@ -9,7 +9,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +19,12 @@ import requests
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from ingest.areas import read_areas
+from ingest.areas import read_footprint
 from ingest.credentials import Credentials
 from ingest.errors import SourceError, TransientError, UnreadableInput, UsageError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import LOOPBACK, archive_stream, base_address, require_success
+from ingest.sources.http import archive_stream, base_address, is_loopback, require_success
 from ingest.sources.source import ByteStream, Query
 
 PAGE = 100  # products, the most a node returns at once
@@ -45,8 +46,9 @@ class DhusNode:
 
     def __init__(self, api_url: str, credentials: Credentials, *, name: str = "dhus", timeout: float = 60.0) -> None:
         address = base_address(api_url)
-        if address.scheme != "https" and address.host not in LOOPBACK:
+        if address.scheme != "https" and not is_loopback(address.host):
             raise UsageError(api_url, "the password would be sent unencrypted", "use the node's https:// address")
+        require_usable_proxies("socks")
         self.name, self._url = name, str(address)
         self._sentinelsat = _sentinelsat()
         word = credentials.secret.get_secret_value()
@@ -72,11 +74,9 @@ class DhusNode:
             if len(page) < PAGE:
                 return
 
-    @contextmanager
-    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
+    def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
         """Open the scene's zip at a byte, or at 0 if the node cannot; raises `SourceError`, `TransientError`."""
-        with archive_stream(functools.partial(self._answer, scene), offset, scene.id) as stream:
-            yield stream
+        return archive_stream(functools.partial(self._answer, scene), offset, scene.id)
 
     def close(self) -> None:
         """Close the connections."""
@@ -199,7 +199,7 @@ def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | Non
         return replace(
             scene,
             relative_orbit=properties.get("relativeorbitnumber", scene.relative_orbit),
-            footprint=_footprint(properties.get("footprint")),
+            footprint=read_footprint(properties.get("footprint")),
             source=source,
             published=properties["ingestiondate"].replace(tzinfo=UTC),
             key=uuid,
@@ -207,14 +207,6 @@ def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | Non
     except (UnreadableInput, KeyError, AttributeError) as error:
         told = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
         _log.warning("Skipped product %s of a DHuS node: %s", uuid, told)
-        return None
-
-
-def _footprint(wkt: str | None) -> BaseGeometry | None:
-    try:
-        return read_areas(wkt)[0].geometry if wkt else None
-    except UsageError:
-        # A bad outline must not cost the scene: the outline is read from the product later.
         return None
 
 

@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from defusedxml import DefusedXmlException, ElementTree
 
 from ingest.credentials import Credentials, find_credentials
 from ingest.errors import SourceError, TransientError, UsageError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
 from ingest.sources.http import may_pass
@@ -100,10 +100,10 @@ class EodataStore:
         if path.suffix == ".zip":
             archive = self._head(bucket, key, scene.id)
             begin = offset if offset <= archive.size else 0
-            yield _Stream(begin, archive.size, self._read(archive, begin, scene.id))
+            yield ByteStream(begin, archive.size, self._read(archive, begin, scene.id))
         else:
             objects = self._list(bucket, f"{key}/", path.name, scene.id)
-            yield _Stream(0, zip_size(objects), self._zip(objects, scene.id))
+            yield ByteStream(0, zip_size(objects), self._zip(objects, scene.id))
 
     def _head(self, bucket: str, key: str, subject: str) -> StoredObject:
         with _store_failures(subject):
@@ -188,25 +188,9 @@ class EodataStore:
         self._store.close()
         self._catalogue.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
 
 class _Cut(TransientError):
     """A connection that ended early."""
-
-
-class _Stream:
-    def __init__(self, offset: int, total: int, blocks: Iterator[bytes]) -> None:
-        self.offset: int = offset
-        self.total: int | None = total
-        self._blocks = blocks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (block for block in self._blocks if block)
 
 
 class _Sink(io.RawIOBase):
@@ -253,6 +237,7 @@ def _client(credentials: Credentials, endpoint_url: str, timeout: float) -> Any:
         from botocore.config import Config
     except ModuleNotFoundError as error:
         raise UsageError("eodata", "boto3 is not installed", "run: pip install 'slickwatch[eodata]'") from error
+    require_usable_proxies(socks_package="")
     # At DEBUG it logs every signature, including the access key.
     logging.getLogger("botocore").setLevel(logging.INFO)
     return boto3.session.Session().client(

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 
 import httpx
 
 from ingest.errors import SourceError, TransientError
+from ingest.proxies import require_usable_proxies
+from ingest.sources.source import ByteStream
 
 REDIRECTS = 5
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT = httpx.Timeout(60.0, connect=20.0)  # seconds
 # RFC 9110: 408 and 425 ask for another try; RFC 6585: 429 too many requests.
 _PASSING = {408, 425, 429}
@@ -29,7 +31,11 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
 
 
 def http_client(timeout: float | None = None) -> httpx.Client:
-    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes."""
+    """A client that keeps connections, does not follow redirects itself and requests uncompressed bytes.
+
+    Raises `UsageError` for proxies or certificates of the environment that cannot be used.
+    """
+    require_usable_proxies()
     return httpx.Client(
         timeout=_TIMEOUT if timeout is None else httpx.Timeout(timeout),
         headers={"User-Agent": "slickwatch", "Accept-Encoding": "identity"},
@@ -44,6 +50,14 @@ def base_address(address: str, *parts: str) -> httpx.URL:
         if url.scheme not in ("http", "https") or not url.host:
             raise httpx.UnsupportedProtocol("neither http nor https")
         return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, so that nothing sent to it leaves it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -118,17 +132,11 @@ def content_range(value: str | None) -> tuple[int | None, int | None]:
     return (None if first is None else int(first)), (None if total == "*" else int(total))
 
 
-class HttpByteStream:
-    """The body of a response as a `ByteStream`; a cut connection raises `TransientError`."""
-
-    def __init__(self, response: httpx.Response, offset: int, total: int | None, subject: str) -> None:
-        self.offset, self.total = offset, total
-        self._response, self._subject = response, subject
-
-    def __iter__(self) -> Iterator[bytes]:
-        with network_failures(self._subject):
-            # Raw: a body compressed in transit would no longer match its range.
-            yield from self._response.iter_raw()
+def body_blocks(response: httpx.Response, subject: str) -> Iterator[bytes]:
+    """Yield the body of a response; a cut connection raises `TransientError`."""
+    with network_failures(subject):
+        # Raw: a body compressed in transit would no longer match its range.
+        yield from response.iter_raw()
 
 
 def follow(
@@ -153,9 +161,7 @@ def follow(
 
 
 @contextmanager
-def archive_stream(
-    answer: Callable[[int], httpx.Response], offset: int, subject: str
-) -> Iterator[HttpByteStream | EmptyByteStream]:
+def archive_stream(answer: Callable[[int], httpx.Response], offset: int, subject: str) -> Iterator[ByteStream]:
     """Stream what `answer`, a streamed GET from a byte on, gives from `offset` on, or from 0 where it has no such byte.
 
     At the archive's end nothing is left to stream. Raises `SourceError` and `TransientError`.
@@ -165,7 +171,7 @@ def archive_stream(
         response.close()
         _, total = content_range(response.headers.get("Content-Range"))
         if offset == total:
-            yield EmptyByteStream(total)
+            yield ByteStream(total, total, ())
             return
         offset = 0
         response = answer(offset)
@@ -175,24 +181,13 @@ def archive_stream(
         response.close()
 
 
-def _body(response: httpx.Response, offset: int, subject: str) -> HttpByteStream:
+def _body(response: httpx.Response, offset: int, subject: str) -> ByteStream:
     require_success(response, subject)
     require_type(response, subject, json=False)
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
-        return HttpByteStream(response, 0, int(length) if length.isdigit() else None, subject)
+        return ByteStream(0, int(length) if length.isdigit() else None, body_blocks(response, subject))
     first, total = content_range(response.headers.get("Content-Range"))
     if first != offset:
         raise TransientError(f"{subject}: asked for bytes from {offset} on, got bytes from {first} on")
-    return HttpByteStream(response, offset, total, subject)
-
-
-class EmptyByteStream:
-    """The empty rest of an archive that is already complete."""
-
-    def __init__(self, total: int) -> None:
-        self.offset: int = total
-        self.total: int | None = total
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(())
+    return ByteStream(offset, total, body_blocks(response, subject))

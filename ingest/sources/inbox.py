@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from shapely.geometry import MultiPoint
 from shapely.geometry.base import BaseGeometry
@@ -324,14 +323,4 @@ def _open_file(path: Path, offset: int) -> Iterator[ByteStream]:
         total = os.fstat(file.fileno()).st_size
         # Past its end: it is not the file that was begun.
         file.seek(offset if offset <= total else 0)
-        yield _FileStream(file, file.tell(), total)
-
-
-class _FileStream:
-    def __init__(self, file: BinaryIO, offset: int, total: int | None) -> None:
-        self.offset, self.total = offset, total
-        self._file = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self._file.read(BLOCK):
-            yield block
+        yield ByteStream(file.tell(), total, iter(partial(file.read, BLOCK), b""))

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import SourceError, UsageError
+from ingest.scene import Scene
+from ingest.sources.source import Query, SceneSource
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
-
-    from ingest.sources.source import SceneSource
 
 
 def _inbox(folder: str | Path, settle: float = 10.0, name: str = "inbox") -> SceneSource:
@@ -106,6 +107,34 @@ def open_source(kind: str, options: Mapping[str, Any] | None = None) -> SceneSou
         return SOURCES[kind](**options)
     except (TypeError, ValueError) as error:
         raise UsageError(kind, "an option has the wrong type", "see docs/operator/sources.md") from error
+
+
+@contextmanager
+def opened_source(name: str, options: Mapping[str, Any]) -> Iterator[SceneSource]:
+    """Open a source of the `kind` among its options, else of the kind `name`; raises as `open_source` does."""
+    source = open_source(str(options.get("kind", name)), {key: options[key] for key in options if key != "kind"})
+    try:
+        yield source
+    finally:
+        if hasattr(source, "close"):
+            source.close()
+
+
+def find_scene(source: SceneSource, wanted: Scene) -> Scene:
+    """The scene with the id of `wanted`, as listed by the source. Raises `SourceError` if it is not listed.
+
+    Mode, orbit and time from the name narrow the listing to a few scenes.
+    """
+    query = Query(
+        mode=wanted.mode,
+        product_type=wanted.product_type,
+        polarisation=wanted.polarisations[0],
+        relative_orbit=wanted.relative_orbit,
+    )
+    for scene in source.find(query, wanted.acquired_start):  # no scene is published before it is acquired
+        if scene.id == wanted.id:
+            return scene
+    raise SourceError(wanted.id, f"{source.name} does not list it", "check the name, or try another --source")
 
 
 def _given(**options: str | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,13 +42,16 @@ def _same(one: str | None, other: str | None) -> bool:
     return str(one).lower() == str(other).lower()
 
 
-class ByteStream(Protocol):
+@dataclass(frozen=True)
+class ByteStream:
     """The rest of a scene's archive from `offset` on; iterate over it once."""
 
     offset: int  # where it really begins: 0 if the source cannot resume
     total: int | None  # bytes of the whole archive, if known
+    blocks: Iterable[bytes]
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[bytes]:
+        return (block for block in self.blocks if block)
 
 
 class SceneSource(Protocol):

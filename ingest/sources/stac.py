@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -23,8 +23,17 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 
 from ingest.errors import SourceError, TransientError
+from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
-from ingest.sources.http import LOOPBACK, archive_stream, base_address, follow, http_client, may_pass, network_failures
+from ingest.sources.http import (
+    archive_stream,
+    base_address,
+    follow,
+    http_client,
+    is_loopback,
+    may_pass,
+    network_failures,
+)
 from ingest.sources.source import ByteStream, Query
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 
@@ -61,6 +70,7 @@ class StacCatalogue:
         name: str = "stac",
         timeout: float = 60.0,
     ) -> None:
+        require_usable_proxies("socks")
         self.name = name
         self._url, self._collection, self._timeout = str(base_address(url)), collection, timeout
         self._published_property, self._lateness = published_property, lateness
@@ -98,12 +108,9 @@ class StacCatalogue:
             _log.warning("%.100s: skipped, %s offers no zip of it", item.id, self._collection)
         yield from sorted(found, key=lambda scene: (scene.published or scene.acquired_end, scene.id))
 
-    @contextmanager
-    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
+    def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:
         """Open the scene's zip at a byte, or at 0 if the server cannot; raises `SourceError`, `TransientError`."""
-        archive = self._archive(scene)
-        with archive_stream(partial(self._answer, scene, archive), offset, scene.id) as stream:
-            yield stream
+        return archive_stream(partial(self._answer, scene, self._archive(scene)), offset, scene.id)
 
     def close(self) -> None:
         """Close the connections."""
@@ -180,7 +187,7 @@ class StacCatalogue:
         return follow(self._http, at, offset, scene.id, lambda host: header if self._is_trusted(host) else None)
 
     def _is_trusted(self, address: httpx.URL) -> bool:
-        if address.scheme != "https" and address.host not in LOOPBACK:
+        if address.scheme != "https" and not is_loopback(address.host):
             return False
         return any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
 
@@ -211,20 +218,16 @@ def _matches(item: Item, scene: Scene, query: Query) -> bool:
 
 def _filter(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:
     """The query in CQL2 JSON; null passes, since a missing optional property proves nothing."""
-    conditions = [("=", name, value) for name, value in _properties(query) if value is not None]
+    conditions = [("=", {"property": name}, value) for name, value in _properties(query) if value is not None]
     if after is not None and published_property:
-        conditions.append((">", published_property, _time(after)))
+        conditions.append((">", {"property": published_property}, _time(after)))
     if not conditions:
         return {}
     parts = [
-        {"op": "or", "args": [{"op": op, "args": [{"property": name}, value]}, _is_null(name)]}
+        {"op": "or", "args": [{"op": op, "args": [name, value]}, {"op": "isNull", "args": [name]}]}
         for op, name, value in conditions
     ]
     return {"filter": parts[0] if len(parts) == 1 else {"op": "and", "args": parts}, "filter_lang": "cql2-json"}
-
-
-def _is_null(name: str) -> dict[str, Any]:
-    return {"op": "isNull", "args": [{"property": name}]}
 
 
 def _query(query: Query, published_property: str | None, after: datetime | None) -> dict[str, Any]:

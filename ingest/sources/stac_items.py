@@ -12,12 +12,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-import shapely
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
-from shapely.geometry.base import BaseGeometry
 
-from ingest.areas import read_areas
-from ingest.errors import UnreadableInput, UsageError
+from ingest.areas import read_footprint
+from ingest.errors import UnreadableInput
 from ingest.scene import Scene, scene_from_name
 
 _PUBLISHED = ("published", "created", "updated")
@@ -81,7 +79,7 @@ def scene_of(item: Item, source: str, published_property: str | None) -> Scene |
     return replace(
         scene,
         relative_orbit=_integer(item.properties.get("sat:relative_orbit")) or scene.relative_orbit,
-        footprint=_footprint(item.geometry),
+        footprint=read_footprint(json.dumps(item.geometry)) if item.geometry else None,
         source=source,
         size=archive.asset.size if archive else None,
         checksum=checksum_of(archive.asset.checksum) if archive else None,
@@ -154,14 +152,6 @@ def _named(item: Item) -> Scene | None:
         except UnreadableInput:
             continue
     return None
-
-
-def _footprint(geometry: dict[str, Any] | None) -> BaseGeometry | None:
-    try:
-        return read_areas(json.dumps(geometry))[0].geometry if geometry else None
-    except (UsageError, shapely.GEOSException):
-        # A bad outline must not cost the scene: the outline is read from the product later.
-        return None
 
 
 def _datetime(value: object) -> datetime | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.classes import OIL
-from models.datasets import LabelledImages
+from models.datasets.pairs import LabelledImages
 from models.evaluation.bootstrap import Counts, total
 from models.evaluation.calibration import brier, expected_calibration_error, oil_calibration
 from models.evaluation.evaluate import Evaluation, EvaluationOptions, Progress, calibration_bins, evaluation_of, number

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ingest.errors import UsageError
 from ingest.progress import step
 from models.classes import CLASSES, IGNORE, NOT_OIL
-from models.datasets import LabelledImages, Split, open_dataset
-from models.datasets.pairs import spread_out
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import LabelledImages, Split, spread_out
 from models.evaluation.chips import chip_record, evaluate_chips
 from models.evaluation.evaluate import (
     Evaluation,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
-from models.datasets import LabelledImages
+from models.datasets.pairs import LabelledImages
 from models.evaluation.bootstrap import Counts, Score, bootstrap, grouped, interval, total
 from models.evaluation.calibration import (
     CONFIDENCE,

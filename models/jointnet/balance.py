@@ -20,8 +20,8 @@ from ingest.errors import StorageError, UsageError
 from ingest.files import read_json, user_cache, write_json
 from models.classes import IGNORE
 from models.code import code_hash
-from models.datasets import LabelledImages, class_indices
 from models.datasets.fingerprint import fingerprint
+from models.datasets.pairs import LabelledImages, class_indices
 from models.jointnet.diffusion import scaled_labels
 from models.jointnet.pairs import to_unit
 

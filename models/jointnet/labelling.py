@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.datasets import LabelledImages, class_indices
+from models.datasets.pairs import LabelledImages, class_indices
 from models.jointnet.diffusion import Balanced, Predict, as_logits, noised, sample, scaled_labels
 from models.jointnet.pairs import to_unit
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from models.classes import IGNORE
-from models.datasets import LabelledImages, class_indices
+from models.datasets.pairs import LabelledImages, class_indices
 from models.jointnet.options import JointOptions
 
 

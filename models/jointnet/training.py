@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ingest.errors import ModelError, UsageError
 from ingest.files import storage_errors
-from models.datasets import LabelledImages, open_dataset
+from models.datasets.catalogue import open_dataset
 from models.datasets.fingerprint import fingerprint
+from models.datasets.pairs import LabelledImages
 from models.jointnet.balance import balancing_factor
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet, read_jointnet, save_jointnet
 from models.jointnet.diffusion import Balanced, training_loss

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.datasets import Cut, LabelledImages, Selection, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import LabelledImages, Selection
+from models.datasets.views import Cut
 from models.synthesis.shards import SyntheticPairs
 
 

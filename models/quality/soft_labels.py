@@ -12,7 +12,8 @@ from scipy.special import softmax
 from ingest.errors import ModelError, UsageError
 from ingest.progress import step
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets import LabelledImages, Selection, class_indices, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import LabelledImages, Selection, class_indices
 from models.evaluation.calibration import (
     PIXELS,
     brier,

@@ -23,7 +23,7 @@ from pathlib import Path
 from ingest.errors import ModelError, StorageError, UsageError
 from ingest.files import remove_folder, storage_errors, whole_folder, write_bytes
 from ingest.hashes import file_sha256
-from ingest.locks import awaited, never
+from ingest.locks import hold_lock
 from models.checkpoint import Checkpoint, default_model_folder, require_five_classes
 from models.objects.judge import check_with_object_stage
 from models.registry.records import (
@@ -210,7 +210,7 @@ class Registry:
         with storage_errors(self.folder):
             for folder in (self._versions, self._promotions):
                 folder.mkdir(parents=True, exist_ok=True)
-            with awaited(self.folder / ".lock", never()):
+            with hold_lock(self.folder / ".lock"):
                 for left in (*self._versions.glob(".*.partial"), *self._promotions.glob(".*.partial.json")):
                     shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
                 yield

@@ -9,14 +9,13 @@ from pathlib import Path
 from ingest.errors import ModelError
 from ingest.files import read_json
 from ingest.progress import step
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.jointnet.balance import balancing_factor
 from models.jointnet.checkpoint import JointCheckpoint, read_jointnet
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.retraining.budget import OutOfTime
-from models.retraining.records import TrainingData
-from models.retraining.steps import StepResult, Value, relevant_options, run_step
+from models.retraining.steps import StepResult, TrainingData, Value, relevant_options, run_step
 from models.training.options import changed, flat
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.datasets import LabelledImages, Reduced, Selection, SimulatedChips, open_dataset
+from models.datasets.catalogue import open_dataset
 from models.datasets.fingerprint import fingerprint
-from models.retraining.records import TrainingData
+from models.datasets.pairs import LabelledImages, Selection
+from models.datasets.simulated import SimulatedChips
+from models.datasets.views import Reduced
+from models.retraining.steps import TrainingData
 from models.retraining.training_data import training_sources
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from ingest.errors import UsageError
 from ingest.files import read_json, storage_errors, sync, write_json
 from ingest.hashes import file_sha256, json_sha256
-from ingest.locks import locked
+from ingest.locks import try_lock
 from models.code import code_hash
 from models.training.options import flat
 
@@ -43,12 +43,32 @@ class StepResult:
     reused: bool
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """The training set of a retraining; `real` is the name or folder that `open_dataset` takes."""
+
+    real: str
+    folder: Path
+    sources: dict[str, str]  # hash of the images taken of each data set, by name
+    n_train: int
+    sha256: str  # of the training pairs
+    classes: tuple[str, ...]
+    chips: int  # around reviewed slicks
+    left_out: dict[str, int]  # number of slicks and chips, by reason
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for a reader, a line each."""
+        left_out = [f"{count} {reason} left out" for reason, count in self.left_out.items()]
+        return [f"{self.chips} chips around reviewed slicks", *left_out]
+
+
 @contextmanager
 def exclusive(work: Path) -> Iterator[None]:
     """Keep other retrainings out of the work folder; raises `UsageError` where one is running in it."""
     with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    with locked(work / ".lock") as free:
+    with try_lock(work / ".lock") as free:
         if not free:
             raise UsageError(work, "another retraining is running here", "wait for it, or set retraining.folder")
         yield

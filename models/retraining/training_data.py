@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ingest.errors import UsageError
 from ingest.progress import step
-from models.datasets import DATASETS, LabelledImages, Reduced, SimulatedChips, held_out_fold, open_dataset
+from models.datasets.catalogue import DATASETS, open_dataset
 from models.datasets.fingerprint import fingerprint
 from models.datasets.folder import write_pair
+from models.datasets.pairs import LabelledImages, held_out_fold
 from models.datasets.reviewed import ReviewedScene, reviewed_chips
-from models.retraining.records import TrainingData
-from models.retraining.steps import Value, run_step
+from models.datasets.simulated import SimulatedChips
+from models.datasets.views import Reduced
+from models.retraining.steps import TrainingData, Value, run_step
 
 SIMULATED = 400  # chips of the set `simulated`, which has no training images of its own
 FOLDS = 20  # one of them is for validation

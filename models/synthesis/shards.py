@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ingest.errors import UnreadableInput, UsageError
 from ingest.files import storage_errors, write_bytes
 from ingest.hashes import file_sha256
-from ingest.locks import awaited, locked, never
+from ingest.locks import hold_lock, try_lock
 from models.classes import NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.pairs import Pair, chip_input, chip_power
 from models.synthesis.manifest import Manifest, Shard, SyntheticPlan, read_manifest, require_same_maker, write_manifest
@@ -74,7 +74,7 @@ class SyntheticWriter:
             raise UsageError(folder, "no pairs requested", "request at least one pair and shards of at least one")
         with storage_errors(folder):
             (folder / "shards").mkdir(parents=True, exist_ok=True)
-        with awaited(folder / _LOCK, never()):
+        with hold_lock(folder / _LOCK):
             manifest = read_manifest(folder)
             if manifest is None:
                 manifest = Manifest(plan)
@@ -101,7 +101,7 @@ class SyntheticWriter:
     @contextmanager
     def claimed(self, shard: int) -> Iterator[bool]:
         """Keep other processes from making the same shard inside the block; False where it is made already."""
-        with locked(self.folder / "shards" / f".{shard:05d}.lock") as free:
+        with try_lock(self.folder / "shards" / f".{shard:05d}.lock") as free:
             yield free and shard in self.missing()
 
     def write(self, shard: int, images: NDArray[np.uint8], logits: NDArray[np.floating]) -> Shard:
@@ -117,7 +117,7 @@ class SyntheticWriter:
         content = _packed(images, logit_codes(logits))
         sha256 = hashlib.sha256(content).hexdigest()
         record = Shard(shard, name, count, sha256, self.plan.seed_of(shard), len(content))
-        with awaited(self.folder / _LOCK, never()):
+        with hold_lock(self.folder / _LOCK):
             manifest = self.manifest
             write_bytes(self.folder / name, content)  # on the disk before the manifest names it
             write_manifest(self.folder, manifest.with_shard(record))
@@ -126,7 +126,7 @@ class SyntheticWriter:
 
 @dataclass(frozen=True)
 class SyntheticPairs:
-    """The pairs of a folder, as `models.datasets.LabelledImages`, with the logits of what made them."""
+    """The pairs of a folder, as `models.datasets.pairs.LabelledImages`, with the logits of what made them."""
 
     folder: Path
     manifest: Manifest

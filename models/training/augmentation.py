@@ -23,7 +23,7 @@ _LOOKS = (4.0, 32.0)  # of the speckle put upon that of the image
 
 
 def light(pair: Pair, rng: np.random.Generator, options: PreprocessOptions) -> Pair:
-    """Flip, turn by right angles, change level and contrast: `models.datasets.augmented`."""
+    """Flip, turn by right angles, change level and contrast: `models.datasets.pairs.augmented`."""
     image, labels = pair
     where = np.arange(labels.size).reshape(labels.shape)
     varied, where = augmented((image[:1], where), rng)

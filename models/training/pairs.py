@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL_CLASSES
-from models.datasets import LabelledImages, Pair, flat_pair, simulated_pair
-from models.datasets.simulated import VALIDATION_SEED
+from models.datasets.pairs import LabelledImages, Pair
+from models.datasets.simulated import VALIDATION_SEED, flat_pair, simulated_pair
 from models.synthesis.shards import SyntheticPairs
 from models.training.augmentation import AUGMENTATIONS
 from models.training.segmentation_options import TrainOptions

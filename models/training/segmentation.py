@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ingest.errors import ModelError
 from models.checkpoint import Checkpoint, load_model, read_checkpoint, save_model
-from models.datasets import LabelledImages, open_dataset
+from models.datasets.catalogue import open_dataset
 from models.datasets.fingerprint import fingerprint
+from models.datasets.pairs import LabelledImages
 from models.networks.build import build_network
 from models.synthesis.shards import SyntheticPairs
 from models.training.engine import Learner, Losses, Progress, Report, Session, Stage, run_stage

@@ -16,7 +16,7 @@ from ingest.areas import Area
 from ingest.errors import SlickwatchError, SourceError, TransientError
 from ingest.ledger.records import SceneRecord
 from outputs.alerting import outbox, rules
-from outputs.alerting.channels import Channel, open_channels
+from outputs.alerting.channels import Channel
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.outbox import Outbox, Rate, incident, is_alert_due
 from outputs.alerting.records import Alert, Delivery, Message, Sent, Unsent, identity, one_line
@@ -45,15 +45,11 @@ class Alerter:
         options: AlertOptions,
         state_path: str | Path,
         *,
-        channels: Sequence[Channel] | None = None,
+        channels: Sequence[Channel],
         clock: Callable[[], datetime] | None = None,
     ) -> Alerter:
-        """Open or create the state file; raises `StorageError`, `UsageError`.
-
-        `channels` defaults to those of the options; `clock` gives the time in UTC.
-        """
-        opened = open_channels(options) if channels is None else tuple(channels)
-        return cls(options, Outbox.open(Path(state_path)), opened, clock or (lambda: datetime.now(UTC)))
+        """Open or create the state file; `clock` gives the time in UTC. Raises `StorageError`."""
+        return cls(options, Outbox.open(Path(state_path)), channels, clock or (lambda: datetime.now(UTC)))
 
     def report_slicks(
         self,

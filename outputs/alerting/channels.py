@@ -10,7 +10,6 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from ingest.credentials import Credentials
-from ingest.errors import UsageError
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
@@ -19,25 +18,8 @@ from outputs.alerting.webhook import Webhook
 
 MailCredentials = Callable[[], Credentials | None]
 WEBHOOK_SECRET_VARIABLE = "SLICKWATCH_WEBHOOK_SECRET"
-SMTP_USERNAME_VARIABLE = "SLICKWATCH_SMTP_USERNAME"
-SMTP_PASSWORD_VARIABLE = "SLICKWATCH_SMTP_PASSWORD"
 _LOG = logging.getLogger(__name__)
 _LEVELS = {"detection": logging.WARNING, "failure": logging.ERROR, "silence": logging.WARNING}
-
-
-def webhook_secret() -> SecretStr | None:
-    """The key that signs webhook messages; None where it is not set."""
-    secret = os.environ.get(WEBHOOK_SECRET_VARIABLE, "")
-    return SecretStr(secret) if secret else None
-
-
-def smtp_credentials() -> Credentials | None:
-    """User and password of the mail server; raises `UsageError` where only one of them is set."""
-    user, password = os.environ.get(SMTP_USERNAME_VARIABLE, ""), os.environ.get(SMTP_PASSWORD_VARIABLE, "")
-    if bool(user) != bool(password):
-        problem = f"only one of {SMTP_USERNAME_VARIABLE} and {SMTP_PASSWORD_VARIABLE} is set"
-        raise UsageError("alerts: mail", problem, "set both or neither")
-    return Credentials(user, SecretStr(password)) if user else None
 
 
 class Channel(Protocol):
@@ -56,7 +38,9 @@ def _log(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[C
 
 
 def _webhooks(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
-    return [Webhook(url, webhook_secret(), options.timeout_s) for url in dict.fromkeys(options.webhooks)]
+    key = os.environ.get(WEBHOOK_SECRET_VARIABLE)  # signs the messages
+    secret = SecretStr(key) if key else None
+    return [Webhook(url, secret, options.timeout_s) for url in dict.fromkeys(options.webhooks)]
 
 
 def _mail(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
@@ -71,7 +55,7 @@ CHANNELS: dict[str, Callable[[AlertOptions, MailCredentials], Iterable[Channel]]
 }
 
 
-def open_channels(options: AlertOptions, mail_credentials: MailCredentials = smtp_credentials) -> tuple[Channel, ...]:
+def open_channels(options: AlertOptions, mail_credentials: MailCredentials) -> tuple[Channel, ...]:
     """All channels of the options; raises `UsageError` for an incomplete login or one that would go unencrypted."""
     return tuple(channel for channels in CHANNELS.values() for channel in channels(options, mail_credentials))
 

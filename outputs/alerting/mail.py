@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from ipaddress import ip_address
 
 from ingest.credentials import Credentials
 from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy, retrying
+from ingest.sources.http import is_loopback
 from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message
 from outputs.alerting.render import page, text, title
@@ -40,7 +40,7 @@ class Mail:
     ) -> None:
         assert options.smtp_host is not None
         assert options.sender is not None
-        if credentials and not options.smtp_starttls and not _is_local(options.smtp_host):
+        if credentials and not options.smtp_starttls and not is_loopback(options.smtp_host):
             problem = "a password is set but smtp_starttls is off"
             raise UsageError("alerts: mail", problem, "turn on smtp_starttls, or remove the password")
         self._options, self._credentials, self._host = options, credentials, options.smtp_host
@@ -112,12 +112,3 @@ def _smtp_error(subject: str, code: int, problem: str) -> Exception:
     if code < 500:
         return TransientError(f"{subject}: {detail}")
     return SourceError(subject, detail, "check the user, the password, the sender and the recipients")
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

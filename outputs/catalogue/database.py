@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import SlickwatchError, StorageError, UnreadableInput
+from ingest.ledger.database import sqlite_failure
 from outputs.catalogue.blobs import bounds, is_empty
 
 LOCK_TIMEOUT_S = 30.0  # to wait for another writer
@@ -27,16 +28,7 @@ _FUNCTIONS: dict[str, Callable[[bytes], float | bool]] = {
     "ST_MaxY": lambda blob: bounds(blob)[3],
     "ST_IsEmpty": is_empty,
 }
-# By the text of the driver: the error, what is wrong, and what to do.
-_FAILURES: dict[str, tuple[type[SlickwatchError], str, str]] = {
-    "locked": (StorageError, "locked by another process", "wait until it finishes, or stop it"),
-    "readonly": (StorageError, "not writable", "grant write permission on the file and its folder"),
-    "unable to open": (StorageError, "cannot be opened", "choose a file in a writable folder"),
-    "disk is full": (StorageError, "the disk is full", "free some space and run again; nothing was half-written"),
-    "disk i/o": (StorageError, "disk error", "check space and the disk; nothing was half-written"),
-    "not a database": (UnreadableInput, "not a GeoPackage", "choose another file"),
-    "malformed": (UnreadableInput, "the file is damaged", "restore a backup, or recover it with sqlite3 .recover"),
-}
+_DAMAGED = ("not a database", "malformed")  # in messages of SQLite
 
 
 @dataclass(frozen=True)
@@ -88,11 +80,9 @@ class Database:
 
 def failure(path: Path, error: Exception) -> SlickwatchError:
     """The error of Slickwatch for a failure of the database."""
-    message = str(error).strip().rstrip(".")
-    for fragment, (kind, problem, remedy) in _FAILURES.items():
-        if fragment in message.lower():
-            return kind(path, problem, remedy)
-    return StorageError(path, f"database error: {message}", "check that the file is an intact catalogue")
+    known = sqlite_failure(str(path), str(error).strip().rstrip("."), "catalogue")
+    kind = UnreadableInput if any(words in str(error).lower() for words in _DAMAGED) else StorageError
+    return kind(path, known.problem, known.remedy)
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -15,15 +15,15 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
-from ingest.errors import StorageError, UnreadableInput
+from ingest.errors import UnreadableInput
 from ingest.files import storage_errors, whole_file
 from ingest.gdal_paths import vector_path
-from ingest.locks import awaited, never
+from ingest.locks import hold_lock
 from outputs.attributes import column, slick_table
-from outputs.catalogue.database import Database, failure
+from outputs.catalogue.database import Database
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
 from outputs.style import SCENES_QML
-from outputs.vectors import write_geopackage
+from outputs.vectors import driver_failures, write_geopackage
 
 # SQL from each version of the tables to the next, beginning with version 1.
 _UPGRADES: tuple[tuple[str, ...], ...] = ()
@@ -90,18 +90,11 @@ def create_file(path: Path) -> None:
     """Create an empty catalogue if missing, also when several processes do so at once. Raises `StorageError`."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with awaited(path.with_name(f".{path.name}.lock"), never()):
+        with hold_lock(path.with_name(f".{path.name}.lock")):
             if path.exists():
                 return
-            with whole_file(path, path.suffix or ".gpkg") as hidden:
-                try:
-                    _build(hidden)
-                except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-                    raise StorageError(
-                        path, f"cannot be created ({error})", "check disk space and permissions"
-                    ) from error
-                except sqlite3.Error as error:
-                    raise failure(path, error) from error
+            with whole_file(path, path.suffix or ".gpkg") as hidden, driver_failures(path):
+                _build(hidden)
 
 
 def upgrade(database: Database) -> None:
@@ -110,9 +103,8 @@ def upgrade(database: Database) -> None:
         found = _version_of(connection, database.path)
     if found < version():
         with database.writing() as connection:
-            _upgrade(
-                connection, _version_of(connection, database.path)
-            )  # read again: another process may have upgraded it
+            # Read again: another process may have upgraded it.
+            _upgrade(connection, _version_of(connection, database.path))
 
 
 def _version_of(connection: sqlite3.Connection, path: Path) -> int:

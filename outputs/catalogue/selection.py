@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import shapely
@@ -71,15 +72,6 @@ class Selection:
             values += [value for west, south, east, north in boxes for value in (west, east, south, north)]
         return " AND ".join(tests) or "TRUE", values
 
-    def prepare(self, connection: sqlite3.Connection) -> None:
-        """Add the exact test for the area to a connection; the spatial index has only boxes."""
-        if self.area is not None:
-            connection.create_function("meets_area", 1, _meets(self.area), deterministic=True)
-
-
-def _meets(area: Polygon | MultiPolygon) -> Callable[[bytes], bool]:
-    return lambda blob: bool(shapely.intersects(area, from_blob(blob)))
-
 
 def require_status(status: str) -> None:
     """Raise `UsageError` for an invalid status of a slick."""
@@ -88,33 +80,21 @@ def require_status(status: str) -> None:
 
 
 def select_rows(
-    connection: sqlite3.Connection,
-    layer: str,
-    selection: Selection,
-    order: str,
-    limit: int | None,
-    offset: int,
+    connection: sqlite3.Connection, layer: str, selection: Selection, order: str, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """The rows selected, latest acquisition first."""
-    query, values = statement(layer, "*", selection)
-    selection.prepare(connection)
-    paged = f"{query} ORDER BY acquired_start DESC, {order} LIMIT ? OFFSET ?"
-    return [dict(row) for row in connection.execute(paged, (*values, -1 if limit is None else limit, offset))]
-
-
-def count_rows(connection: sqlite3.Connection, layer: str, selection: Selection) -> int:
-    """The number of rows selected."""
-    query, values = statement(layer, "fid", selection)
-    selection.prepare(connection)
-    return int(connection.execute(f"SELECT count(*) FROM ({query})", values).fetchone()[0])
-
-
-def statement(layer: str, columns: str, selection: Selection) -> tuple[str, list[Any]]:
-    """The SQL query of a selection, unordered, and its values."""
     parts: list[str] = []
     values: list[Any] = []
     for table in (layer,) if selection.current else (layer, f"former_{layer}"):
         condition, wanted = selection.condition(table)
-        parts.append(f"SELECT {columns} FROM {table} WHERE {condition}")
+        parts.append(f"SELECT * FROM {table} WHERE {condition}")
         values += wanted
-    return " UNION ALL ".join(parts), values
+    if selection.area is not None:  # the spatial index has only boxes
+        meets = partial(_meets, selection.area)
+        connection.create_function("meets_area", 1, meets, deterministic=True)
+    query = f"{' UNION ALL '.join(parts)} ORDER BY acquired_start DESC, {order} LIMIT ?"
+    return [dict(row) for row in connection.execute(query, (*values, -1 if limit is None else limit))]
+
+
+def _meets(area: Polygon | MultiPolygon, blob: bytes) -> bool:
+    return bool(shapely.intersects(area, from_blob(blob)))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,16 +20,18 @@ from flows.detection import DetectionOptions
 from flows.tasks import PUBLISHED
 from ingest.safe.annotation import Document
 from ingest.safe.product import SafeProduct
-from ingest.safe_writing.writer import zip_safe
+from ingest.safe_writing.image_metadata import grd_metadata
+from ingest.safe_writing.writer import write_safe
 from models.checkpoint import default_model_id, read_checkpoint
 from models.simulator.product import simulate_product
 from outputs.options import SlickOptions
 from outputs.record import read_record
 from preprocess.geolocate import Geolocation
-from tests.support.safe_products import sea_product
+from tests.support.safe_products import sea, sea_product, with_border, zip_safe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SEED = 5
+CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,29 @@ def test_a_clean_scene_leaves_an_empty_layer_and_a_record(tmp_path):
     assert collection["features"] == []
     assert read_record(detection.folder / "run.json").analysed
     assert len(gpd.read_file(detection.folder / "slicks.gpkg", layer="slicks")) == 0
+
+
+def test_border_noise_of_an_old_product_is_no_oil(tmp_path):
+    metadata = grd_metadata("VV", 600, 700, noise_schema="vector")
+    image = with_border(sea(metadata), (slice(None), slice(0, 150)))
+    for edge in (slice(0, 90), slice(-60, None)):
+        image = with_border(image, (edge, slice(None)))
+    old = write_safe(tmp_path, None, {"VV": (image, metadata)}, noise_schema="vector")
+    record = read_record(detect_slicks(old, tmp_path / "results").folder / "run.json")
+    assert record.slick_count == 0
+    assert record.flags[0] == "VV: border noise, up to 150 pixels wide, taken as no data"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no cases at ../shared/data/cases")
+def test_border_noise_of_the_case_at_hand_is_no_oil(tmp_path):
+    new = simulate_product(tmp_path / "new", 4, (1000, 1000), clean=True).safe
+    old = tmp_path / "old" / new.name
+    old.parent.mkdir()
+    script = CASES / "06-border-noise" / "make.py"
+    subprocess.run([sys.executable, str(script), str(new), str(old), "noise"], check=True)
+    record = read_record(detect_slicks(old, tmp_path / "results").folder / "run.json")
+    assert record.slick_count == 0
+    assert record.flags[0] == "VV: border noise, up to 150 pixels wide, taken as no data"
 
 
 def test_horizontal_polarisation_stands_in_with_a_flag(tmp_path):

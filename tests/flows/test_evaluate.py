@@ -11,7 +11,8 @@ from PIL import Image
 from flows.evaluate import evaluate_models
 from ingest.errors import UsageError
 from models.checkpoint import SHIPPED, default_model_id
-from models.datasets import ImageMaskFolder, SOSImages
+from models.datasets.folder import ImageMaskFolder
+from models.datasets.sos import SOSImages
 from models.evaluation.comparison import representative_images
 from models.evaluation.evaluate import EvaluationOptions
 from outputs.report import CLASS_COLOURS, coloured, summary, write_picture

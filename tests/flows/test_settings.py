@@ -264,7 +264,12 @@ def test_relative_paths_are_resolved_in_the_folder_of_the_file(here, monkeypatch
             "alerts.link_template: should contain no fields",
         ),
         ("[alerts.mail]\nhost = 'h'\n", "alerts.mail: host requires sender and recipients"),
+        (
+            "[alerts]\nwebhooks = ['https://a:99999/b']\n",
+            "alerts.webhooks.0: should be a URL that starts with https://",
+        ),
         ("[alerts.mail]\nsender = 'nobody'\n", "alerts.mail.sender: should be an e-mail address"),
+        ("[alerts.mail]\nrecipients = ['a@b.example, c@d.example']\n", "recipients.0: should be an e-mail address"),
         ("[scenes]\nsince = 5\n", "scenes.since: should be a time such as"),
         ("[scenes]\nledger = 'mysql://h/d'\n", "scenes.ledger: should be a file, sqlite:///FILE or postgresql://"),
         ("[prefect]\ndatabase = 'postgresql://h/d'\n", "prefect.database: should be postgresql+asyncpg://"),

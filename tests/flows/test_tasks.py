@@ -11,9 +11,8 @@ from shapely import box
 from flows.detection import DetectionOptions
 from flows.tasks import Job, artifact_key, calibrate, mask_land, open_scene
 from ingest.errors import StorageError
-from ingest.safe_writing.writer import zip_safe
 from tests.support.full_disk import full_after
-from tests.support.safe_products import sea_product
+from tests.support.safe_products import sea_product, zip_safe
 
 
 @pytest.mark.parametrize("scene_id", ["S1A_IW_GRDH_1SDV_20240601T053000_COG", "my product (2).v3", "Öl_1"])

@@ -22,9 +22,9 @@ import blake3
 import pytest
 
 from ingest import download as download_module
-from ingest.download import BeingFetched, BrokenScene, FetchOptions, Unreachable, fetch
+from ingest.download import BrokenScene, FetchOptions, Unreachable, fetch
 from ingest.errors import SourceError, StorageError, TransientError
-from ingest.locks import Stopped, locked
+from ingest.locks import Stopped, try_lock
 from ingest.retries import RetryPolicy
 from ingest.store import SceneFolder
 from tests.support.full_disk import full_after
@@ -347,17 +347,15 @@ def test_connections_to_a_source_are_counted_over_the_folder(tmp_path):
     assert (len(most), max(most)) == (12, 2)
 
 
-def test_a_second_one_skips_or_waits_and_a_stop_ends_the_wait(tmp_path):
+def test_a_second_one_waits_and_a_stop_ends_the_wait(tmp_path):
     with one_scene() as (_, source, scene, archive):
-        with locked(tmp_path / f".{NAME}.lock") as free:
+        with try_lock(tmp_path / f".{NAME}.lock") as free:
             assert free
-            with pytest.raises(BeingFetched):
-                fetch(source, scene, tmp_path, OPTIONS, wait=False)
             stop = threading.Event()
             stop.set()
             with pytest.raises(Stopped):
                 fetch(source, scene, tmp_path, OPTIONS, stop=stop)
-        assert fetch(source, scene, tmp_path, OPTIONS, wait=False).read_bytes() == archive
+        assert fetch(source, scene, tmp_path, OPTIONS).read_bytes() == archive
 
 
 def test_a_stop_in_the_middle_keeps_what_came(tmp_path, monkeypatch):

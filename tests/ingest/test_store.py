@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingest.errors import SourceError, StorageError
 from ingest.files import write_json
-from ingest.locks import Stopped, locked
+from ingest.locks import Stopped, try_lock
 from ingest.store import SceneFolder
 from tests.support.http_scenes import safe_zip, scene_names, scene_of
 
@@ -69,20 +69,10 @@ def test_what_is_not_released_stays_whatever_the_budget(tmp_path):
 def test_what_is_read_or_fetched_is_not_even_asked_for(tmp_path):
     folder = filled(tmp_path)
     asked: list[str] = []
-    with folder.use(NAMES[0]), folder.use(NAMES[0]), locked(tmp_path / f".{NAMES[1]}.lock"):
+    with folder.use(NAMES[0]), folder.use(NAMES[0]), try_lock(tmp_path / f".{NAMES[1]}.lock"):
         evicted = folder.evict(0, lambda name: asked.append(name) or True)
-        assert folder.evictable(0, lambda name: True) == []
     assert evicted == asked == NAMES[2:]
     assert folder.evict(0, lambda name: True) == [NAMES[1], NAMES[0]]  # by their last use
-
-
-def test_a_dry_run_says_what_would_go_and_removes_nothing(tmp_path):
-    folder = filled(tmp_path)
-    before = folder.stored()
-    would = folder.evictable(650, lambda name: name != NAMES[1])
-    assert would == [NAMES[0], NAMES[2]]
-    assert folder.stored() == before
-    assert folder.evict(650, lambda name: name != NAMES[1]) == would
 
 
 @settings(max_examples=30, deadline=None)
@@ -135,7 +125,7 @@ def test_tidying_removes_old_parts_and_the_rests_of_a_crash_but_nothing_that_is_
     lone.with_name(f"{lone.name}.0123456789ab.partial.json").write_text("{")
     write_json(folder.notes(NAMES[0]), {"total": 100})  # as after a crash right after the renaming
     (tmp_path / ".http.0.lock").touch()
-    with locked(tmp_path / f".{NAMES[3]}.lock"):
+    with try_lock(tmp_path / f".{NAMES[3]}.lock"):
         assert folder.tidy(days=7) == [NAMES[1]]
         assert (tmp_path / f".{NAMES[3]}.lock").exists()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -165,7 +155,7 @@ def test_reading_waits_for_a_fetch_and_needs_a_scene(tmp_path):
     folder = filled(tmp_path, (100,))
     stop = threading.Event()
     stop.set()
-    with locked(tmp_path / f".{NAMES[0]}.lock"), pytest.raises(Stopped), folder.use(NAMES[0], stop):
+    with try_lock(tmp_path / f".{NAMES[0]}.lock"), pytest.raises(Stopped), folder.use(NAMES[0], stop):
         pass
     with pytest.raises(SourceError, match=r": not in .*; fetch it first"), folder.use(NAMES[1]):
         pass
@@ -179,13 +169,13 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkey
         def late(descriptor: int, kind: int) -> None:
             monkeypatch.setattr(fcntl, "flock", lock)
             path.unlink()
-            assert other.enter_context(locked(path))
+            assert other.enter_context(try_lock(path))
             lock(descriptor, kind)
 
         monkeypatch.setattr(fcntl, "flock", late)
-        with locked(path) as free:
+        with try_lock(path) as free:
             assert not free
-    with locked(path) as free:
+    with try_lock(path) as free:
         assert free
 
 

@@ -13,9 +13,10 @@ from rasterio.control import GroundControlPoint
 from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.image_metadata import grd_metadata
-from ingest.safe_writing.writer import write_safe, zip_safe
+from ingest.safe_writing.writer import write_safe
 from preprocess import grd
 from preprocess.grd import digital_number, open_measurement
+from tests.support.safe_products import zip_safe
 
 LINES, SAMPLES = 203, 157
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import HttpByteStream, content_range, http_client, network_failures, require_success
-from ingest.sources.source import Query
+from ingest.sources.http import body_blocks, content_range, http_client, network_failures, require_success
+from ingest.sources.source import ByteStream, Query
 
 FIRST = datetime(2026, 3, 1, 6, tzinfo=UTC)
 # Faults that pass: a `cut` ends in mid-body, `flip` changes a byte, `html` is a page with status 200.
@@ -231,7 +231,7 @@ class HttpScenes:
                 yield replace(scene_from_name(row["id"]), source=self.name, **facts)
 
     @contextmanager
-    def open(self, scene: Scene, offset: int) -> Iterator[HttpByteStream]:
+    def open(self, scene: Scene, offset: int) -> Iterator[ByteStream]:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with (
             network_failures(scene.id),
@@ -241,7 +241,7 @@ class HttpScenes:
             first, total = content_range(answer.headers.get("Content-Range"))
             if first is None:
                 first, total = 0, int(answer.headers["Content-Length"])
-            yield HttpByteStream(answer, first, total, scene.id)
+            yield ByteStream(first, total, body_blocks(answer, scene.id))
 
     def close(self) -> None:
         self.client.close()

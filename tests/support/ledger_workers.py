@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from ingest.ledger.heartbeat import keep_lease
-from ingest.ledger.ledger import Ledger
+from ingest.ledger.ledger import Ledger, keep_lease
 
 
 def drain(url: str, owner: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.files import whole_file
 from ingest.safe.metadata import ImageMetadata
 from ingest.safe_writing.image_metadata import grd_metadata
-from ingest.safe_writing.writer import write_safe, zip_safe
+from ingest.safe_writing.writer import write_safe
 
 LOOKS = 4.4
 SEA_DB = {"VV": -14.0, "HH": -16.0, "VH": -24.0, "HV": -25.0}
@@ -32,6 +35,13 @@ def sea(metadata: ImageMetadata, seed: int = 0, level_db: float | None = None) -
     rng = np.random.default_rng([seed, *annotation.polarisation.encode()])
     speckle = rng.gamma(LOOKS, 1 / LOOKS, thermal.shape)
     return np.clip(np.rint(np.sqrt((signal + thermal) * speckle)), 1, 65535).astype(np.uint16)
+
+
+def with_border(image: NDArray[np.uint16], edge: tuple[slice, slice]) -> NDArray[np.uint16]:
+    """The image with numbers of 1 to 20 in some lines and pixels along an edge, as products before IPF 2.90 have."""
+    image = image.copy()
+    image[edge] = np.random.default_rng(1).integers(1, 21, image.shape)[edge]
+    return image
 
 
 def sea_images(
@@ -63,3 +73,18 @@ def sea_product(
     images = sea_images(lines, samples, polarisations, seed=seed, noise_schema=noise_schema, **metadata)
     product = write_safe(folder, None, images, noise_schema=noise_schema, cog=cog)
     return zip_safe(product) if zipped else product
+
+
+def zip_safe(product: Path) -> Path:
+    """Pack NAME.SAFE as NAME.zip beside it, deflated, and return the archive's path.
+
+    Members lie in NAME.SAFE/ with a fixed date, so the same product gives the same bytes.
+    """
+    archive = product.with_name(product.name.removesuffix(".SAFE") + ".zip")
+    with whole_file(archive) as hidden, zipfile.ZipFile(hidden, "w", zipfile.ZIP_DEFLATED) as pack:
+        for path in sorted(path for path in product.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo(f"{product.name}/{path.relative_to(product).as_posix()}")
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            with path.open("rb") as source, pack.open(member, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    return archive

@@ -1,4 +1,4 @@
-"""Alembic's environment, inside the transaction of `ingest.ledger.migration`: an upgrade is all or nothing."""
+"""Alembic's environment, inside the transaction of `ingest.ledger.database.migrate`: an upgrade is all or nothing."""
 
 from alembic import context
 

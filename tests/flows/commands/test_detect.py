@@ -169,6 +169,19 @@ def test_an_unknown_polarisation_is_wrong_usage(cli, good, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_polarisation_that_the_model_does_not_know_must_be_forced_and_is_flagged(cli, good, tmp_path):
+    arguments = ("detect", good, "--out", tmp_path / "results", "--polarisation", "VH")
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "VH is selected, the model was trained on VV" in err
+    assert not (tmp_path / "results").exists()
+    code, out, err = cli(*arguments, "--force-polarisation")
+    assert code == 0, err
+    (run,) = (tmp_path / "results").glob("*/run.json")
+    assert "VH used as asked, the model was trained on VV" in json.loads(run.read_text())["flags"]
+
+
 def test_an_unreadable_checkpoint_is_code_6(cli, good, tmp_path):
     copy = shutil.copytree(model_folder(default_model_id()), tmp_path / "broken")
     os.truncate(copy / "weights.safetensors", 1000)
@@ -368,6 +381,27 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("slickwatch: http://127.0.0.1:1/api: no Prefect server answers; ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path, proxy):
+    done = process("detect", good, "--out", tmp_path / "results", HTTP_PROXY=proxy, ALL_PROXY=proxy)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_PROXY", "localhost,[::1]"), ("SSL_CERT_FILE", "/no/such.pem")])
+@pytest.mark.parametrize("command", ["detect", "demo", "bench", "up"])
+def test_an_environment_that_no_client_can_use_is_refused_before_the_work(
+    cli, good, tmp_path, monkeypatch, command, name, value
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    code, out, err = cli(command, *{"detect": [good], "bench": ["scene"]}.get(command, []))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"slickwatch: {name}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -150,3 +150,26 @@ def test_missing_credentials_fail_before_any_work(cli, here, safe, monkeypatch):
     assert "SLICKWATCH_CDSE_USERNAME" in err
     assert err.strip().count("\n") == 0
     assert not (here / "scenes").exists()
+
+
+@pytest.mark.parametrize("kind", ["cdse", "stac", "dhus", "eodata"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("NO_PROXY", "localhost,[::1]"), ("SSL_CERT_FILE", "/no/such.pem")],
+)
+def test_a_network_environment_that_cannot_be_used_is_one_line(cli, here, safe, monkeypatch, kind, name, value):
+    options = {"stac": ["url=http://127.0.0.1:9/", "collection=c"], "dhus": ["api_url=http://127.0.0.1:9/"]}
+    monkeypatch.setenv(f"SLICKWATCH_{kind.upper()}_USERNAME", "u")
+    monkeypatch.setenv(f"SLICKWATCH_{kind.upper()}_PASSWORD", "p")
+    monkeypatch.setenv("SLICKWATCH_EODATA_ACCESS_KEY", "u")
+    monkeypatch.setenv("SLICKWATCH_EODATA_SECRET_KEY", "p")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv(name, value)
+    if name == "NO_PROXY":
+        monkeypatch.delenv("no_proxy")
+    given = [part for option in options.get(kind, []) for part in ("--option", option)]
+    code, _, err = cli("fetch", safe.name, "--source", kind, *given)
+    assert code == 2, err
+    assert err.startswith(f"slickwatch: {name}: ")
+    assert err.count("\n") == 1

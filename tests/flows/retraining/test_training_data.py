@@ -12,7 +12,8 @@ from flows.retraining.plan import make_plan
 from flows.settings import Settings
 from ingest.errors import UsageError
 from models.classes import OIL
-from models.datasets import VALIDATION_SEED, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.simulated import VALIDATION_SEED
 from models.retraining.budget import Clock, OutOfTime, time_limit
 from models.retraining.heldout import require_disjoint
 from models.retraining.training_data import SIMULATED, training_sources

@@ -25,10 +25,8 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import StatementError
 
 from ingest.errors import SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
-from ingest.ledger.database import Database, parse_url, redacted
-from ingest.ledger.heartbeat import keep_lease
-from ingest.ledger.ledger import RETRIES, Ledger
-from ingest.ledger.migration import REVISIONS, migrate
+from ingest.ledger.database import REVISIONS, Database, migrate, parse_url, redacted
+from ingest.ledger.ledger import RETRIES, Ledger, keep_lease
 from ingest.ledger.records import LeaseLost
 from ingest.ledger.supersession import Member, ProductName, standings
 from ingest.ledger.tables import VERSION_TABLE, Base

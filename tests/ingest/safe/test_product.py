@@ -10,7 +10,8 @@ from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.metadata import ImageMetadata
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.image_metadata import grd_metadata
-from ingest.safe_writing.writer import write_safe, zip_safe
+from ingest.safe_writing.writer import write_safe
+from tests.support.safe_products import zip_safe
 
 LINES, SAMPLES = 60, 90
 ARCHIVE = Path(__file__).parents[4] / "shared/data/s1/safe"

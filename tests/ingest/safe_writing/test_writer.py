@@ -35,9 +35,9 @@ from ingest.safe.metadata import (
 from ingest.safe.product import SafeProduct
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
 from ingest.safe_writing.image_metadata import grd_metadata
-from ingest.safe_writing.writer import product_name, write_safe, zip_safe
+from ingest.safe_writing.writer import product_name, write_safe
 from ingest.scene import scene_from_name
-from tests.support.safe_products import sea_images, sea_product
+from tests.support.safe_products import sea_images, sea_product, zip_safe
 
 REAL = Path(__file__).parents[4] / "shared/data/s1/safe"
 START = datetime(2023, 2, 28, 17, 10, 0, 123456, tzinfo=UTC)

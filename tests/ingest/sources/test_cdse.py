@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def server() -> Iterator[CdseServer]:
 
 @pytest.fixture
 def source(server: CdseServer) -> Iterator[CopernicusDataSpace]:
-    with CopernicusDataSpace(server.credentials, **server.addresses, timeout=5) as opened:
+    with closing(CopernicusDataSpace(server.credentials, **server.addresses, timeout=5)) as opened:
         yield opened
 
 
@@ -96,8 +97,8 @@ def test_pages_are_followed_to_the_end(page_size: int) -> None:
     assert [scene.id for scene in scenes] == [name(n) for n in range(1, 8)]
 
 
-def opened(server: CdseServer, **options: int) -> CopernicusDataSpace:
-    return CopernicusDataSpace(server.credentials, **server.addresses, **options)
+def opened(server: CdseServer, **options: int) -> closing[CopernicusDataSpace]:
+    return closing(CopernicusDataSpace(server.credentials, **server.addresses, **options))
 
 
 @pytest.mark.parametrize(("page_size", "largest_skip"), [(2, 4), (3, 3), (1, 3), (4, 8)])
@@ -400,7 +401,7 @@ def test_nobody_listens() -> None:
     with CdseServer() as server:
         addresses, credentials = server.addresses, server.credentials
     with (
-        CopernicusDataSpace(credentials, **addresses) as source,
+        closing(CopernicusDataSpace(credentials, **addresses)) as source,
         pytest.raises(TransientError, match="the connection failed"),
     ):
         list(source.find(Query(), None))
@@ -413,7 +414,7 @@ def test_an_impossible_address(address: str) -> None:
 
 
 def find_at(address: str) -> None:
-    with CopernicusDataSpace(Credentials("a", SecretStr("b")), catalogue_url=address) as source:
+    with closing(CopernicusDataSpace(Credentials("a", SecretStr("b")), catalogue_url=address)) as source:
         list(source.find(Query(), None))
 
 
@@ -508,7 +509,7 @@ def test_clocks_that_differ(kind: str, server: CdseServer, source: CopernicusDat
 
 def test_a_wrong_password_is_final(server: CdseServer) -> None:
     wrong = Credentials(USER, SecretStr("wrong-word"))
-    with CopernicusDataSpace(wrong, **server.addresses) as source:
+    with closing(CopernicusDataSpace(wrong, **server.addresses)) as source:
         scene = only(source)
         with pytest.raises(SourceError, match=r"login refused \(HTTP 401 invalid_grant") as caught:
             fetch(source, scene)
@@ -559,7 +560,7 @@ def fetch_with_one_try(source: CopernicusDataSpace, scene: Scene, server: CdseSe
     ],
 )
 def test_who_is_trusted(host: str, trusted: bool) -> None:
-    with CopernicusDataSpace(Credentials("a", SecretStr("b"))) as source:
+    with closing(CopernicusDataSpace(Credentials("a", SecretStr("b")))) as source:
         assert source._is_trusted(httpx.URL(host)) is trusted
 
 

@@ -12,7 +12,7 @@ import traceback
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +91,7 @@ def altered(bucket: Any, key: str, content: bytes | None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def store(endpoint: str, bucket: Any) -> Iterator[EodataStore]:
-    with EodataStore(CREDENTIALS, endpoint_url=endpoint, timeout=5) as opened:
+    with closing(EodataStore(CREDENTIALS, endpoint_url=endpoint, timeout=5)) as opened:
         yield opened
 
 
@@ -142,7 +142,7 @@ def test_scenes_come_from_the_catalogue(endpoint: str) -> None:
     object.__setattr__(zipped, "s3_path", f"{zipped.s3_path}.zip")
     with (
         CdseServer([unpacked, zipped]) as server,
-        EodataStore(CREDENTIALS, catalogue_url=server.catalogue_url, endpoint_url=endpoint) as store,
+        closing(EodataStore(CREDENTIALS, catalogue_url=server.catalogue_url, endpoint_url=endpoint)) as store,
     ):
         found = {scene.id: scene for scene in store.find(Query(), None)}
     # The catalogue's checksum and size are those of its own zip, not of one that is made on the way.
@@ -265,7 +265,7 @@ def unsteady(endpoint: str, bucket: Any) -> Iterator[Unsteady]:
 
 @pytest.fixture
 def shaky(unsteady: Unsteady) -> Iterator[EodataStore]:
-    with EodataStore(CREDENTIALS, endpoint_url=unsteady.url, timeout=5) as opened:
+    with closing(EodataStore(CREDENTIALS, endpoint_url=unsteady.url, timeout=5)) as opened:
         yield opened
 
 
@@ -304,7 +304,7 @@ def test_cuts_without_a_byte_gained_are_transient(unsteady: Unsteady, shaky: Eod
 
 def test_nobody_listens(prefix: str) -> None:
     with (
-        EodataStore(CREDENTIALS, endpoint_url="http://127.0.0.1:9", timeout=1) as store,
+        closing(EodataStore(CREDENTIALS, endpoint_url="http://127.0.0.1:9", timeout=1)) as store,
         pytest.raises(TransientError, match="connection to the store failed"),
     ):
         read(store, f"/eodata/{prefix}")

@@ -17,12 +17,11 @@ from shapely.geometry import box
 
 from ingest.download import LocalSource, fetch
 from ingest.errors import SourceError
-from ingest.safe_writing.writer import zip_safe
 from ingest.scene import Scene
 from ingest.sources.inbox import Inbox
 from ingest.sources.kinds import open_source
 from ingest.sources.source import Query
-from tests.support.safe_products import sea_product
+from tests.support.safe_products import sea_product, zip_safe
 
 SLC = "S1A_IW_SLC__1SDV_20210119T031653_20210119T031718_036201_043ED0_8255.zip"
 

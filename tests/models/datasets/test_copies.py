@@ -11,19 +11,12 @@ from scipy.ndimage import gaussian_filter
 
 from ingest.errors import UsageError
 from models.classes import NOT_OIL
-from models.datasets import (
-    Cut,
-    ImageMaskFolder,
-    Reduced,
-    Selection,
-    SOSImages,
-    copy_group,
-    grouped_folds,
-    held_out_fold,
-    open_dataset,
-    without_leak,
-)
+from models.datasets.catalogue import open_dataset
+from models.datasets.folder import ImageMaskFolder
+from models.datasets.pairs import Selection, grouped_folds, held_out_fold
 from models.datasets.screening import screen
+from models.datasets.sos import SOSImages, copy_group, without_leak
+from models.datasets.views import Cut, Reduced
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 has_sos = pytest.mark.skipif(not (SHARED / "sos").is_dir(), reason="the SOS data set is not at ../shared/data/sos")

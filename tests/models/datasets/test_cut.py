@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from models.datasets import Cut, SimulatedChips
+from models.datasets.simulated import SimulatedChips
+from models.datasets.views import Cut
 from preprocess.options import PreprocessOptions
 
 

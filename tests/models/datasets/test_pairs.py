@@ -6,7 +6,9 @@ from PIL import Image
 
 from ingest.errors import UnreadableInput
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets import augmented, chip_input, grey_image, image_mask_folder, simulated_pair
+from models.datasets.folder import image_mask_folder
+from models.datasets.pairs import augmented, chip_input, grey_image
+from models.datasets.simulated import simulated_pair
 from preprocess.options import PreprocessOptions
 from tests.support.dataset_folders import write
 

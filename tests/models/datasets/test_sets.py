@@ -7,7 +7,8 @@ import pytest
 
 from ingest.errors import UnreadableInput, UsageError
 from models.classes import CLASSES, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets import DATASETS, VALIDATION_SEED, open_dataset, simulated_pair
+from models.datasets.catalogue import DATASETS, open_dataset
+from models.datasets.simulated import VALIDATION_SEED, simulated_pair
 from preprocess.options import PreprocessOptions
 from tests.support.dataset_folders import OSD_COLOURS, image_and_mask, osd_part, plain_pair, released_sos, write
 

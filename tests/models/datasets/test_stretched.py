@@ -13,11 +13,12 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ingest.errors import UsageError
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets import Reduced, Selection, SimulatedChips, chip_input, grouped_folds, open_dataset, without_leak
+from models.datasets.catalogue import open_dataset
 from models.datasets.fingerprint import fingerprint
-from models.datasets.pairs import STRETCH_PERCENTILES, grey_bytes
-from models.datasets.simulated import GREY_DB
-from models.datasets.views import block_labels, block_means
+from models.datasets.pairs import STRETCH_PERCENTILES, Selection, chip_input, grey_bytes, grouped_folds
+from models.datasets.simulated import GREY_DB, SimulatedChips
+from models.datasets.sos import without_leak
+from models.datasets.views import Reduced, block_labels, block_means
 from models.simulator import simulate_chip
 from models.training.options import changed
 from models.training.segmentation_options import TrainOptions

@@ -12,7 +12,7 @@ from scipy.stats import mannwhitneyu
 from torch import nn
 
 from models.classes import CLASSES, OIL
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.datasets.pairs import spread_out
 from models.evaluation.chips import chip_counts, chip_scores, evaluate_chips, image_scores, worst_images
 from models.evaluation.evaluate import EvaluationOptions

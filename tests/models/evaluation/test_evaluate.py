@@ -10,7 +10,7 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets import Split
+from models.datasets.pairs import Split
 from models.evaluation import comparison
 from models.evaluation.evaluate import (
     EvaluationOptions,

@@ -17,7 +17,9 @@ from flows.cli import app
 from flows.commands.balance import balance_record
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets import Selection, SimulatedChips, data_root, open_dataset
+from models.datasets.catalogue import data_root, open_dataset
+from models.datasets.pairs import Selection
+from models.datasets.simulated import SimulatedChips
 from models.jointnet import balance as module
 from models.jointnet.balance import NORMALISATION, Balance, balancing_factor, image_and_label_power, mean_power
 from models.jointnet.diffusion import scaled_labels

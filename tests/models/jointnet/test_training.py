@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import models.training.engine as engine
 from ingest.errors import ModelError, StorageError, UsageError
-from models.datasets import open_dataset
+from models.datasets.catalogue import open_dataset
 from models.jointnet.checkpoint import load_jointnet, read_jointnet
 from models.jointnet.diffusion import sample
 from models.jointnet.labelling import drawn, labelled

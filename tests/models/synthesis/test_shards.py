@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
 from models.classes import CLASSES, NOT_OIL, OIL, OIL_CLASSES
-from models.datasets import chip_input
+from models.datasets.pairs import chip_input
 from models.synthesis.manifest import SyntheticPlan
 from models.synthesis.shards import SyntheticPairs, SyntheticWriter, grey_levels, logit_codes, logits_of_codes
 from preprocess.options import PreprocessOptions

@@ -17,7 +17,8 @@ from torch import nn
 from ingest.errors import UsageError
 from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.datasets import augmented, chip_input, open_dataset
+from models.datasets.catalogue import open_dataset
+from models.datasets.pairs import augmented, chip_input
 from models.networks.build import NETWORKS
 from models.synthesis.manifest import SyntheticPlan
 from models.synthesis.shards import SyntheticPairs, SyntheticWriter

@@ -410,8 +410,9 @@ def test_a_failure_is_told_again_when_it_lasts_and_when_it_is_another(opened, cl
 def test_the_log_is_always_there_and_knows_no_limit(tmp_path, caplog, clock, monkeypatch):
     monkeypatch.delenv("SLICKWATCH_WEBHOOK_SECRET", raising=False)
     options = AlertOptions(rate_count=1)
-    assert [channel.name for channel in open_channels(options)] == ["log"]
-    with Alerter.open(options, tmp_path / "deep" / "alerts.sqlite", clock=clock) as alerter:
+    channels = open_channels(options, lambda: None)
+    assert [channel.name for channel in channels] == ["log"]
+    with Alerter.open(options, tmp_path / "deep" / "alerts.sqlite", channels=channels, clock=clock) as alerter:
         for i in range(3):
             see(alerter, scene=f"scene-{i}")
         alerter.report_failure("flow\nnext", "no\nreason", kind="flow")
@@ -421,16 +422,14 @@ def test_the_log_is_always_there_and_knows_no_limit(tmp_path, caplog, clock, mon
     assert "Flow failed: flow next" in caplog.text
 
 
-def test_channels_are_those_of_the_options(monkeypatch):
-    monkeypatch.delenv("SLICKWATCH_SMTP_USERNAME", raising=False)
-    monkeypatch.delenv("SLICKWATCH_SMTP_PASSWORD", raising=False)
+def test_channels_are_those_of_the_options():
     options = AlertOptions(
         webhooks=("https://a.example/s3cret", "https://b.example/x", "https://a.example/s3cret"),
         smtp_host="mail.example",
         sender="a@b.example",
         recipients=("c@d.example",),
     )
-    channels = open_channels(options)
+    channels = open_channels(options, lambda: None)
     assert [c.title for c in channels] == [
         "log",
         "webhook at a.example",

@@ -21,11 +21,12 @@ from pydantic import SecretStr
 from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area
-from ingest.credentials import Credentials
+from ingest.credentials import Credentials, find_credentials
 from ingest.errors import SourceError, TransientError, UsageError
 from ingest.retries import RetryPolicy
 from outputs.alerting import rules
 from outputs.alerting.alerter import Alerter
+from outputs.alerting.channels import open_channels
 from outputs.alerting.mail import Mail
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
@@ -303,7 +304,9 @@ def test_mail_by_the_settings_and_the_environment(serve, trusted, monkeypatch, t
     monkeypatch.setenv("SLICKWATCH_SMTP_USERNAME", USER)
     monkeypatch.setenv("SLICKWATCH_SMTP_PASSWORD", PASSWORD)
     port, postman = serve()
-    with Alerter.open(options(port), tmp_path / "alerts.sqlite") as alerter:
+    given = options(port)
+    channels = open_channels(given, lambda: find_credentials("smtp"))
+    with Alerter.open(given, tmp_path / "alerts.sqlite", channels=channels) as alerter:
         alerter.report_slicks(slicks(), "nordsee", None, SCENE, "saross-1")
         assert [sent.channel for sent in alerter.deliver().sent] == ["log", "mail via 127.0.0.1"]
     assert len(postman.envelopes) == 1

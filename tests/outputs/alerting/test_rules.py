@@ -1,4 +1,4 @@
-"""Which slicks are alerted, what an alert says, and which options are refused."""
+"""Which slicks are alerted, what an alert says, and what is an e-mail address."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, box
 
 from ingest.areas import Area, read_areas
-from ingest.errors import UsageError
 from outputs.alerting import render, rules
-from outputs.alerting.channels import smtp_credentials
 from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message, identity, one_line
 from outputs.attributes import slick_table
@@ -158,37 +156,10 @@ def test_positions_are_read_by_their_hemisphere():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"webhooks": ("ftp://host/s3cret",)}, "webhook 1"),
-        ({"webhooks": ("https://host:99999/s3cret",)}, "webhook 1"),
-        ({"minimum_confidence": 1.5}, "minimum_confidence"),
-        ({"minimum_area_km2": float("nan")}, "minimum_area_km2"),
-        ({"rate_count": 0}, "rate_count"),
-        ({"rate_minutes": 0.0}, "rate_minutes"),
-        ({"silence_hours": -1.0}, "silence_hours"),
-        ({"silence_hours_by_watch": {"gulf": 0.0}}, "silence_hours of gulf"),
-        ({"recipients": ("a@b.example",)}, "recipients"),
-        ({"smtp_host": "mail"}, "smtp_host"),
-        ({"smtp_host": "mail", "sender": "nobody", "recipients": ("a@b.example",)}, "nobody"),
-        ({"link_template": "https://x/{scene_id.__class__}"}, "link_template"),
-        ({"link_template": "https://x/{scene_id!r}"}, "link_template"),
-        ({"link_template": "https://x/{other}"}, "link_template"),
-        ({"link_template": "https://x/{"}, "link_template"),
-        ({"link_template": "javascript:{slick_id}"}, "link_template"),
-    ],
-)
-def test_options_that_cannot_work_are_refused_by_name(wrong, named):
-    with pytest.raises(UsageError, match=re.escape(named)) as refused:
-        AlertOptions(**wrong)
-    assert "s3cret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
     "given", ["a@b\r\nBcc: c@d.example", "a@b, c@d.example", "@b", "a@", "a..b@c.example", "ä@b.example", ""]
 )
 def test_what_is_no_single_address_is_refused(given):
-    with pytest.raises(UsageError, match="invalid e-mail address"):
+    with pytest.raises(ValueError, match="e-mail address"):
         mailbox(given)
 
 
@@ -197,10 +168,3 @@ def test_a_name_goes_with_an_address():
         "Zoë Ölwehr",
         "z@b.example",
     )
-
-
-def test_half_a_log_in_is_refused(monkeypatch):
-    monkeypatch.setenv("SLICKWATCH_SMTP_USERNAME", "someone")
-    monkeypatch.delenv("SLICKWATCH_SMTP_PASSWORD", raising=False)
-    with pytest.raises(UsageError, match="SLICKWATCH_SMTP_PASSWORD"):
-        smtp_credentials()

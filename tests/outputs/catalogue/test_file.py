@@ -18,7 +18,7 @@ from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, schema
 from outputs.catalogue.database import Database
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
-from outputs.catalogue.selection import Selection, statement
+from outputs.catalogue.selection import Selection, select_rows
 from outputs.style import LOOKS
 from outputs.vectors import write_geopackage
 from tests.outputs.test_qgis import PYTHON, with_qgis
@@ -66,7 +66,7 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(copy):
         before = tuple(reader.execute("SELECT count(*) FROM slicks").fetchone())
         catalogue.publish(record("run-9", slick_count=1), SCENE, None, table("run-9", squares(1)))
         assert tuple(reader.execute("SELECT count(*) FROM slicks").fetchone()) == before, "one state for one reader"
-    assert catalogue.count_slicks() == 1
+    assert len(catalogue.slicks()) == 1
 
 
 def test_a_second_writer_waits_its_turn_and_says_so_when_it_takes_too_long(copy):
@@ -185,11 +185,13 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
     assert 0 < len(expected) < 500
     assert catalogue.slicks(Selection(wanted.bounds)).id.tolist() == expected.id.tolist()
     for selection in (Selection(wanted.bounds), Selection((179, 57, 3.0, 57.1), current=False)):
-        query, values = statement("slicks", "*", selection)
+        asked = []
         with Database(catalogue.path).reading() as connection:
-            selection.prepare(connection)
-            ordered = f"EXPLAIN QUERY PLAN {query} ORDER BY acquired_start DESC, id, run_id LIMIT 10"
-            plan = [row["detail"] for row in connection.execute(ordered, values)]
+            connection.set_trace_callback(asked.append)
+            select_rows(connection, "slicks", selection, "id, run_id", 10)
+            connection.set_trace_callback(None)
+            (query,) = {one for one in asked if "ORDER BY acquired_start" in one}
+            plan = [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
         assert any(step.startswith("SCAN rtree_slicks_geom VIRTUAL TABLE INDEX 2:") for step in plan), plan
         assert any(step.startswith("SEARCH slicks USING INTEGER PRIMARY KEY") for step in plan), plan
         assert not any(step.startswith("SCAN slicks") for step in plan), plan
@@ -211,7 +213,7 @@ def test_another_file_is_no_catalogue(tmp_path):
     ask(database, "CREATE TABLE t (x)")
     write_geopackage(found(), slicks)
     for path, told in (
-        (text, "not a GeoPackage"),
+        (text, "not an SQLite database"),
         (database, "not a catalogue of Slickwatch"),
         (slicks, "not a catalogue of Slickwatch"),
     ):
@@ -237,7 +239,7 @@ def test_a_damaged_file_is_said_to_be_so(copy):
 def test_a_newer_catalogue_is_refused_and_an_older_one_upgraded(copy, monkeypatch):
     monkeypatch.setattr(schema, "_UPGRADES", (('ALTER TABLE runs ADD COLUMN "mood" TEXT',),))
     Catalogue.open(copy)
-    assert Catalogue.open(copy).count_slicks() == 2
+    assert len(Catalogue.open(copy).slicks()) == 2
     assert ("mood",) in ask(copy, "SELECT name FROM pragma_table_info('runs')")
     assert ask(copy, "SELECT version FROM slickwatch_catalogue") == [(2,)]
     monkeypatch.undo()
@@ -252,7 +254,7 @@ def test_a_full_disk_is_a_storage_error_and_nothing_is_half_written(copy):
         catalogue.publish(record("run-9", slick_count=900, **changes), SCENE, None, table("run-9", squares(900)))
     assert "\n" not in str(failure.value)
     assert flaws(copy) == []
-    assert catalogue.count_slicks() == 2
+    assert len(catalogue.slicks()) == 2
     assert len(catalogue.runs()) == 3
 
 
@@ -260,5 +262,5 @@ def test_no_room_to_begin_leaves_nothing(tmp_path):
     with full_after(20_000), pytest.raises(StorageError):
         Catalogue.open(tmp_path / "catalogue.gpkg")
     assert not (tmp_path / "catalogue.gpkg").exists()
-    assert Catalogue.open(tmp_path / "catalogue.gpkg").count_slicks() == 0
+    assert len(Catalogue.open(tmp_path / "catalogue.gpkg").slicks()) == 0
     assert [file.name for file in tmp_path.iterdir()] == ["catalogue.gpkg"]

@@ -25,7 +25,7 @@ def test_writers_that_begin_and_fill_it_together_lose_and_double_nothing(tmp_pat
     assert sorted(done["again"]) == [False] + [True] * (WRITERS - 1), "one scene was offered by all"
     catalogue = Catalogue.open(path)
     assert len(catalogue.runs()) == len(catalogue.scenes()) == 1 + WRITERS * SCENES
-    assert catalogue.count_slicks() == 20 * (1 + WRITERS * SCENES)
+    assert len(catalogue.slicks()) == 20 * (1 + WRITERS * SCENES)
     assert {review.reviewer for review in catalogue.reviews("0-0")} == {f"writer {me}" for me in range(WRITERS)}
     assert [file.name for file in path.parent.iterdir()] == ["catalogue.gpkg"], "one whole file when nobody writes"
     assert flaws(path) == []
