@@ -155,7 +155,7 @@ def test_a_class_table_says_what_values_and_colours_mean(table, content, tmp_pat
 def test_what_a_class_table_does_not_name_is_refused_and_no_data_is_ignored(tmp_path: Path) -> None:
     labels = (ONES + 2 * np.uint8(np.arange(32)[:, None] > 25)).astype(np.uint8)
     path = written(tmp_path, labels)
-    with pytest.raises(UnreadableInput, match="holds 2; .*classes.json"):
+    with pytest.raises(UnreadableInput, match=r"holds 2; .*classes\.json"):
         mask_labels(path, (((0,), NOT_OIL), ((1,), OIL)))
     with pytest.raises(UnreadableInput, match=r"holds the colours \(1, 1, 1\) and \(2, 2, 2\);"):
         mask_labels(path, (((0, 0, 0), NOT_OIL),))
@@ -236,7 +236,7 @@ def test_a_transparent_grey_of_16_bits_is_no_data(tmp_path: Path) -> None:
         tmp_path / "a.png", transparency=257 * int(GREY[3, 4])
     )
     grey, eight_bits = read_grey(tmp_path / "a.png")
-    np.testing.assert_array_equal(np.isnan(grey), GREY == GREY[3, 4])
+    np.testing.assert_array_equal(np.isnan(grey), GREY[3, 4] == GREY)
     assert not eight_bits
 
 
