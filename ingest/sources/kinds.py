@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _inbox(folder: str | Path, settle: float = 10.0, name: str = "inbox") -> SceneSource:
     from ingest.sources.inbox import Inbox
 
-    return Inbox(Path(folder).expanduser(), settle=float(settle), name=name)
+    return Inbox(Path(os.path.expanduser(folder)), settle=float(settle), name=name)
 
 
 def _cdse(

@@ -371,9 +371,9 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
-def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path, proxy):
-    done = process("detect", good, "--out", tmp_path / "results", HTTP_PROXY=proxy, ALL_PROXY=proxy)
+def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path):
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    done = process("detect", good, "--out", tmp_path / "results", **proxies)
     assert done.returncode == 0, done.stderr
 
 
