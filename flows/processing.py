@@ -31,11 +31,13 @@ from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import hold_lock
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
+from models.checkpoint import read_checkpoint
 from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
 from outputs.catalogue import Catalogue, Selection
 from outputs.record import code_version
+from preprocess.pipeline import require_trained
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"
@@ -73,14 +75,21 @@ def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processe
 
 
 def pinned_model(settings: Settings, alerter: Alerter) -> Path:
-    """The folder of the model to use from here on; a refused version is told of. Raises `ModelError`."""
+    """The folder of the model to use from here on; a refused version is told of.
+
+    Raises `ModelError`, and `UsageError` where it was not trained on the polarisation of the settings.
+    """
     wanted = str(settings.monitor.model)
     if wanted != CHAMPION:
-        return find_model(wanted, settings.models.registry)
-    champion = Registry(settings.models.registry).champion()
-    for problem in champion.refused:
-        alerter.report_failure(f"{CHAMPION}, using {champion.id} instead", problem, kind="model")
-    return champion.folder
+        folder = find_model(wanted, settings.models.registry)
+    else:
+        champion = Registry(settings.models.registry).champion()
+        for problem in champion.refused:
+            alerter.report_failure(f"{CHAMPION}, using {champion.id} instead", problem, kind="model")
+        folder = champion.folder
+    if settings.monitor.polarisation is not None:
+        require_trained("monitor.polarisation", read_checkpoint(str(folder)).preprocess, settings.monitor.polarisation)
+    return folder
 
 
 def detection_options(settings: Settings, model: Path) -> DetectionOptions:

@@ -31,6 +31,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.detection import DetectionOptions
 from ingest.errors import SlickwatchError
 from ingest.files import storage_errors, whole_folder
+from ingest.markdown import markdown_table
 from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
@@ -98,7 +99,8 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 def open_scene(safe_path: Path, options: DetectionOptions) -> CalibratedScene:
     """Read a product's metadata and prepare its scene as the model wants it; sigma nought stays lazy."""
     preprocess = read_checkpoint(options.model).preprocess
-    return calibrated_scene(SafeProduct.open(safe_path.absolute()), preprocess, options.polarisation)
+    product = SafeProduct.open(safe_path.absolute())
+    return calibrated_scene(product, preprocess, options.polarisation, options.force_polarisation)
 
 
 @task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -234,16 +236,16 @@ def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
     if slicks.empty:
         lines += ["No slick found.", ""]
     else:
-        lines += [
-            "| slick | area km2 | length km | confidence | contrast dB | lon | lat |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for slick in slicks.sort_values("area_m2", ascending=False).itertuples():
-            contrast = "" if np.isnan(slick.contrast_db) else f"{slick.contrast_db:.1f}"
-            lines.append(
-                f"| {slick.id} | {slick.area_m2 / 1e6:.2f} | {slick.length_m / 1e3:.1f} | {slick.confidence_mean:.2f} "
-                f"| {contrast} | {slick.centroid_lon:.4f} | {slick.centroid_lat:.4f} |"
+        rows = [
+            (
+                one.id, f"{one.area_m2 / 1e6:.2f}", f"{one.length_m / 1e3:.1f}", f"{one.confidence_mean:.2f}",
+                "" if np.isnan(one.contrast_db) else f"{one.contrast_db:.1f}",
+                f"{one.centroid_lon:.4f}", f"{one.centroid_lat:.4f}",
             )
+            for one in slicks.sort_values("area_m2", ascending=False).itertuples()
+        ]  # fmt: skip
+        header = ("slick", "area km2", "length km", "confidence", "contrast dB", "lon", "lat")
+        lines.append(markdown_table(header, rows))
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record.durations_s.items())
     return "\n".join([*lines, "", f"Durations: {steps}.", ""])
 
@@ -263,11 +265,13 @@ def provenance(record: RunRecord) -> str:
         "peak memory": memory,
         "slicks": record.slick_count,
     }
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
-    lines += [f"| {name} | {one:.3f} s |" for name, one in record.durations_s.items()]
-    lines += ["", "| input | bytes | checksum |", "|---|---|---|"]
-    lines += [f"| `{file.path}` | {file.size} | {file.checksum or 'unknown'} |" for file in record.inputs]
-    return "\n".join([*lines, ""])
+    durations = {name: f"{one:.3f} s" for name, one in record.durations_s.items()}
+    inputs = [(f"`{file.path}`", file.size, file.checksum or "unknown") for file in record.inputs]
+    tables = (
+        markdown_table(("", ""), (facts | durations).items()),
+        markdown_table(("input", "bytes", "checksum"), inputs),
+    )
+    return "\n\n".join(tables) + "\n"
 
 
 def _save(array: NDArray[np.bool_], path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import UsageError
 from ingest.files import whole_file
+from ingest.markdown import markdown_table
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: high confidence, listed first
@@ -189,7 +190,7 @@ def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str
     if not known:
         return ""
     rows = [[f"`{name}`", *(_cell(model, score) for score in known)] for name, model in models.items()]
-    return f"## {title}\n\n" + _markdown(["model", *known], rows)
+    return f"## {title}\n\n" + markdown_table(["model", *known], rows)
 
 
 def _class_scores(classes: Iterable[str]) -> list[str]:
@@ -233,7 +234,7 @@ def _objects(name: str, model: Mapping[str, Any]) -> str:
         ]
         for row in model["objects_by_area"]
     ]  # fmt: skip
-    return f"## Objects by area: `{name}`\n\n" + _markdown(header, rows)
+    return f"## Objects by area: `{name}`\n\n" + markdown_table(header, rows)
 
 
 def _range(ends: Sequence[float | None], form: str) -> str:
@@ -254,9 +255,4 @@ def _differences(models: Mapping[str, Any]) -> str:
     for name in others:
         cells = models[name]["difference_to_first"]
         rows.append([f"`{name}`", *(f"{_value(cells[s]['value'])} {_brackets(cells[s]['interval'])}" for s in scores)])
-    return f"## Difference to `{first}`\n\n" + _markdown(["model", *scores], rows)
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## Difference to `{first}`\n\n" + markdown_table(["model", *scores], rows)

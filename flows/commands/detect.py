@@ -23,6 +23,9 @@ def detect(
     out: Out = Path("results"),
     model: Model = None,
     polarisation: Polarisation = None,
+    force_polarisation: Annotated[
+        bool, typer.Option("--force-polarisation", help="Take a polarisation that the model was not trained on.")
+    ] = False,
     coastline: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Land polygons in WGS 84; default: generalised OpenStreetMap land."),
@@ -53,13 +56,14 @@ def detect(
     options = detection_options(
         model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
     )
+    options = dataclasses.replace(options, force_polarisation=force_polarisation)
     require_detection(options.coastline)
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:
         try:
             # Before the flow starts: a wrong input is known at once, and nothing is written.
-            usable_polarisations(SafeProduct.open(path), preprocess, polarisation)
+            usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
             quiet_prefect()
             from flows.detect import detect_slicks
 

@@ -365,7 +365,7 @@ def test_a_run_cut_off_at_any_step_leaves_one_result_and_one_alert_after_the_nex
 
 def one_result(site: Site, scene_id: str) -> bool:
     """Whether there is one current result of a scene, the same one everywhere; exactly one slick is in these scenes."""
-    (run,) = site.catalogue.runs(scene_id, "current")
+    (run,) = [run for run in site.catalogue.runs(scene_id) if run.state == "current"]
     slicks = site.catalogue.slicks()
     ours = slicks[slicks["scene_id"] == scene_id]
     folder = site.settings.monitor.results / scene_id
@@ -404,7 +404,7 @@ def test_a_model_is_pinned_for_the_scene_and_the_next_takes_the_new_champion(sit
     assert site.process(one).outcome == "unchanged"
     assert one_result(site, one)
     assert read_record(site.settings.monitor.results / one / "run.json").model_id == "B"
-    (former,) = site.catalogue.runs(one, "superseded")
+    (former,) = [run for run in site.catalogue.runs(one) if run.state == "superseded"]
     assert former.record.model_id == default_model_id()
     assert len(site.told()) == 2, "the same oil, seen by another model, is no news"
 
@@ -425,7 +425,7 @@ def test_a_later_processing_supersedes_the_former_result(site, one, products):
     assert later != one
     assert site.process().scene_id == later
     assert list(site.catalogue.slicks()["scene_id"]) == [later]
-    assert [run.record.scene_id for run in site.catalogue.runs(state="superseded")] == [one]
+    assert [run.record.scene_id for run in site.catalogue.runs() if run.state == "superseded"] == [one]
     assert len(site.told()) == 1
     left = site.process(one)
     assert (left.outcome, left.why) == ("skipped", f"superseded: replaced by {later}")
@@ -509,6 +509,13 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     assert state.due_at is not None
     assert site.process(one).outcome == "skipped"
     assert staged(site.settings.monitor.results) == []
+
+
+def test_a_polarisation_that_the_model_was_not_trained_on_costs_no_scene(site, one):
+    site.set('[monitor]\npolarisation = "VH"\n')
+    with pytest.raises(UsageError, match=r"monitor\.polarisation: VH is selected, the model was trained on VV"):
+        site.process(one)
+    assert (site.state(one).state, site.state(one).attempts) == ("fetched", 0)
 
 
 def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkeypatch):

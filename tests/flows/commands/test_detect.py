@@ -169,6 +169,19 @@ def test_an_unknown_polarisation_is_wrong_usage(cli, good, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_polarisation_that_the_model_does_not_know_must_be_forced_and_is_flagged(cli, good, tmp_path):
+    arguments = ("detect", good, "--out", tmp_path / "results", "--polarisation", "VH")
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "VH is selected, the model was trained on VV" in err
+    assert not (tmp_path / "results").exists()
+    code, out, err = cli(*arguments, "--force-polarisation")
+    assert code == 0, err
+    (run,) = (tmp_path / "results").glob("*/run.json")
+    assert "VH used as asked, the model was trained on VV" in json.loads(run.read_text())["flags"]
+
+
 def test_an_unreadable_checkpoint_is_code_6(cli, good, tmp_path):
     copy = shutil.copytree(model_folder(default_model_id()), tmp_path / "broken")
     os.truncate(copy / "weights.safetensors", 1000)

@@ -105,7 +105,6 @@ def test_a_clean_scene_is_in_the_catalogue_too(catalogue):
     assert len(catalogue.slicks()) == 0
     assert catalogue.slicks().crs == "EPSG:4326"
     assert catalogue.scenes().scene_id.tolist() == [scene_number(1).id, SCENE.id]
-    assert catalogue.scenes(limit=1, offset=1).scene_id.tolist() == [SCENE.id]
 
 
 def test_a_footprint_that_is_not_given_is_the_scenes_own(catalogue):
@@ -159,7 +158,7 @@ def test_another_result_takes_the_place_of_the_former_one(catalogue, changes, ou
     assert set(kept.superseded_by) == {"run-2"}
     assert set(kept.superseded_at) == {pd.Timestamp(LATER)}
     assert len(catalogue.scenes(Selection(current=False))) == 1
-    assert [run.record.run_id for run in catalogue.runs(SCENE.id, "current")] == ["run-2"]
+    assert [run.record.run_id for run in catalogue.runs(SCENE.id) if run.state == "current"] == ["run-2"]
     # What is published once more after all is still the superseded result.
     stale = publish(catalogue, "run-1", squares(3))
     assert (stale.repeated, stale.current) == (True, False)
@@ -344,12 +343,11 @@ def test_slicks_are_found_by_place_time_status_and_model(catalogue):
     )
     assert catalogue.slicks(Selection((3.0, 57.0, 3.015, 57.1))).id.tolist() == ["1-0"]
     assert len(catalogue.slicks(Selection((3.0, 57.0, 4.5, 57.1), model="m1", status="unreviewed"))) == 10
-    pages = [catalogue.slicks(limit=7, offset=offset).id.tolist() for offset in range(0, 42, 7)]
-    assert [id for page in pages for id in page] == catalogue.slicks().id.tolist()
+    assert catalogue.slicks(limit=7).id.tolist() == catalogue.slicks().id.tolist()[:7]
     assert len(catalogue.slicks(Selection((2.0, 57.0, 4.5, 57.1)))) == 30
     assert set(catalogue.scenes(Selection(model="m0")).scene_id) == {scene_number(0).id, scene_number(2).id}
     assert len(catalogue.scenes(Selection((10, 57, 11, 58)))) == 0
-    assert [run.record.run_id for run in catalogue.runs(limit=2, offset=1)] == ["run-2", "run-1"]
+    assert [run.record.run_id for run in catalogue.runs()] == ["run-3", "run-2", "run-1", "run-0"]
 
 
 def test_a_box_across_the_antimeridian(catalogue):

@@ -188,7 +188,7 @@ def test_a_place_is_looked_up_in_the_spatial_index(tmp_path):
         asked = []
         with Database(catalogue.path).reading() as connection:
             connection.set_trace_callback(asked.append)
-            select_rows(connection, "slicks", selection, "id, run_id", 10, 0)
+            select_rows(connection, "slicks", selection, "id, run_id", 10)
             connection.set_trace_callback(None)
             (query,) = {one for one in asked if "ORDER BY acquired_start" in one}
             plan = [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
