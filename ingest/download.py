@@ -64,6 +64,7 @@ def find_scene(source: SceneSource, wanted: Scene, retries: RetryPolicy | None =
     except TransientError as error:
         raise Unreachable(wanted.id, f"{source.name} cannot be asked for it ({error})", "try again later") from error
 
+
 def _listed(source: SceneSource, wanted: Scene) -> Scene:
     query = Query(
         mode=wanted.mode,
