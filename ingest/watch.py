@@ -37,6 +37,8 @@ _REFUSALS = 3
 # Not the failed ones: they may be retried with the existing file.
 _DONE = {"processed", "superseded", "duplicate", "forgotten"}
 
+SIGNALLED = "stopped by a signal"
+
 SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
 
 
@@ -173,7 +175,7 @@ class _Round:
                 worker.result()
         self._settle_refusals()
         if self.stop.is_set():
-            self.stopped = "stopped by a signal"
+            self.stopped = SIGNALLED
         return Round(
             self.found, tuple(self.fetched), self.failed, self.quarantined, tuple(self.evicted), self.down,
             self.stopped, round(time.monotonic() - began, 3),

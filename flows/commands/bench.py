@@ -27,9 +27,9 @@ def scene(
 
     Example: slickwatch bench scene --count 10
     """
-    from flows.machine import require_usable_machine
+    from flows.machine import require_detection
 
-    require_usable_machine()
+    require_detection(coastline=None)
     quiet_prefect()
     from flows.demo import bench_scene
     from flows.resolve import find_model

@@ -33,9 +33,9 @@ def demo(
 
     Example: slickwatch demo --out demo
     """
-    from flows.machine import require_usable_machine
+    from flows.machine import require_detection
 
-    require_usable_machine()
+    require_detection(coastline=None)
     quiet_prefect()
     from flows.demo import DEMO_SEED, run_demo
 

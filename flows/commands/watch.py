@@ -33,7 +33,10 @@ def watch(
     from flows.watches import run_watches
 
     with download_bars() as progress:
-        run_watches(config, once, lambda done: typer.echo(json.dumps(asdict(done)) if json_ else _text(done)), progress)
+        code = run_watches(
+            config, once, lambda done: typer.echo(json.dumps(asdict(done)) if json_ else _text(done)), progress
+        )
+    raise typer.Exit(code)
 
 
 def _text(done: Round) -> str:

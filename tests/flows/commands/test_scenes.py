@@ -79,7 +79,7 @@ def test_the_ledger_is_the_one_given_else_that_of_the_environment_else_of_the_se
     assert Settings.read().ledger_url() == str(tmp_path / "site.sqlite")
     monkeypatch.setenv("SLICKWATCH_LEDGER", "postgresql://host/scenes")
     assert Settings.read().ledger_url() == "postgresql://host/scenes"
-    with pytest.raises(UsageError, match="mine.sqlite: no such ledger"):
+    with pytest.raises(UsageError, match=r"mine\.sqlite: no such ledger"):
         open_ledger("mine.sqlite")
 
 
