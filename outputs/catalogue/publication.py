@@ -46,7 +46,7 @@ class Result:
 
 
 def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Published:
-    """Write a result, unless the same is there already; `connection` is in a write transaction."""
+    """Write a result, unless the same is published already; `connection` is in a write transaction."""
     run_id = result.record.run_id
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
         return _published(connection, run_id, repeated=True)
@@ -150,7 +150,7 @@ class Successor:
 
 
 def record_supersessions(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> None:
-    """Record which scenes a scene supersedes; the latest statement wins."""
+    """Record which scenes a scene supersedes; the latest publication counts."""
     for other in supersedes:
         former = (scene_id, other)
         connection.execute("DELETE FROM supersessions WHERE scene_id = ? AND superseded_by = ?", former)
