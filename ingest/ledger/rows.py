@@ -114,7 +114,7 @@ def park(row: SceneRow, reason: str, progress: str = "failed") -> None:
 
 
 def finish(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
-    """End the work on a row, after which another packing of the scene may take its turn."""
+    """End the work on a row, after which the scene may be used in another format."""
     release_lease(row)
     row.changed_at = now
     session.flush()
@@ -140,11 +140,6 @@ def scene_of(row: SceneRow, offer: OfferRow) -> Scene:
 def one_line(reason: str) -> str:
     """A reason shortened to fit a table."""
     return " ".join(reason.split())[:1000]
-
-
-def can_be_reprocessed(row: SceneRow) -> bool:
-    """Whether it failed after it was fetched, and the file is still there."""
-    return row.progress == "failed" and row.failed_task == "process" and row.path is not None
 
 
 def is_claimed(row: SceneRow, now: datetime) -> bool:
