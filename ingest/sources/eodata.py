@@ -33,7 +33,7 @@ from ingest.errors import SourceError, TransientError, UsageError
 from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
-from ingest.sources.http import may_pass
+from ingest.sources.http import may_pass, require_encrypted
 from ingest.sources.source import ByteStream, Query
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class EodataStore:
         endpoint_url: str = ENDPOINT_URL,
         timeout: float = 60.0,
     ) -> None:
+        require_encrypted(endpoint_url)
         self._store = _client(credentials or find_credentials("eodata"), endpoint_url, timeout)
         self._catalogue = Catalogue(catalogue_url)
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import httpx
 
-from ingest.errors import SourceError, TransientError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.proxies import require_usable_proxies
 from ingest.sources.source import ByteStream
 
@@ -50,6 +50,17 @@ def base_address(address: str, *parts: str) -> httpx.URL:
         if url.scheme not in ("http", "https") or not url.host:
             raise httpx.UnsupportedProtocol("neither http nor https")
         return url
+
+
+def may_have_credentials(address: httpx.URL) -> bool:
+    """Whether nobody else can read what is sent to an address: it is encrypted, or this machine."""
+    return address.scheme == "https" or is_loopback(address.host)
+
+
+def require_encrypted(address: str) -> None:
+    """Raise `UsageError` for an address that credentials would go to in the clear, `SourceError` for an invalid one."""
+    if not may_have_credentials(base_address(address)):
+        raise UsageError(address, "credentials would be sent unencrypted", "give an https:// address")
 
 
 def is_loopback(host: str) -> bool:

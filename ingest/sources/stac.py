@@ -30,10 +30,11 @@ from ingest.sources.http import (
     base_address,
     follow,
     http_client,
-    is_loopback,
+    may_have_credentials,
     may_pass,
     network_failures,
 )
+from ingest.sources.sessions import ignore_netrc
 from ingest.sources.source import ByteStream, Query, time_text
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 
@@ -78,6 +79,7 @@ class StacCatalogue:
         self._trusted_hosts = (base_address(url).host, *trusted_hosts)
         # Our own retries wait as the server asks; pystac-client's would be added to them.
         self._io = StacApiIO(timeout=timeout, max_retries=None)
+        ignore_netrc(self._io.session)
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -185,9 +187,8 @@ class StacCatalogue:
         return follow(self._http, at, offset, scene.id, lambda host: header if self._is_trusted(host) else None)
 
     def _is_trusted(self, address: httpx.URL) -> bool:
-        if address.scheme != "https" and not is_loopback(address.host):
-            return False
-        return any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
+        trusted = any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
+        return trusted and may_have_credentials(address)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
