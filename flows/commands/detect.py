@@ -47,18 +47,18 @@ def detect(
 
     Example: slickwatch detect S1A_IW_GRDH_1SDV_20240601T053000_...SAFE --out results
     """
-    from flows.machine import require_usable_machine
+    from flows.machine import require_detection
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
     from outputs.coverage import finding
     from preprocess.pipeline import usable_polarisations
 
-    require_usable_machine()
     options = detection_options(
         model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
     )
     options = dataclasses.replace(options, force_polarisation=force_polarisation)
+    require_detection(options.coastline)
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:

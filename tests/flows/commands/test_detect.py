@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
 import zipfile
+from contextlib import closing
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -397,10 +400,26 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["PROJ_LIB", "PROJ_DATA"])
+def test_data_of_another_program_is_not_used(good, tmp_path, name):
+    """An older proj.db, as QGIS, OTB, PostGIS or conda leave it."""
+    database = shutil.copy(next(Path(rasterio.__file__).parent.glob("proj_data/proj.db")), tmp_path)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE metadata SET value = '0' WHERE key = 'DATABASE.LAYOUT.VERSION.MINOR'")
+        connection.commit()
+    elsewhere = {name: str(tmp_path), "GDAL_DATA": str(tmp_path), "GDAL_DRIVER_PATH": str(tmp_path)}
+    done = process(
+        "calibrate", good, "--polarisation", "VV", "--out", tmp_path / "vv.tif", "--rows", "0:9", **elsewhere
+    )
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "vv.tif") as written:
+        assert written.gcps[1].to_epsg() > 32600
+
+
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
-def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path, proxy):
-    done = process("detect", good, "--out", tmp_path / "results", HTTP_PROXY=proxy, ALL_PROXY=proxy)
+def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path):
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    done = process("detect", good, "--out", tmp_path / "results", **proxies)
     assert done.returncode == 0, done.stderr
 
 
