@@ -1,9 +1,9 @@
-"""Fit the object stage of a model on CSIRO's chips and measure it: docs/results/0008-real-seas.md.
+"""Fit the object stage of a model on real and simulated seas and measure it: docs/results/0008-real-seas.md.
 
 python -m benchmarks.object_stage --model saross-nano-4 --imagenet efficientnet-lite0-57934424.pth --out runs/objects
 
 What is slow is kept in --out and goes on where it stopped. Every figure is of a region that neither the classifier of
-the surroundings nor the judge nor its threshold has seen.
+the surroundings nor the judge nor its threshold has seen; SOS counts as a region.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from ingest.progress import step
 from models.checkpoint import load_model, save_model
 from models.classes import OIL
 from models.datasets.catalogue import data_root
 from models.datasets.csiro import SeaChip, SeaChips, labelled_chips
-from models.datasets.pairs import chip_input
+from models.datasets.pairs import LabelledImages, chip_input, spread_out
+from models.datasets.sos import sos_clean
 from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (
@@ -46,6 +48,7 @@ from preprocess.options import normalised_db
 
 SEED, SIMULATED_SEED, SIMULATED_SIDE = 5, 2_100_001_000, 400
 REGIONS, SIMULATED = ("GBR", "JAV", "SIN"), "simulated"
+SOS = {"SOS": "sentinel", "PALSAR": "alos"}  # its sensors, by region
 # Chips by region and label whose surroundings are looked at.
 LOOKED_AT = {
     ("SIN", True): 260,
@@ -57,7 +60,9 @@ LOOKED_AT = {
     ("GGu", True): 63,
     ("GGu", False): 8,
 }
-LEAST_OIL = 30  # pixels that make a simulated chip one with oil
+WINDOW = (180, 281)  # pixels a side of the windows that stand for images of finer pixels
+LEAST_OIL = 100  # pixels that make an image with a mask one with oil
+MOSTLY, HARDLY = 0.5, 0.1  # share of oil in a candidate that is oil, and in one that is none
 LEAST_CHIP_SPREAD_DB = 1.0  # of a calibrated sea at 40 m
 FALSE_SHARE = 0.05  # of the oil-free chips that may keep a candidate
 _N = len(FEATURES)
@@ -67,13 +72,19 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """Features of the surroundings of chips, by row."""
+class View:
+    """An image, or a window of one, and what is known of it; read when asked for."""
 
-    names: tuple[str, ...]
-    x: NDArray[np.float32]  # (n, features)
-    oil: Bools
-    regions: NDArray[np.str_]  # `SIMULATED` for simulated ones
+    name: str
+    region: str
+    oil: bool
+    searched: bool  # for candidates too
+    read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64] | None]]  # power and, where there are any, labels
+
+    @property
+    def real(self) -> bool:
+        """Whether the image is one that a radar saw."""
+        return self.region != SIMULATED
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +92,9 @@ class Found:
     """Candidates, by row; the surroundings' logit is not among their features yet."""
 
     x: Array  # (n, FEATURES)
-    chip: NDArray[np.int64]  # number of the chip in `Looks`
+    view: NDArray[np.int64]  # number of the view
     sure: Bools  # known to be oil
-    of_oil_chip: Bools  # on a real chip with oil somewhere
-    searched: NDArray[np.int64]  # numbers of the chips that were searched for candidates
+    of_oil_chip: Bools  # on a chip of which only that is known that it has oil somewhere
 
 
 def main() -> None:
@@ -95,16 +105,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--searched", type=int, default=40, help="chips of each region and label, for candidates")
     parser.add_argument("--simulated", type=int, default=24)
+    parser.add_argument("--sos", type=int, default=120, help="training images of SOS, of each sensor")
+    parser.add_argument("--looks-only", action="store_true", help="compute what does not depend on the model")
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chips, encoder = labelled_chips(data_root() / "csiro"), imagenet_weights(arguments.imagenet)
-    looks = looks_at(chips, encoder, arguments)
-    found = candidates_of(chips, looks, arguments)
-    table = {region: held_out(region, looks, found) for region in REGIONS}
+    encoder, folder = imagenet_weights(arguments.imagenet), arguments.out
+    views = [
+        *chip_views(labelled_chips(data_root() / "csiro"), arguments.searched),
+        *(view for region, sensor in SOS.items() for view in sos_views(sensor, region, arguments.sos)),
+        *simulated_views(arguments.simulated),
+    ]
+    x = looks_at(views, encoder, folder / "looks")
+    if arguments.looks_only:
+        return
+    found = candidates_of(views, arguments.model, folder / "probability")
+    table = {region: held_out(region, views, x, found) for region in (*REGIONS, *SOS)}
     print(json.dumps(table, indent=1))
     if arguments.save:
-        save(arguments.model, arguments.save, looks, found, encoder, table)
+        save(arguments.model, arguments.save, views, x, found, encoder, table)
 
 
 def region_of(chip: SeaChip) -> str:
@@ -123,73 +142,114 @@ def sample(chips: SeaChips) -> list[int]:
     return chosen
 
 
-def searched_among(chips: SeaChips, each: int) -> list[int]:
-    """The first `each` chips of the sample of every region to hold out and label."""
-    by_kind = defaultdict(list)
+def chip_views(chips: SeaChips, searched: int) -> Iterator[View]:
+    """CSIRO's chips; of oil-free ones also a window, which is as free of oil."""
+    counted: Counter[tuple[str, bool]] = Counter()
     for i in sample(chips):
-        by_kind[region_of(chips.chips[i]), chips.chips[i].oil].append(i)
-    return [i for kind in by_kind.values() for i in kind[:each]]
+        chip, name = chips.chips[i], chips.name(i)
+        region = region_of(chip)
+        counted[region, chip.oil] += 1
+        chosen = counted[region, chip.oil] <= searched
+        yield View(name, region, chip.oil, chosen, partial(_chip, chips, i))
+        if not chip.oil:
+            window = _window((400, 400), np.random.default_rng(i))
+            yield View(f"{name}-window", region, False, chosen, partial(_part, partial(_chip, chips, i), window))
 
 
-def looks_at(chips: SeaChips, encoder: dict[str, Tensor], arguments: argparse.Namespace) -> Looks:
-    """Features of the surroundings of real chips, then of simulated ones."""
+def sos_views(sensor: str, region: str, count: int) -> Iterator[View]:
+    """SOS's images that repeat no test image, and of each a window with oil and one without, where there are such."""
+    _, images = sos_clean(data_root(), sensor).to_learn()
+    images = spread_out(images, count)
+    for i in range(len(images)):
+        read = partial(_pair, images, i)
+        mask = read()[1]
+        assert mask is not None
+        name = f"{region}-{images.name(i)}"
+        yield View(name, region, bool((mask == OIL).sum() >= LEAST_OIL), True, read)
+        windows = [_window((256, 256), np.random.default_rng((i, attempt))) for attempt in range(20)]
+        oil = [int((mask[window] == OIL).sum()) for window in windows]
+        for with_oil, chosen in ((True, [n >= LEAST_OIL for n in oil]), (False, [n == 0 for n in oil])):
+            if any(chosen):
+                kind = "oil-window" if with_oil else "window"
+                yield View(f"{name}-{kind}", region, with_oil, True, partial(_part, read, windows[chosen.index(True)]))
+
+
+def simulated_views(count: int) -> Iterator[View]:
+    """Simulated chips."""
+    for seed in range(count):
+        read = cache(partial(_simulated, SIMULATED_SEED + seed))
+        oil = bool(np.count_nonzero(read()[1] == OIL) >= LEAST_OIL)
+        yield View(f"simulated-{seed}", SIMULATED, oil, True, read)
+
+
+def _chip(chips: SeaChips, index: int) -> tuple[NDArray[np.float32], None]:
+    return chips.power(index), None
+
+
+def _pair(images: LabelledImages, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return images.power(index), images.grey(index)[1]
+
+
+def _simulated(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    power, truth = simulate_chip(seed, SIMULATED_SIDE)
+    return power, truth.astype(np.int64)
+
+
+def _part(
+    read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64] | None]], window: tuple[slice, slice]
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    power, mask = read()
+    return power[window], None if mask is None else mask[window]
+
+
+def _window(shape: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    side = min(int(rng.integers(*WINDOW)), *(n - 40 for n in shape))
+    top, left = (int(rng.integers(n - side + 1)) for n in shape)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def looks_at(views: Sequence[View], encoder: dict[str, Tensor], folder: Path) -> NDArray[np.float32]:
+    """Features of the surroundings of each view, (views, features); computed once."""
     network = Surroundings().eval()
     network.encoder.load_state_dict(encoder)
-    folder: Path = arguments.out / "looks"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = sample(chips)
-    names = [chips.name(i) for i in chosen] + [f"simulated-{seed}" for seed in range(arguments.simulated)]
-    rows = [look(network, partial(real_power, chips, i), folder / f"{chips.name(i)}.npy") for i in chosen]
-    oil, regions = [chips.chips[i].oil for i in chosen], [region_of(chips.chips[i]) for i in chosen]
-    for seed in range(arguments.simulated):
-        power, truth = simulate_chip(SIMULATED_SEED + seed, SIMULATED_SIDE)
-        rows.append(look(network, partial(np.asarray, power), folder / f"simulated-{seed}.npy"))
-        oil.append(bool(np.count_nonzero(truth == OIL) >= LEAST_OIL))
-    regions += [SIMULATED] * arguments.simulated
-    return Looks(tuple(names), np.stack(rows), np.array(oil), np.array(regions))
+    rows = []
+    with step("surroundings") as advance:
+        for number, view in enumerate(views):
+            path = folder / f"{view.name}.npy"
+            if not path.is_file():
+                with torch.inference_mode():
+                    image = torch.from_numpy(surroundings_input(np.sqrt(view.read()[0])))[None]
+                    np.save(path, network.features(image)[0].numpy())
+            rows.append(np.load(path))
+            advance(number + 1, len(views))
+    return np.stack(rows).astype(np.float32)
 
 
-def real_power(chips: SeaChips, index: int) -> NDArray[np.float32]:
-    """Grey values taken for amplitudes."""
-    return chips.image(index) ** 2
-
-
-def look(network: Surroundings, power: Callable[[], NDArray[np.floating]], path: Path) -> NDArray[np.float32]:
-    """Features of one chip, computed once."""
-    if not path.is_file():
-        with torch.inference_mode():
-            image = torch.from_numpy(surroundings_input(np.sqrt(power())))[None]
-            np.save(path, network.features(image)[0].numpy())
-    return np.asarray(np.load(path), np.float32)
-
-
-def candidates_of(chips: SeaChips, looks: Looks, arguments: argparse.Namespace) -> Found:
-    """Candidates of the first chips of each region and label, and of the simulated ones."""
-    network, checkpoint = load_model(arguments.model)
+def candidates_of(views: Sequence[View], model: str, folder: Path) -> Found:
+    """Candidates of the views to be searched."""
+    network, checkpoint = load_model(model)
     options = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
-    folder: Path = arguments.out / "probability"
     folder.mkdir(parents=True, exist_ok=True)
-    number = {name: i for i, name in enumerate(looks.names)}
-    x, chip, sure, of_oil_chip, searched = [], [], [], [], []
-    for i in searched_among(chips, arguments.searched):
-        grey, name = chips.image(i), chips.name(i)
-        plane = predicted(network, chip_input(grey, options), folder / f"{name}.npz")
-        for _, features in measured_candidates(plane, Sea(grey**2), UNFITTED, blind):
-            x.append(features)
-            chip.append(number[name])
-            sure.append(False)
-            of_oil_chip.append(chips.chips[i].oil)
-        searched.append(number[name])
-    for seed in range(arguments.simulated):
-        power, truth = simulate_chip(SIMULATED_SEED + seed, SIMULATED_SIDE)
-        plane = predicted(network, normalised_db(power, options), folder / f"simulated-{seed}.npz")
-        for candidate, features in measured_candidates(plane, Sea(power), UNFITTED, blind):
-            oil = truth[candidate.rows, candidate.columns][candidate.cells] == OIL
-            x.append(features)
-            chip.append(number[f"simulated-{seed}"])
-            sure.append(bool(oil.mean() > 0.5))
-            of_oil_chip.append(False)
-    return Found(np.stack(x), np.array(chip), np.array(sure), np.array(of_oil_chip), np.array(searched))
+    x, number, sure, of_oil_chip = [], [], [], []
+    with step("candidates") as advance:
+        for i, view in enumerate(views):
+            advance(i + 1, len(views))
+            if not view.searched:
+                continue
+            power, mask = view.read()
+            image = chip_input(np.sqrt(power), options) if view.real else normalised_db(power, options)
+            plane = predicted(network, image, folder / f"{view.name}.npz")
+            for candidate, features in measured_candidates(plane, Sea(power), UNFITTED, blind):
+                cells = candidate.cells if mask is None else mask[candidate.rows, candidate.columns][candidate.cells]
+                share = float(np.mean(cells == OIL)) if mask is not None else 0.0
+                if HARDLY < share < MOSTLY:
+                    continue  # neither
+                x.append(features)
+                number.append(i)
+                sure.append(share >= MOSTLY)
+                of_oil_chip.append(view.oil and mask is None)
+    return Found(np.stack(x), np.array(number), np.array(sure), np.array(of_oil_chip))
 
 
 def predicted(network: nn.Module, image: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
@@ -206,52 +266,79 @@ def blind(image: Tensor) -> Tensor:
     return torch.zeros(len(image))
 
 
-def held_out(region: str, looks: Looks, found: Found) -> dict[str, float]:
+def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: Found) -> dict[str, float]:
     """Figures of one region with everything, the threshold too, fitted to the others."""
-    others = looks.regions != region
+    regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
+    whole = np.array([not view.name.endswith("-window") for view in views])
+    searched = np.array([view.searched for view in views])
+    others = regions != region
     logits = np.zeros(len(others))
-    logits[others] = out_of_region(looks.x[others], looks.oil[others], looks.regions[others], SURROUNDINGS_PENALTY)
-    fitted = fit_logistic(looks.x[others], looks.oil[others], SURROUNDINGS_PENALTY)
-    logits[~others] = fitted.logit(looks.x[~others])
-    judge = judge_of(logits, found, others[found.chip])
-    score = chip_scores(judge, logits, found)
-    real = looks.regions[found.searched] != SIMULATED
-    oil, here = looks.oil[found.searched], looks.regions[found.searched] == region
-    threshold = float(np.quantile(score[real & ~here & ~oil], 1 - FALSE_SHARE))
-    network = np.array([bool((found.chip == i).any()) for i in found.searched])
+    logits[others] = out_of_region(x[others], oil[others], regions[others], SURROUNDINGS_PENALTY)
+    fitted = fit_logistic(x[others], oil[others], SURROUNDINGS_PENALTY, groups=regions[others])
+    logits[~others] = fitted.logit(x[~others])
+    judge = judge_of(logits, found, others[found.view])
+    probability = judge.probability(with_logits(logits, found))
+    score = chip_scores(probability, found, len(views))
+    threshold = threshold_of(score[searched & others], oil[searched & others], regions[searched & others])
+    here = searched & whole & (regions == region)
+    if region in SOS:
+        here = searched & (regions == region)  # hardly an image of it is free of oil
+    kept = probability >= threshold
+    in_region, known = regions[found.view] == region, ~found.of_oil_chip
     return {
         "oil_chips": int(oil[here].sum()),
         "oil_free_chips": int((~oil)[here].sum()),
-        "auc_surroundings": auc(logits[found.searched][here], oil[here]),
-        "auc_surroundings_all_chips": auc(logits[~others], looks.oil[~others]),
+        "auc_surroundings": auc(logits[here], oil[here]),
+        "auc_surroundings_all_chips": auc(logits[~others & whole], oil[~others & whole]),
         "auc": auc(score[here], oil[here]),
         "threshold": threshold,
         "false": float((score[here & ~oil] >= threshold).mean()),
         "found": float((score[here & oil] >= threshold).mean()),
         "found_at_5_percent_false": float((score[here & oil] > np.quantile(score[here & ~oil], 0.95)).mean()),
-        "network_false": float(network[here & ~oil].mean()),
-        "network_found": float(network[here & oil].mean()),
+        "oil_candidates_kept": share(kept[in_region & found.sure]),
+        "other_candidates_rejected": share(~kept[in_region & known & ~found.sure]),
+        "network_false": float(has_candidate(found, len(views))[here & ~oil].mean()),
+        "network_found": float(has_candidate(found, len(views))[here & oil].mean()),
     }
 
 
 def judge_of(logits: Array, found: Found, used: Bools, threshold: float = 0.5, weights_sha256: str = "") -> Judge:
     """Fit the judge to the candidates in `used`."""
     x = with_logits(logits, found)[used]
-    oil = likely_oil(x, found.sure[used], found.of_oil_chip[used], found.chip[used])
+    oil = likely_oil(x, found.sure[used], found.of_oil_chip[used], found.view[used])
     return fitted_judge(x, oil, weights_sha256, threshold)
 
 
 def with_logits(logits: Array, found: Found) -> Array:
     """The candidates' features with the logit of their surroundings."""
     x = found.x.copy()
-    x[:, FEATURES.index("surroundings")] = logits[found.chip]
+    x[:, FEATURES.index("surroundings")] = logits[found.view]
     return x
 
 
-def chip_scores(judge: Judge, logits: Array, found: Found) -> Array:
-    """The highest probability of a candidate of each chip that was searched; 0 where there is none."""
-    probability = judge.probability(with_logits(logits, found))
-    return np.array([max(probability[found.chip == i], default=0.0) for i in found.searched])
+def chip_scores(probability: Array, found: Found, views: int) -> Array:
+    """The highest probability of a candidate of each view, (views,); 0 where there is none."""
+    score = np.zeros(views)
+    np.maximum.at(score, found.view, probability)
+    return score
+
+
+def has_candidate(found: Found, views: int) -> Bools:
+    """Whether the network alone finds anything, by view."""
+    return np.bincount(found.view, minlength=views) > 0
+
+
+def threshold_of(score: Array, oil: Bools, regions: NDArray[np.str_]) -> float:
+    """The threshold at which `FALSE_SHARE` of the real oil-free views keep a candidate; regions weigh the same."""
+    free = [score[(regions == region) & ~oil] for region in np.unique(regions) if region not in (SIMULATED, *SOS)]
+    grid = np.linspace(0.02, 0.98, 481)
+    false = np.mean([(one[:, None] >= grid).mean(axis=0) for one in free], axis=0)
+    return float(grid[np.argmax(false <= FALSE_SHARE)])
+
+
+def share(values: Bools) -> float:
+    """The share that is true; NaN of none."""
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def auc(score: Array, oil: Bools) -> float:
@@ -263,18 +350,21 @@ def auc(score: Array, oil: Bools) -> float:
 def save(
     model: str,
     folder: Path,
-    looks: Looks,
+    views: Sequence[View],
+    x: NDArray[np.float32],
     found: Found,
     encoder: dict[str, Tensor],
     metrics: dict[str, dict[str, float]],
 ) -> None:
     """Save the model with an object stage fitted to all regions."""
     network, checkpoint = load_model(model)
-    logits = out_of_region(looks.x, looks.oil, looks.regions, SURROUNDINGS_PENALTY)
-    judge = judge_of(logits, found, np.ones(len(found.chip), np.bool_), weights_sha256=checkpoint.weights_sha256)
-    score, oil = chip_scores(judge, logits, found), looks.oil[found.searched]
-    threshold = float(np.quantile(score[~oil], 1 - FALSE_SHARE))
-    surroundings = fitted_surroundings(encoder, fit_logistic(looks.x, looks.oil, SURROUNDINGS_PENALTY))
+    regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
+    searched = np.array([view.searched for view in views])
+    logits = out_of_region(x, oil, regions, SURROUNDINGS_PENALTY)
+    judge = judge_of(logits, found, np.ones(len(found.view), np.bool_), weights_sha256=checkpoint.weights_sha256)
+    score = chip_scores(judge.probability(with_logits(logits, found)), found, len(views))
+    threshold = threshold_of(score[searched], oil[searched], regions[searched])
+    surroundings = fitted_surroundings(encoder, fit_logistic(x, oil, SURROUNDINGS_PENALTY, groups=regions))
     preprocess = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     save_model(
         folder, network, checkpoint.architecture, preprocess, checkpoint.metrics, checkpoint.training,

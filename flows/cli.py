@@ -27,6 +27,7 @@ from flows.commands.synthesize import synthesize
 from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
 from flows.commands.watch import watch
 from ingest.errors import SlickwatchError, SourceError
+from ingest.proxies import without_proxy
 
 COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Detect": {"demo": demo, "detect": detect, "calibrate": calibrate, "segment": segment},
@@ -78,6 +79,7 @@ def _main(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code: 0 done, 1 unexpected, or that of the failure."""
     VERBOSE.set(False)
+    os.environ.update(without_proxy())
     # As an exception, so that unfinished files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -88,9 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if "Failed to reach API" in str(error):  # Prefect has no exception of its own for it
-            url = os.environ.get("PREFECT_API_URL", "the Prefect server")
-            failure = SourceError(url, "no Prefect server answers", "start it, or unset PREFECT_API_URL to run without")
+        if (failure := _prefect_failure(str(error))) is not None:
             print_failure(failure)
             sys.exit(failure.exit_code)
         message = " ".join(str(error).split())
@@ -98,6 +98,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if VERBOSE.get():
             traceback.print_exc()
         sys.exit(1)
+
+
+def _prefect_failure(message: str) -> SourceError | None:
+    """Failures for which Prefect has no exceptions of its own."""
+    if "Failed to reach API" in message:
+        url = os.environ.get("PREFECT_API_URL", "the Prefect server")
+        return SourceError(url, "no Prefect server answers", "start it, or unset PREFECT_API_URL to run without")
+    if "connect to ephemeral Prefect API" in message:
+        limit = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+        return SourceError(
+            "the Prefect server of this run", "did not start in time", f"see its log above, or set {limit}"
+        )
+    return None
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class DetectionOptions:
     coastline: Path | None = None  # land polygons in WGS 84; None: the packaged ones
     slicks: SlickOptions = field(default_factory=SlickOptions)
     tiling: Tiling | None = None  # None: the model's
+    force_polarisation: bool = False  # also take one that the model was not trained on
 
     def record(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """All options of a run as run.json has them; the same model, options and product give the same slicks.
@@ -36,6 +37,7 @@ class DetectionOptions:
             "slicks": asdict(self.slicks),
             "polarisation": self.polarisation,
             "coastline": None if self.coastline is None else _contents(self.coastline),
+            **({"force_polarisation": True} if self.force_polarisation else {}),
             **({"object_stage": judge} if judge else {}),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
 from ingest.watch import Round, release_file
 from outputs.alerting.alerter import Alerter
+from outputs.coverage import finding
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = f"{FLOW}/{FLOW}"
@@ -49,8 +50,8 @@ class Monitored:
 
     round: Round
     submitted: tuple[str, ...]  # scenes handed to runs of `process-scene`
-    processed: tuple[Processed, ...]  # in this process, without such a deployment
-    failed: Mapping[str, str]  # of those, the failed ones with the reason
+    processed: tuple[Processed, ...]  # in this process, where `process-scene` is not deployed
+    failed: Mapping[str, str]  # reasons by id of the scenes that failed in this process
     removed: tuple[str, ...]  # scenes whose files were deleted for the disk budget
 
 
@@ -61,9 +62,9 @@ def _run_name() -> str:
 
 @flow(name=FLOW, flow_run_name=_run_name)
 def process_scene(scene: str | None = None, config: str | None = None) -> Processed:
-    """Process one scene: an id of the ledger, the path of a product (with a / in it), or else the next that waits.
+    """Process one scene: an id of the ledger, the path of a product (with a / in it), else the next one waiting.
 
-    `config` names the settings file. Raises what the scene failed for; the ledger says whether it is tried again.
+    `config` names the settings file. Raises the error that the scene failed with; the ledger says if it is retried.
     """
     settings = Settings.read(None if config is None else Path(config))
     with open_alerter(settings) as alerter:
@@ -75,10 +76,10 @@ def process_scene(scene: str | None = None, config: str | None = None) -> Proces
 
 @flow(name="monitor", flow_run_name=_run_name)
 def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
-    """One round: find and fetch what is new, of one watch or of all, and have each scene that waits processed once.
+    """One round: find and fetch new scenes of one watch or of all, then have each waiting scene processed once.
 
-    Where `process-scene` is deployed, its runs are submitted; else it runs here, `monitor.parallel` at once. Raises
-    `UsageError` for wrong settings or nothing to watch, and where the ledger or a folder cannot be used.
+    Where `process-scene` is deployed, its runs are submitted; else scenes are processed here, `monitor.parallel` at a
+    time. Raises `UsageError` for invalid settings or without a watch, and what opening ledger and folders raises.
     """
     settings = Settings.read(None if config is None else Path(config))
     with open_alerter(settings) as alerter:
@@ -95,15 +96,11 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
         _report_failures(found, watching.ledger, alerter)
         waiting = watching.ledger.waiting("process")
         parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
-        submitted: tuple[str, ...] = ()
-        processed: list[Processed] = []
-        failed: dict[str, str] = {}
-        if waiting and is_deployed():
-            submitted = submit(waiting, parameters)
-        else:
-            _process_here(waiting, config, settings.monitor.parallel, processed, failed)
-        removed = _prune(settings, watching.ledger)
-        newest = _newest(watching)
+        deployed = bool(waiting) and is_deployed()
+        submitted = submit(waiting, parameters) if deployed else ()
+        processed, failed = _process_here(() if deployed else waiting, config, settings.monitor.parallel)
+        removed = _clean_up(settings, watching.ledger)
+        newest = _newest_publications(watching)
     alerter.record_run(newest, last_run_file(settings))
     monitored = Monitored(found, submitted, tuple(processed), failed, removed)
     report_round(monitored, watch, return_state=True)  # a failure here does not fail a round that is done
@@ -114,7 +111,7 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
 def report_round(monitored: Monitored, watch: str | None) -> None:
     """Save the summary of a round as a Prefect artifact."""
     key = f"monitor-{artifact_key(watch or 'all')}"
-    create_markdown_artifact(summary(monitored), key=key, description="The last round of monitoring")
+    create_markdown_artifact(round_summary(monitored), key=key, description="The last round of monitoring")
 
 
 def _report_failures(found: Round, ledger: Ledger, alerter: Alerter) -> None:
@@ -139,10 +136,10 @@ def is_deployed() -> bool:
 
 
 def submit(waiting: Mapping[str, int], parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """Have a run for each scene that waits, which is given by id with the number of its claims; returns the ids.
+    """Submit a run for each waiting scene, given by id with the number of its claims; returns the ids.
 
-    As long as nobody has claimed the scene since, asking again gives the same run; a run that ended without having
-    claimed it, as when its worker died at once, is followed by another.
+    Submitting a scene again that has not been claimed since gives the same run; a run that ended without claiming its
+    scene, because its worker died at once, is followed by another.
     """
     for scene_id, claims in waiting.items():
         ended: set[Any] = set()
@@ -160,31 +157,29 @@ def _submitted(scene_id: str, key: str, parameters: Mapping[str, Any]) -> FlowRu
 
 
 def _process_here(
-    scene_ids: Iterable[str], config: str | None, parallel: int, processed: list[Processed], failed: dict[str, str]
-) -> None:
-    """Process scenes in this process, `parallel` at a time; a failure does not stop the others."""
+    scene_ids: Iterable[str], config: str | None, parallel: int
+) -> tuple[list[Processed], dict[str, str]]:
+    """Process scenes in this process, `parallel` at a time; returns the outcomes, and the reasons of failures by id."""
+    processed: list[Processed] = []
+    failed: dict[str, str] = {}
 
-    def one(scene_id: str) -> None:
+    def run(scene_id: str) -> None:
         try:
             processed.append(process_scene(scene_id, config))
         except Exception as error:
             _LOG.warning("%s: %s", scene_id, error)
             failed[scene_id] = str(error) or type(error).__name__
 
-    _at_once(parallel, [partial(one, scene_id) for scene_id in scene_ids])
+    if parallel == 1:  # in the thread of the flow, so that the runs are its subflows
+        for scene_id in scene_ids:
+            run(scene_id)
+    else:
+        with ThreadPoolExecutor(parallel, thread_name_prefix="process") as pool:
+            list(pool.map(run, scene_ids))
+    return processed, failed
 
 
-def _at_once(count: int, jobs: list[Callable[[], None]]) -> None:
-    if count == 1:  # in the thread of the flow, of which the runs are then a part
-        for job in jobs:
-            job()
-        return
-    with ThreadPoolExecutor(count, thread_name_prefix="process") as pool:
-        for future in [pool.submit(job) for job in jobs]:
-            future.result()
-
-
-def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
+def _clean_up(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     """Remove leftovers of killed attempts, and processed scenes above the disk budget."""
     for scene_id, left in staged(settings.monitor.results):
         with suppress(SlickwatchError):
@@ -196,7 +191,7 @@ def _prune(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     return tuple(SceneFolder(settings.scenes.folder).evict(budget, partial(release_file, ledger)))
 
 
-def _newest(watching: OpenWatches) -> dict[str, datetime | None]:
+def _newest_publications(watching: OpenWatches) -> dict[str, datetime | None]:
     """Publication time of the newest scene of each watch, or when it was recorded if the source gives none."""
     newest: dict[str, datetime | None] = {}
     for watch in watching.watches:
@@ -207,7 +202,7 @@ def _newest(watching: OpenWatches) -> dict[str, datetime | None]:
     return newest
 
 
-def summary(monitored: Monitored) -> str:
+def round_summary(monitored: Monitored) -> str:
     """Describe a round in Markdown."""
     found = monitored.round
     lines = [
@@ -218,9 +213,10 @@ def summary(monitored: Monitored) -> str:
         "",
     ]
     lines += [
-        f"- {one.scene_id}: {one.outcome}, {one.why or f'{one.slick_count} slicks'}" for one in monitored.processed
+        f"- {one.scene_id}: {one.outcome}, {one.why or finding(one.slick_count, one.coverage)}"
+        for one in monitored.processed
     ]
-    troubles = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
-    lines += [f"- {name}: {reason}" for name, reason in troubles.items()]
+    problems = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
+    lines += [f"- {name}: {reason}" for name, reason in problems.items()]
     lines += [f"- fetching stopped: {found.stopped}"] if found.stopped else []
     return "\n".join([*lines, ""])

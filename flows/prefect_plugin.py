@@ -10,26 +10,24 @@ from __future__ import annotations
 import functools
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from prefect.plugins import register_hook
 
+from ingest.proxies import without_proxy
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.plugins import HookContext, SetupResult
-
-    ReadDeployment = Callable[[PrefectClient, str], Awaitable[DeploymentResponse]]
 
 _NO_SERVER_NEEDED = {"config", "dev", "init", "plugins", "profile", "profiles", "server", "version"}
 
 
 @register_hook
 def setup_environment(*, ctx: HookContext) -> SetupResult | None:
-    """Set the server's address unless one is configured, and resolve bare deployment names; called by Prefect."""
+    """Called by Prefect: set the server's address unless one is configured, without a proxy; resolve bare names."""
     command = _command(sys.argv)
     if command is None or command in _NO_SERVER_NEEDED:
         return None
@@ -37,11 +35,12 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         url = ctx.api_url or _url_of_settings()
         if command in {"deployment", "deployments"}:
             _accept_bare_names(url)
-        if ctx.api_url is not None:
+        environment = without_proxy() | ({} if ctx.api_url else {"PREFECT_API_URL": url})
+        if not environment:
             return None
         from prefect.plugins import SetupResult
 
-        return SetupResult(env={"PREFECT_API_URL": url}, note="the server of slickwatch up")
+        return SetupResult(env=environment, note="the server of slickwatch up")
     except Exception as error:  # Prefect must work without the plugin
         _print(f"slickwatch plugin disabled: {' '.join(str(error).split())}")
         return None
@@ -66,17 +65,14 @@ def _url_of_settings() -> str:
 def _accept_bare_names(url: str) -> None:
     from prefect.client.orchestration import PrefectClient
 
-    wrapped: Any = _with_full_name(PrefectClient.read_deployment_by_name, url)
-    PrefectClient.read_deployment_by_name = wrapped  # type: ignore[method-assign]
+    read: Any = PrefectClient.read_deployment_by_name
 
-
-def _with_full_name(read: ReadDeployment, url: str) -> ReadDeployment:
     @functools.wraps(read)
-    async def read_deployment_by_name(client: PrefectClient, name: str) -> DeploymentResponse:
+    async def read_deployment_by_name(client: PrefectClient, name: str) -> Any:
         _require_server(url)
         return await read(client, name if "/" in name else await _full_name(client, name))
 
-    return read_deployment_by_name
+    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[assignment, method-assign]
 
 
 async def _full_name(client: PrefectClient, name: str) -> str:

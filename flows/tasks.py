@@ -31,17 +31,20 @@ from prefect.cache_policies import NO_CACHE
 from flows.detection import DetectionOptions
 from ingest.errors import SlickwatchError
 from ingest.files import storage_errors, whole_folder
+from ingest.markdown import markdown_table
 from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import load_model, read_checkpoint
 from models.classes import CLASSES
 from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
+from outputs.coverage import Coverage, finding
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
+from outputs.survey import measure_coverage
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mask import land_mask
 from preprocess.memory_map import create_memory_map, open_memory_map
@@ -98,7 +101,8 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 def open_scene(safe_path: Path, options: DetectionOptions) -> CalibratedScene:
     """Read a product's metadata and prepare its scene as the model wants it; sigma nought stays lazy."""
     preprocess = read_checkpoint(options.model).preprocess
-    return calibrated_scene(SafeProduct.open(safe_path.absolute()), preprocess, options.polarisation)
+    product = SafeProduct.open(safe_path.absolute())
+    return calibrated_scene(product, preprocess, options.polarisation, options.force_polarisation)
 
 
 @task(name="calibrate", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -177,6 +181,13 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
         return slicks, candidate_table(found(options=weak, oil=open_memory_map(job.rejected)))
 
 
+@task(name="survey", cache_policy=NO_CACHE)
+def survey(job: Job) -> Coverage:
+    """Measure how much sea was searched, and how much of it was too calm."""
+    scene = job.stored_scene()
+    return measure_coverage(scene, open_probability(job.class_probability, scene.sigma_nought), np.load(job.land))
+
+
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
     """Write all layers of a scene to a hidden folder, then replace those of an earlier run in one step."""
@@ -190,7 +201,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
         write_style(hidden / "slicks.qml")
         write_probability_cog(probability, scene, hidden / "class_probability.tif")
         write_probability_style(CLASSES, hidden / "class_probability.qml")
-        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land)
+        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage)
         write_record(record, hidden / "run.json")
         item = scene_item(
             scene,
@@ -199,6 +210,8 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             model_id=record.model_id,
             processed_at=record.ended_at,
             class_names=CLASSES,
+            coverage=record.coverage,
+            flags=record.flags,
         )
         write_item(item, hidden / "item.json")
 
@@ -234,16 +247,16 @@ def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
     if slicks.empty:
         lines += ["No slick found.", ""]
     else:
-        lines += [
-            "| slick | area km2 | length km | confidence | contrast dB | lon | lat |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for slick in slicks.sort_values("area_m2", ascending=False).itertuples():
-            contrast = "" if np.isnan(slick.contrast_db) else f"{slick.contrast_db:.1f}"
-            lines.append(
-                f"| {slick.id} | {slick.area_m2 / 1e6:.2f} | {slick.length_m / 1e3:.1f} | {slick.confidence_mean:.2f} "
-                f"| {contrast} | {slick.centroid_lon:.4f} | {slick.centroid_lat:.4f} |"
+        rows = [
+            (
+                one.id, f"{one.area_m2 / 1e6:.2f}", f"{one.length_m / 1e3:.1f}", f"{one.confidence_mean:.2f}",
+                "" if np.isnan(one.contrast_db) else f"{one.contrast_db:.1f}",
+                f"{one.centroid_lon:.4f}", f"{one.centroid_lat:.4f}",
             )
+            for one in slicks.sort_values("area_m2", ascending=False).itertuples()
+        ]  # fmt: skip
+        header = ("slick", "area km2", "length km", "confidence", "contrast dB", "lon", "lat")
+        lines.append(markdown_table(header, rows))
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record.durations_s.items())
     return "\n".join([*lines, "", f"Durations: {steps}.", ""])
 
@@ -262,12 +275,15 @@ def provenance(record: RunRecord) -> str:
         "time": f"{record.started_at:%Y-%m-%d %H:%M:%S} UTC, {seconds:.1f} s",
         "peak memory": memory,
         "slicks": record.slick_count,
+        "result": finding(record.slick_count, record.coverage),
     }
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
-    lines += [f"| {name} | {one:.3f} s |" for name, one in record.durations_s.items()]
-    lines += ["", "| input | bytes | checksum |", "|---|---|---|"]
-    lines += [f"| `{file.path}` | {file.size} | {file.checksum or 'unknown'} |" for file in record.inputs]
-    return "\n".join([*lines, ""])
+    durations = {name: f"{one:.3f} s" for name, one in record.durations_s.items()}
+    inputs = [(f"`{file.path}`", file.size, file.checksum or "unknown") for file in record.inputs]
+    tables = (
+        markdown_table(("", ""), (facts | durations).items()),
+        markdown_table(("input", "bytes", "checksum"), inputs),
+    )
+    return "\n\n".join(tables) + "\n"
 
 
 def _save(array: NDArray[np.bool_], path: Path) -> None:

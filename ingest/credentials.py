@@ -96,7 +96,7 @@ def _from_file(service: str, known: Service) -> Credentials | None:
     named = os.environ.get(CREDENTIALS_FILE_VARIABLE)
     if not named:
         return None
-    path = Path(named).expanduser()
+    path = Path(os.path.expanduser(named))
     try:
         table = tomllib.loads(_read_private(path).decode()).get(service)
     except ValueError:
@@ -116,7 +116,7 @@ def _entry(path: Path, service: str, table: object, entry: str) -> str:
 
 
 def _from_netrc(machines: tuple[str, ...]) -> Credentials | None:
-    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    path = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
     if not machines or not path.is_file():
         return None
     _read_private(path)

@@ -8,6 +8,7 @@ import glob
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,17 @@ def _is_near(name: object, path: Path) -> bool:
     return not isinstance(name, str | bytes) or Path(os.fsdecode(name)).absolute().is_relative_to(
         path.absolute().parent
     )
+
+
+def require_writable(folder: Path, remedy: str | None = None) -> None:
+    """Raise `StorageError` unless files can be made in a folder, or where it is to be made; leaves nothing behind."""
+    try:
+        with storage_errors(folder):
+            existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+    except StorageError as error:
+        raise StorageError(folder, error.problem, remedy or error.remedy) from error
 
 
 def require_space(path: Path, size: int) -> None:
@@ -212,4 +224,12 @@ def _recover(folder: Path) -> None:
 
 def user_cache(*names: str) -> Path:
     """Return ``slickwatch/<names>`` in ``XDG_CACHE_HOME`` or ``~/.cache``; it may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath("slickwatch", *names)
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache").joinpath("slickwatch", *names)
+
+
+def home_folder() -> Path:
+    """Return the user's home folder; raises `StorageError` for a user without one, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise StorageError("HOME", "is not set, and this user has no home folder", "set HOME to a folder") from error

@@ -104,13 +104,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 )
 
 
-def attribute_table() -> str:
-    """The attributes as a Markdown table, for the manual."""
-    lines = ["| attribute | type | unit | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{a.name}` | {a.kind} | {a.unit} | {a.description} |" for a in ATTRIBUTES]
-    return "\n".join(lines) + "\n"
-
-
 def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[MultiPolygon]) -> gpd.GeoDataFrame:
     """Rows of attributes and their outlines as one GeoDataFrame in EPSG:4326.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import UsageError
 from ingest.files import whole_file
+from ingest.markdown import markdown_table
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: high confidence, listed first
@@ -34,6 +35,7 @@ _MAIN_SCORES = {
     "images": ("auc", "oil_images_found", "oil_free_images_with_slick", "ece"),
 }
 _PIXEL_SCORES = ("miou", "oil_iou", "f1", "precision", "recall", "accuracy")
+_OIL_SCORES = ("oil_f1", "oil_precision", "oil_recall")
 _OBJECT_SCORES = (
     "object_precision", "object_recall", "object_f1", "matched_f1", "false_alarms_per_image",
     "false_alarms_per_1000_km2", "boundary_f1",
@@ -58,7 +60,7 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         f"{'the images' if dataset['n_groups'] is None else _groups(dataset['n_groups'])}.",
         _scores("Whole images", _IMAGE_SCORES, models),
         _scores("Pixels", _PIXEL_SCORES, models),
-        _scores("By class", _class_scores(dataset["compared_on"]), models),
+        _scores("By class", [*(f"{name}_iou" for name in dataset["compared_on"]), *_OIL_SCORES], models),
         _scores("Objects and outlines", _OBJECT_SCORES, models),
         _scores("Calibration", _CALIBRATION_SCORES, models),
         *(_objects(name, model) for name, model in models.items() if "objects_by_area" in model),
@@ -189,11 +191,7 @@ def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str
     if not known:
         return ""
     rows = [[f"`{name}`", *(_cell(model, score) for score in known)] for name, model in models.items()]
-    return f"## {title}\n\n" + _markdown(["model", *known], rows)
-
-
-def _class_scores(classes: Iterable[str]) -> list[str]:
-    return [*(f"{name}_iou" for name in classes), "oil_f1", "oil_precision", "oil_recall"]
+    return f"## {title}\n\n" + markdown_table(["model", *known], rows)
 
 
 def _cell(model: Mapping[str, Any], score: str) -> str:
@@ -233,7 +231,7 @@ def _objects(name: str, model: Mapping[str, Any]) -> str:
         ]
         for row in model["objects_by_area"]
     ]  # fmt: skip
-    return f"## Objects by area: `{name}`\n\n" + _markdown(header, rows)
+    return f"## Objects by area: `{name}`\n\n" + markdown_table(header, rows)
 
 
 def _range(ends: Sequence[float | None], form: str) -> str:
@@ -254,9 +252,4 @@ def _differences(models: Mapping[str, Any]) -> str:
     for name in others:
         cells = models[name]["difference_to_first"]
         rows.append([f"`{name}`", *(f"{_value(cells[s]['value'])} {_brackets(cells[s]['interval'])}" for s in scores)])
-    return f"## Difference to `{first}`\n\n" + _markdown(["model", *scores], rows)
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## Difference to `{first}`\n\n" + markdown_table(["model", *scores], rows)

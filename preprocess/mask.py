@@ -22,12 +22,13 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
-from ingest.files import user_cache, whole_file
+from ingest.files import require_writable, user_cache, whole_file
 from ingest.gdal_paths import vector_path
 from preprocess.grid import Grid
 
 # Chords of this length stay within a metre of what a straight coast becomes in the image.
 _LONGEST_EDGE = 0.05  # degrees
+_OTHER_CACHE = "set XDG_CACHE_HOME to a folder with 250 MB to spare, or give a coastline file"
 
 
 def land_mask(grid: Grid, coastline: Path | None = None) -> NDArray[np.bool_]:
@@ -73,22 +74,33 @@ def _read(coastline: Path, bounds: tuple[float, float, float, float]) -> NDArray
     return found
 
 
+def require_coastline(coastline: Path | None) -> None:
+    """Raise what `land_mask` would raise for its land polygons, as far as that is known before there is a grid."""
+    if coastline is not None:
+        _read(coastline, (0.0, 0.0, 0.0, 0.0))
+    elif not (path := _cached_coastline()).is_file():
+        require_writable(path.parent, _OTHER_CACHE)
+
+
 def _packaged_coastline() -> Path:
     """The packaged land polygons as a file with a spatial index, written on first use."""
+    path = _cached_coastline()
+    if not path.is_file():
+        try:
+            _write_packaged_coastline(path)
+        except (StorageError, DataSourceError, DataLayerError) as error:
+            raise StorageError(path, f"cannot store the land polygons ({error})", _OTHER_CACHE) from error
+    return path
+
+
+def _cached_coastline() -> Path:
     try:
         name = f"land-osm-{version('roaring-landmask')}.fgb"
     except ImportError as error:
         raise UsageError(
             "land mask", "the package roaring-landmask is not installed", "give a coastline file"
         ) from error
-    path = user_cache(name)
-    if not path.is_file():
-        try:
-            _write_packaged_coastline(path)
-        except (StorageError, DataSourceError, DataLayerError) as error:
-            remedy = "set XDG_CACHE_HOME to a folder with 250 MB to spare, or give a coastline file"
-            raise StorageError(path, f"cannot store the land polygons ({error})", remedy) from error
-    return path
+    return user_cache(name)
 
 
 def _write_packaged_coastline(path: Path) -> None:

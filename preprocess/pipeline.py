@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -15,7 +16,7 @@ from preprocess.border import FIRST_IPF_WITHOUT, Border, find_border
 from preprocess.calibrate import Float32s, LookUpTable, calibrate, calibration_table
 from preprocess.grd import Measurement, lazy_bands, lines_and_pixels, open_measurement
 from preprocess.grid import Grid, image_grid
-from preprocess.noise import NoiseTable, noise_flags, noise_table
+from preprocess.noise import NoiseTable, removable_noise
 from preprocess.options import PreprocessOptions
 
 # Lines computed at a time, so that their float32 temporaries stay in a core's cache.
@@ -35,15 +36,16 @@ class CalibratedScene:
 
 
 def calibrated_scene(
-    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None, force: bool = False
 ) -> CalibratedScene:
     """Prepare a product as `options` say, in `polarisation` if one is given.
 
-    Without `polarisation`, a missing one is replaced by the one of the same role (VV and HH, VH and HV),
-    with a flag. The whole image is read once for its border, if the product may have one (`preprocess.border`).
-    Raises `UsageError` where neither exists, and `UnreadableInput` where the product's data contradict its annotation.
+    Without `polarisation`, a missing one is replaced by the one of the same role (VV and HH, VH and HV), with a flag.
+    One of another role than the model was trained on is refused, or with `force` flagged. The whole image is read once
+    for its border, if the product may have one (`preprocess.border`). Raises `UsageError` where neither exists, and
+    `UnreadableInput` where the product's data contradict its annotation.
     """
-    chosen, flags = usable_polarisations(product, options, polarisation)
+    chosen, flags = usable_polarisations(product, options, polarisation, force)
     grid = image_grid(product.image(chosen[0]).annotation, options.pixel_spacing)
     images = [sigma_nought(product, one, options.denoise, grid.looks) for one in chosen]
     stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
@@ -53,13 +55,13 @@ def calibrated_scene(
 
 
 def usable_polarisations(
-    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None = None, force: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The polarisations that `calibrated_scene` uses, with its flags on them, and without reading any image.
 
     Raises as that does.
     """
-    chosen, flags = _choose(product, options, polarisation)
+    chosen, flags = _choose(product, options, polarisation, force)
     measurements = [open_measurement(product, one) for one in chosen]
     if len({(one.lines, one.samples) for one in measurements}) > 1:
         raise UnreadableInput(product.path, "its polarisations differ in size", "fetch the product again")
@@ -83,8 +85,8 @@ def sigma_nought(
     """
     measurement = open_measurement(product, polarisation)
     image = product.image(polarisation)
-    noise = noise_table(image.noise)
-    flags = _noise_flags(product, polarisation) if denoise else ()
+    noise, noise_flags = removable_noise(image, product.ipf_version)
+    flags = noise_flags if denoise else ()
     border = find_border(measurement, noise) if _may_have_border(product, image) else None
     if border is not None:
         flags += (f"border noise, up to {border.width} pixels wide, taken as no data",)
@@ -156,17 +158,30 @@ class _CalibratedBands:
         return result
 
 
+def require_trained(subject: str | Path, options: PreprocessOptions, polarisation: str) -> None:
+    """Raise `UsageError` for one polarisation of a model of several, and one of another role than the model's."""
+    trained = " and ".join(options.polarisations)
+    if len(options.polarisations) > 1:
+        problem = f"only {polarisation} is selected, the model needs {trained}"
+        raise UsageError(subject, problem, "omit the polarisation")
+    if polarisation not in (trained, _SAME_ROLE.get(trained)):
+        problem = (
+            f"{polarisation} is selected, the model was trained on {trained} and would miss slicks in {polarisation}"
+        )
+        raise UsageError(subject, problem, "omit the polarisation, or use detect --force-polarisation")
+
+
 def _choose(
-    product: SafeProduct, options: PreprocessOptions, polarisation: str | None
+    product: SafeProduct, options: PreprocessOptions, polarisation: str | None, force: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The polarisations to use, and flags for those that are replaced."""
+    """The polarisations to use, and flags for those that the model was not trained on."""
     if polarisation is not None:
-        if len(options.polarisations) > 1:
-            wanted = " and ".join(options.polarisations)
-            problem = f"only {polarisation} is selected, the model needs {wanted}"
-            raise UsageError(product.path, problem, "omit the polarisation")
         product.require(polarisation)
-        return (polarisation,), ()
+        if not force or len(options.polarisations) > 1:
+            require_trained(product.path, options, polarisation)
+        trained = options.polarisations[0]
+        flag = f"{polarisation} used as asked, the model was trained on {trained}"
+        return (polarisation,), (() if polarisation == trained else (flag,))
     chosen, flags = [], []
     for wanted in options.polarisations:
         there = wanted
@@ -183,8 +198,3 @@ def _may_have_border(product: SafeProduct, image: ImageMetadata) -> bool:
     if product.ipf_version is None:
         return not image.noise.azimuth_blocks
     return product.ipf_version < FIRST_IPF_WITHOUT
-
-
-def _noise_flags(product: SafeProduct, polarisation: str) -> tuple[str, ...]:
-    image = product.image(polarisation)
-    return noise_flags(image.noise, image.annotation.number_of_lines, image.annotation.number_of_samples)

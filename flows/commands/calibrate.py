@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Verbose, two_numbers
+from flows.commands.options import Verbose, result_file, two_numbers
 from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
@@ -15,7 +15,7 @@ from ingest.errors import UsageError
 def calibrate(
     safe: Annotated[Path, typer.Argument(metavar="SAFE", help="GRD product, SAFE folder or zip.")],
     polarisation: Annotated[str, typer.Option(metavar="POL", parser=str.upper, help="VV, VH, HH or HV.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="GeoTIFF to write.")],
+    out: Annotated[Path, result_file("--out", "GeoTIFF to write.")],
     denoise: Annotated[bool, typer.Option("--denoise/--no-denoise", help="Subtract thermal noise.")] = True,
     spacing: Annotated[
         float | None,

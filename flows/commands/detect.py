@@ -23,6 +23,9 @@ def detect(
     out: Out = Path("results"),
     model: Model = None,
     polarisation: Polarisation = None,
+    force_polarisation: Annotated[
+        bool, typer.Option("--force-polarisation", help="Take a polarisation that the model was not trained on.")
+    ] = False,
     coastline: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Land polygons in WGS 84; default: generalised OpenStreetMap land."),
@@ -44,20 +47,24 @@ def detect(
 
     Example: slickwatch detect S1A_IW_GRDH_1SDV_20240601T053000_...SAFE --out results
     """
+    from flows.machine import require_detection
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
+    from outputs.coverage import finding
     from preprocess.pipeline import usable_polarisations
 
     options = detection_options(
         model, polarisation, coastline, keep=keep, outline=outline, grow=grow, minimum_area_km2=minimum_area
     )
+    options = dataclasses.replace(options, force_polarisation=force_polarisation)
+    require_detection(options.coastline)
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     for path in safe:
         try:
             # Before the flow starts: a wrong input is known at once, and nothing is written.
-            usable_polarisations(SafeProduct.open(path), preprocess, polarisation)
+            usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
             quiet_prefect()
             from flows.detect import detect_slicks
 
@@ -67,9 +74,10 @@ def detect(
             print_failure(error)
             continue
         if json_:
-            typer.echo(json.dumps(dataclasses.asdict(detection), default=str))
+            values = dataclasses.asdict(detection) | {"coverage": detection.coverage.as_dict()}
+            typer.echo(json.dumps(values, default=str))
         else:
-            found = f"{detection.slick_count} slick{'' if detection.slick_count == 1 else 's'}"
+            found = finding(detection.slick_count, detection.coverage)
             typer.echo(f"{detection.scene_id}: {found}, {detection.folder / 'slicks.geojson'}")
     if failures:
         raise typer.Exit(failures[0].exit_code)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Verbose
+from flows.commands.options import Verbose, result_file, results_folder
 
 
 def evaluate(
@@ -27,13 +27,8 @@ def evaluate(
             help="champion, a model id or a model folder; repeat to compare with the first. Default: champion.",
         ),
     ] = None,
-    json_: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="JSON file for the scores of each model.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Folder for tables and pictures, replaced if present."),
-    ] = None,
+    json_: Annotated[Path | None, result_file("--json", "JSON file for the scores of each model.")] = None,
+    out: Annotated[Path | None, results_folder("Folder for tables and pictures, replaced if present.")] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Use N images, spread over the data set.")
     ] = None,

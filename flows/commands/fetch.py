@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Verbose
+from flows.commands.options import Verbose, results_folder
 from flows.commands.terminal import download_bars
 from ingest.errors import UsageError
 
@@ -28,9 +28,7 @@ def fetch(
             help="Option of the source, such as folder=inbox; repeatable; overrides the settings.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of scenes; default: scenes.folder.")
-    ] = None,
+    out: Annotated[Path | None, results_folder("Folder of scenes; default: scenes.folder.")] = None,
     verbose: Verbose = False,
 ) -> None:
     """Fetch one scene, verify it and print its path.
@@ -39,8 +37,8 @@ def fetch(
     """
     from flows import resolve
     from ingest.download import fetch as fetch_scene
+    from ingest.download import find_scene
     from ingest.scene import scene_from_name
-    from ingest.sources.kinds import find_scene
 
     wanted = scene_from_name(scene)
     with resolve.source(source, _options(option or [])) as opened, download_bars() as progress:

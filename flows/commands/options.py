@@ -6,11 +6,12 @@ import re
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ingest.errors import UsageError
+from ingest.files import require_writable
 
 VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -21,11 +22,33 @@ def _set_verbose(value: bool) -> bool:
     return value
 
 
+def _writable_folder(folder: Path | None) -> Path | None:
+    if folder is not None:
+        require_writable(folder)
+    return folder
+
+
+def _writable_file(file: Path | None) -> Path | None:
+    if file is not None:
+        require_writable(file.parent)
+    return file
+
+
+def results_folder(help: str) -> Any:
+    """The option `--out FOLDER`; one that cannot be written is refused before the work: `StorageError`."""
+    return typer.Option("--out", metavar="FOLDER", help=help, callback=_writable_folder)
+
+
+def result_file(name: str, help: str) -> Any:
+    """The same for an option that names a file."""
+    return typer.Option(name, metavar="FILE", help=help, callback=_writable_file)
+
+
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=_set_verbose, help="Log more; show tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, all columns.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of rows.")]
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for the results.")]
+Out = Annotated[Path, results_folder("Folder for the results.")]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -34,12 +57,15 @@ Config = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="champion, a model id or a model folder; default: champion.",
-    ),
+    typer.Option("--model", metavar="MODEL", help="champion, a model id or a model folder; default: champion."),
 ]
+JointNet = Annotated[
+    Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
+]
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Name of a data set or a folder; NAME@4 averages 4 x 4 pixels.")
+]
+SceneSize = Annotated[str, typer.Option(metavar="LINES,PIXELS", help="Size of a scene, at 10 m spacing.")]
 Polarisation = Annotated[
     str | None, typer.Option(metavar="POL", parser=str.upper, help="VV, VH, HH or HV; default: as the model requires.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.options import Json, Verbose, results_folder
 from flows.commands.terminal import print_note
 
 
@@ -21,10 +21,7 @@ def quality(
         typer.Option(metavar="N", min=4, help="Images of each set, evenly spaced; default: all."),
     ] = None,
     out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Folder for quality.json and contact-sheet.png; an earlier one is replaced."
-        ),
+        Path, results_folder("Folder for quality.json and contact-sheet.png; an earlier one is replaced.")
     ] = Path("quality"),
     inception: Annotated[
         Path | None,

@@ -8,19 +8,17 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.options import JointNet, Json, Verbose, results_folder
 from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
 
 def synthesize(
-    model: Annotated[
-        Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
-    ],
+    model: JointNet,
     count: Annotated[
         int, typer.Option(metavar="N", min=1, help="Total number of pairs; a larger number extends an existing folder.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of pairs to write or continue.")],
+    out: Annotated[Path, results_folder("Folder of pairs to write or continue.")],
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")] = 0,
     solver: Annotated[
         str, typer.Option(metavar="SOLVER", help="ddim, as in the paper, or dpm++ for a tenth of the steps.")

@@ -9,13 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.options import Json, Verbose, results_folder
 from flows.commands.terminal import Command, command_group, print_note
 
 app = command_group("Train a model.")
-ModelFolder = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Model folder to write; its name becomes the model id.")
-]
+ModelFolder = Annotated[Path, results_folder("Model folder to write; its name becomes the model id.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the training in this folder.")]
 
 

@@ -33,9 +33,12 @@ def up(
 
     Example: slickwatch up
     """
+    from flows.machine import require_services
     from flows.operations import start_stop
+    from flows.settings import Settings
 
     plan = _plan(config, deployments)
+    require_services(Settings.read(config))
     if foreground:
         from flows.operations.supervisor import supervise
         from ingest.watch import stopping_on_signals

@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import replace
 
+from flows.machine import require_services
 from flows.operations.deployments import ensure_work_pool, finish_deploy, start_deploy
 from flows.operations.home import Home
 from flows.operations.plan import Plan, make_plan, service_environment
@@ -18,6 +19,7 @@ from ingest.errors import SlickwatchError, UsageError
 def main() -> None:
     """Deploy according to the settings, then become the worker."""
     try:
+        require_services(Settings.read())
         plan = _plan()
         Home(plan.home).create()
         with Api(plan.api_url) as api:

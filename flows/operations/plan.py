@@ -15,6 +15,7 @@ from flows.operations.home import Home
 from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.files import write_json
+from ingest.proxies import without_proxy
 from ingest.sources.http import is_loopback
 
 _ROOT = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def service_environment(plan: Plan) -> dict[str, str]:
     home = plan.home
     bin_folder = os.path.dirname(sys.executable)
     database = plan.database or f"sqlite+aiosqlite:///{(home / 'prefect.db').as_uri()}?uri=true"
-    return _DEFAULTS | os.environ | {
+    return _DEFAULTS | os.environ | without_proxy(plan.host) | {
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),

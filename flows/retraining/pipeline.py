@@ -22,8 +22,7 @@ from models.retraining.card import CARD, COMPARISON, RECORD, SHEET, card_text, c
 from models.retraining.decision import Decision, Opponents, decide_promotion, promote_challenger, register_challenger
 from models.retraining.diffusion import balance, diffusion_start, last_diffusion_file, train_diffusion
 from models.retraining.heldout import heldout_fingerprints, require_disjoint
-from models.retraining.records import TrainingData
-from models.retraining.steps import DONE, StepResult, exclusive, remove_other_steps
+from models.retraining.steps import DONE, StepResult, TrainingData, exclusive, remove_other_steps
 from models.retraining.student import train_student
 from models.retraining.synthetic import generate_pairs
 from models.retraining.training_data import collect_training_data

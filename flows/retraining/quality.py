@@ -7,8 +7,7 @@ from pathlib import Path
 from flows.quality import SHEET, assess_quality
 from ingest.errors import UsageError
 from ingest.files import read_json
-from models.retraining.records import TrainingData
-from models.retraining.steps import StepResult, Value, run_step
+from models.retraining.steps import StepResult, TrainingData, Value, run_step
 from models.retraining.synthetic import QUALITY_IMAGES, write_real_crops
 
 _FIGURES = "figures"

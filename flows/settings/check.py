@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from flows.settings import Settings
 from ingest.areas import read_areas
-from ingest.errors import SlickwatchError, UsageError
-from ingest.ledger.database import Database
+from ingest.errors import SlickwatchError, StorageError, UsageError
+from ingest.files import require_writable
+from ingest.ledger.database import Database, parse_url
 from ingest.sources.kinds import opened_source
 
 
@@ -54,37 +55,37 @@ def _mail(settings: Settings) -> Iterator[str]:
         yield _line(settings, "alerts.mail.login", error)
 
 
+def written_folders(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The folders that monitoring and retraining write to, each with its key. Raises `UsageError` for the ledger."""
+    yield "scenes.folder", settings.scenes.folder
+    yield "monitor.results", settings.monitor.results
+    yield "monitor.catalogue", settings.monitor.catalogue.parent
+    yield "models.registry", settings.models.registry
+    yield "retraining.folder", settings.retraining.folder
+    yield "prefect.home", settings.prefect.home
+    ledger = parse_url(settings.ledger_url())
+    if ledger.get_backend_name() == "sqlite":
+        yield "scenes.ledger", Path(str(ledger.database)).parent
+
+
 def _ledger(settings: Settings) -> Iterator[str]:
-    """Check the folder of the file, or the database driver; without connecting to a server."""
+    """Check the address and the database driver, without connecting to a server."""
     try:
-        database = Database(settings.ledger_url())
+        Database(settings.ledger_url()).engine.dispose()
     except SlickwatchError as error:
         yield _line(settings, "scenes.ledger", error)
-        return
-    database.engine.dispose()
-    if database.is_sqlite:
-        yield from _folder(settings, "scenes.ledger", Path(str(database.url.database)).absolute().parent)
 
 
 def _paths(settings: Settings) -> Iterator[str]:
-    yield from _folder(settings, "scenes.folder", settings.scenes.folder)
-    yield from _folder(settings, "monitor.results", settings.monitor.results)
-    yield from _folder(settings, "monitor.catalogue", settings.monitor.catalogue.parent)
-    yield from _folder(settings, "models.registry", settings.models.registry)
-    yield from _folder(settings, "retraining.folder", settings.retraining.folder)
-    yield from _folder(settings, "prefect.home", settings.prefect.home)
+    with suppress(UsageError):  # of the ledger's address
+        for key, folder in written_folders(settings):
+            try:
+                require_writable(folder)
+            except StorageError as error:
+                yield _line(settings, key, error)
     yield from _file(settings, "monitor.coastline", settings.monitor.coastline)
     yield from _file(settings, "retraining.start.jointnet_config", settings.retraining.start.jointnet_config)
     yield from _file(settings, "retraining.start.student_config", settings.retraining.start.student_config)
-
-
-def _folder(settings: Settings, key: str, folder: Path) -> Iterator[str]:
-    """Check that the folder is writable, or can be created."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        yield _line(settings, key, f"{existing} is not a folder; move it, or choose another path")
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield _line(settings, key, f"{existing} is not writable; change its permissions, or choose another path")
 
 
 def _file(settings: Settings, key: str, file: Path | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ Relative paths are resolved in the folder of the settings file, so that they do 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def relative_to(folder: Path) -> Iterator[None]:
 def absolute(path: Path) -> Path:
     """The path with `~` expanded, a relative one resolved in the folder of the settings file."""
     folder = _FOLDER.get()
-    expanded = path.expanduser()
+    expanded = Path(os.path.expanduser(path))
     return expanded if folder is None else folder / expanded
 
 

@@ -47,7 +47,8 @@ def _parts(images: LabelledImages, index: int) -> Iterator[bytes]:
             yield f"mean of {images.factor}".encode()
             yield from _parts(images.images, index)
         case ImageMaskFolder():
-            yield from _named("oil", images.name(index), images.images[index], images.masks[index])
+            kind = f"oil {images.table or ''}".strip()
+            yield from _named(kind, images.name(index), images.images[index], images.masks[index])
         case OSDImages():
             kind = "colours" if images.coloured[index] else "indices"
             yield from _named(kind, images.name(index), images.images[index], images.labels[index])

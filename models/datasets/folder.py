@@ -13,8 +13,9 @@ from PIL import Image
 
 from ingest.errors import UnreadableInput
 from ingest.files import storage_errors
-from models.classes import IGNORE, NOT_OIL, OIL, OIL_CLASSES
+from models.classes import IGNORE, OIL, OIL_CLASSES
 from models.datasets.csiro import labelled_chips
+from models.datasets.masks import ClassTable, mask_labels, read_class_table
 from models.datasets.pairs import (
     GreyPair,
     Pair,
@@ -22,7 +23,6 @@ from models.datasets.pairs import (
     chip_input,
     chip_power,
     grey_bytes,
-    grey_image,
     read_grey,
     require_one_size,
 )
@@ -37,13 +37,11 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class ImageMaskFolder:
-    """Images and their masks, 255 = oil, else not oil; greys of a compressed mask are divided at 127.
-
-    No data in the image is labelled `IGNORE`.
-    """
+    """Images and their masks, as `models.datasets.masks` reads them; no data in the image is labelled `IGNORE`."""
 
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
+    table: ClassTable | None = None
     classes: tuple[str, ...] = OIL_CLASSES
     pixel_spacing: float | None = None
 
@@ -78,17 +76,17 @@ class ImageMaskFolder:
 
     def _read(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
         image, eight_bits = read_grey(self.images[index])
-        mask = grey_image(self.masks[index])
-        require_one_size(image, mask, self.masks[index])
-        labels = np.where(np.isnan(image), IGNORE, _oil_labels(mask, self.masks[index]))
-        return image, labels, eight_bits
+        labels = mask_labels(self.masks[index], self.table)
+        require_one_size(image, labels, self.masks[index])
+        return image, np.where(np.isnan(image), IGNORE, labels), eight_bits
 
 
-def image_mask_folder(folder: Path) -> ImageMaskFolder:
+def image_mask_folder(folder: Path, table: ClassTable | None = None) -> ImageMaskFolder:
     """List the pairs of a folder; raises `UnreadableInput` for a missing folder, mask, or no image at all.
 
-    One folder for both kinds (``00001.jpg`` beside ``00001.png``, or ``00001_sat.jpg`` beside ``00001_mask.png``), or
-    two below it, such as ``images/`` and ``masks/`` or ``sat/`` and ``gt/``.
+    What its masks hold is as its ``classes.json`` says, else as `table` does. One folder for both kinds
+    (``00001.jpg`` beside ``00001.png``, or ``00001_sat.jpg`` beside ``00001_mask.png``), or two below it, such as
+    ``images/`` and ``masks/`` or ``sat/`` and ``gt/``.
     """
     image_folder, mask_folder = child_folder(folder, IMAGE_FOLDERS), child_folder(folder, MASK_FOLDERS)
     if image_folder:
@@ -104,7 +102,7 @@ def image_mask_folder(folder: Path) -> ImageMaskFolder:
         if name not in by_name:
             beside = mask_folder or (image_folder and folder / "masks") or folder
             raise UnreadableInput(image, "has no mask", f"add {beside / (name + '.png')}")
-    return ImageMaskFolder(tuple(images), tuple(by_name[name] for name in names))
+    return ImageMaskFolder(tuple(images), tuple(by_name[name] for name in names), read_class_table(folder) or table)
 
 
 def open_folder(folder: Path) -> Split:
@@ -117,8 +115,9 @@ def open_folder(folder: Path) -> Split:
     parts = {part: child_folder(folder, (part,)) for part in ("train", "test")}
     if not any(parts.values()):
         return Split(str(folder), None, image_mask_folder(folder), "")
-    test = image_mask_folder(parts["test"] or folder / "test")
-    train = image_mask_folder(parts["train"]) if parts["train"] else None
+    table = read_class_table(folder)
+    test = image_mask_folder(parts["test"] or folder / "test", table)
+    train = image_mask_folder(parts["train"], table) if parts["train"] else None
     return Split(str(folder), train, test, "train/ and test/ as they are: nothing was looked at for copies")
 
 
@@ -145,12 +144,6 @@ def _side_by_side(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def _pair_name(path: Path, endings: tuple[str, ...]) -> str:
     return next((path.stem.removesuffix(end) for end in endings if path.stem.endswith(end)), path.stem)
-
-
-def _oil_labels(mask: NDArray[np.float32], path: Path) -> NDArray[np.int64]:
-    if mask.max() == 1:
-        raise UnreadableInput(path, "holds 0 and 1", "write oil as 255")
-    return np.where(mask > 127, OIL, NOT_OIL).astype(np.int64)
 
 
 def write_pair(folder: Path, name: str, grey: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:

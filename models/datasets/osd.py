@@ -82,7 +82,10 @@ class OSDImages:
 
 def colour_labels(path: Path) -> NDArray[np.int64]:
     """Read labels (H, W) out of an image in `COLOURS`; raises `UnreadableInput` naming any other colour and where."""
-    colours = np.asarray(read_image(path).convert("RGB"))
+    image = read_image(path)
+    if image.has_transparency_data and (np.asarray(image.convert("RGBA").getchannel("A")) < 255).any():
+        raise UnreadableInput(path, "is partly transparent", "give the labels as released, not compressed or scaled")
+    colours = np.asarray(image.convert("RGB"))
     labels = np.full(colours.shape[:2], _UNKNOWN, np.int64)
     for name, colour in COLOURS.items():
         labels[(colours == colour).all(axis=-1)] = CLASSES.index(name)

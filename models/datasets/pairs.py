@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 # Image (H, W) as 8-bit grey; labels (H, W) as in a pair, IGNORE where there is no data.
 GreyPair = tuple[NDArray[np.uint8], NDArray[np.int64]]
 WHITE = 254  # this grey and above is how land and no data are masked in published 8-bit images
+_LUMA = np.array([19595, 38470, 7471], np.uint64)  # parts of 65536, as Pillow has them
+# Grey pictures compressed in colour differ by so much between the channels, and hardly anywhere by more.
+_COLOURLESS, _COLOURED_SHARE = 16, 0.01
 STRETCH_PERCENTILES = (1.0, 99.0)  # of an image of more than 8 bits, that become 0 and 255
 
 
@@ -165,19 +168,49 @@ def read_image(path: Path) -> Image.Image:
         raise UnreadableInput(path, "not a readable image", "give a PNG, JPEG or TIFF file") from error
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What an image file shows: its palette looked up, its alpha apart."""
+
+    values: NDArray[Any]  # (H, W) grey, or (H, W, 3) red, green, blue
+    transparent: NDArray[np.bool_]  # (H, W) where alpha is 0
+    no_data: NDArray[np.bool_]  # (H, W) where a GeoTIFF declares no data
+    white: float  # the value of white; NaN for real numbers
+    indices: NDArray[Any] | None = None  # (H, W) of a palette image, before they are looked up
+    is_jpeg: bool = False
+
+
+def read_shown(path: Path) -> Shown:
+    """Read an image file of any bit depth and arrangement of bands.
+
+    Raises `UnreadableInput` naming a file that is no image, and one of several bands that are no colours.
+    """
+    shown = _shown_tiff(path) if path.suffix.lower() in {".tif", ".tiff"} else _shown_picture(read_image(path))
+    if shown.values.ndim == 3 and (shown.values == shown.values[..., :1]).all():
+        return replace(shown, values=shown.values[..., 0])
+    return shown
+
+
 def grey_image(path: Path) -> NDArray[np.float32]:
-    """Read an image of any bit depth as (H, W) float32; of colours, their mean. No data in a GeoTIFF is NaN."""
+    """Read an image of any bit depth as (H, W) float32; what is transparent, and no data in a GeoTIFF, is NaN.
+
+    Raises `UnreadableInput` as `read_shown` does, and for a picture in colours, which say nothing of backscatter.
+    """
     return read_grey(path)[0]
 
 
 def read_grey(path: Path) -> tuple[NDArray[np.float32], bool]:
     """Read an image as `grey_image` does, and say whether its file has 8 bits a value."""
-    if path.suffix.lower() in {".tif", ".tiff"}:
-        return _grey_tiff(path)
-    image = read_image(path)
-    deep = image.mode in {"I", "F", "I;16", "I;16B"}
-    values = np.asarray(image if deep or image.mode in {"1", "L"} else image.convert("L"), np.float32)
-    return values * 255 if image.mode == "1" else values, not deep
+    shown = read_shown(path)
+    values = shown.values
+    if values.ndim == 3:
+        coloured = np.ptp(values, axis=2) > _COLOURLESS
+        if shown.white != 255 or coloured.mean() > (_COLOURED_SHARE if shown.indices is None else 0):
+            raise UnreadableInput(path, "is in colours", "give one band of grey values")
+        values = (values @ _LUMA + 0x8000) >> 16
+    grey = values.astype(np.float32)
+    grey[shown.transparent | shown.no_data] = np.nan
+    return grey, shown.white == 255
 
 
 def grey_bytes(image: NDArray[np.float32], eight_bits: bool) -> NDArray[np.uint8]:
@@ -192,7 +225,23 @@ def grey_bytes(image: NDArray[np.float32], eight_bits: bool) -> NDArray[np.uint8
     return np.rint(np.nan_to_num(image)).astype(np.uint8)
 
 
-def _grey_tiff(path: Path) -> tuple[NDArray[np.float32], bool]:
+def _shown_picture(image: Image.Image) -> Shown:
+    indices, nothing = None, np.zeros(image.size[::-1], np.bool_)
+    is_jpeg, key = image.format == "JPEG", image.info.get("transparency")
+    if image.mode[0] in "IF":
+        values = np.asarray(image)
+        white = np.nan if image.mode == "F" else 65535
+        return Shown(values, values == key if isinstance(key, int) else nothing, nothing, white)
+    if image.mode == "P":
+        indices = np.asarray(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        nothing, image = np.asarray(image.getchannel("A")) == 0, image.convert("RGB")
+    values = np.asarray(image.convert("L") if image.mode in {"1", "L"} else image.convert("RGB"))
+    return Shown(values, nothing, np.zeros_like(nothing), 255, indices, is_jpeg)
+
+
+def _shown_tiff(path: Path) -> Shown:
     """Read a TIFF through GDAL, which knows the bit depths that Pillow does not."""
     import rasterio  # not on every machine that trains
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -201,11 +250,39 @@ def _grey_tiff(path: Path) -> tuple[NDArray[np.float32], bool]:
         with warnings.catch_warnings(), rasterio.Env():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, driver="GTiff") as dataset:
-                eight_bits = set(dataset.dtypes) == {"uint8"}
-                bands = dataset.read(masked=True).astype(np.float32)
+                names = {band: meaning.name for band, meaning in zip(dataset.indexes, dataset.colorinterp, strict=True)}
+                colours = [band for band, name in names.items() if name != "alpha"]
+                bands = dataset.read(colours, masked=True)
+                transparent = np.zeros(dataset.shape, np.bool_)
+                for band in set(names) - set(colours):
+                    transparent |= dataset.read(band) == 0
+                palette = _palette(dataset) if len(colours) == 1 else None
+                structure = {**dataset.tags(ns="IMAGE_STRUCTURE"), **dataset.tags(1, ns="IMAGE_STRUCTURE")}
     except RasterioError as error:
         raise UnreadableInput(path, "not a readable TIFF", "give a PNG, JPEG or TIFF file") from error
-    return np.asarray(bands.mean(axis=0).filled(np.nan), np.float32), eight_bits
+    values, indices = np.moveaxis(bands.data, 0, -1), None
+    if len(colours) == 1:
+        values = values[..., 0]
+    elif len(colours) != 3 or [names[band] for band in colours] != ["red", "green", "blue"]:
+        raise UnreadableInput(path, f"has {len(colours)} bands that are no colours", "give a file of one band")
+    white = float(np.iinfo(values.dtype).max) if np.issubdtype(values.dtype, np.integer) else np.nan
+    if palette is not None:
+        values, indices, white = palette[values], values, 255.0
+    elif structure.get("NBITS") == "1":
+        values = values * np.uint8(255)
+    if palette is None and structure.get("MINISWHITE") == "YES":
+        values = values.dtype.type(white) - values
+    no_data = np.ma.getmaskarray(bands).any(axis=0) & ~transparent
+    return Shown(values, transparent, no_data, white, indices)
+
+
+def _palette(dataset: Any) -> NDArray[np.uint8] | None:
+    """The colours (indices, 3) of a TIFF's first band; None where it has none."""
+    try:
+        colours = dataset.colormap(1)
+    except ValueError:
+        return None
+    return np.array([colours.get(index, (0, 0, 0))[:3] for index in range(max(colours) + 1)], np.uint8)
 
 
 def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArray[np.float32]:

@@ -61,16 +61,6 @@ def pixel_scores(confusion: NDArray[np.number]) -> dict[str, Floats]:
     }
 
 
-def precision(confusion: NDArray[np.int64], class_index: int) -> float:
-    """Return the fraction of the pixels predicted as a class that are of this class."""
-    return float(ratio(confusion[class_index, class_index], confusion[:, class_index].sum()))
-
-
-def recall(confusion: NDArray[np.int64], class_index: int) -> float:
-    """Return the fraction of the pixels of a class that are predicted as this class."""
-    return float(ratio(confusion[class_index, class_index], confusion[class_index].sum()))
-
-
 def harmonic(precision: Floats, recall: Floats) -> Floats:
     """Return F1 of a precision and a recall; 0 where only one of them is defined, NaN where neither is."""
     p, r = np.nan_to_num(precision), np.nan_to_num(recall)

@@ -13,17 +13,23 @@ KINDS = ("joint", "concatenated")
 
 
 @dataclass(frozen=True)
-class JointArchitecture:
-    """The architecture that `models.jointnet.network.build_jointnet` builds."""
+class Layers:
+    """The kind of network and its layers."""
 
-    kind: str = "joint"  # a key of models.jointnet.network.NETWORKS
-    classes: int = 2
+    kind: str = "joint"  # of `KINDS`, the keys of models.jointnet.network.NETWORKS
     channels: tuple[int, ...] = (128, 256, 384, 512)  # of each level, from the finest on
     layers_per_block: int = 2
     attention_levels: int = 1  # coarsest levels with self-attention; the middle always has it
     head_channels: int = 32
     norm_groups: int = 32
     dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class JointArchitecture(Layers):
+    """The architecture that `models.jointnet.network.build_jointnet` builds."""
+
+    classes: int = 2
 
     @property
     def divisor(self) -> int:
@@ -32,16 +38,9 @@ class JointArchitecture:
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Layers):
     """The network, and the weights it starts from."""
 
-    kind: str = "joint"  # of `KINDS`
-    channels: tuple[int, ...] = (128, 256, 384, 512)
-    layers_per_block: int = 2
-    attention_levels: int = 1
-    head_channels: int = 32
-    norm_groups: int = 32
-    dropout: float = 0.0
     start: str | None = None  # folder of a diffusion model to start from; None: random weights
 
 
@@ -127,8 +126,7 @@ class JointOptions(CommonOptions):
 
     def architecture(self, classes: int) -> JointArchitecture:
         """Return what to build for a data set of so many classes."""
-        own = {f.name: getattr(self.model, f.name) for f in fields(JointArchitecture) if f.name != "classes"}
-        return JointArchitecture(classes=classes, **own)
+        return JointArchitecture(**{f.name: getattr(self.model, f.name) for f in fields(Layers)}, classes=classes)
 
 
 def read_joint_options(config: Path | None) -> JointOptions:

@@ -39,12 +39,21 @@ class Logistic:
         return np.asarray(self.intercept + (x - self.mean) / self.std @ self.weights)
 
 
-def fit_logistic(x: Floats, y: NDArray[np.bool_], penalty: float, balanced: bool = True) -> Logistic:
-    """Fit x (n, features) to y (n,) with a ridge penalty; `balanced`: both classes weigh the same in sum."""
+def fit_logistic(
+    x: Floats,
+    y: NDArray[np.bool_],
+    penalty: float,
+    balanced: bool = True,
+    groups: NDArray[np.str_] | None = None,
+) -> Logistic:
+    """Fit x (n, features) to y (n,) with a ridge penalty.
+
+    `balanced`: both classes weigh the same in sum, and so they do within each of the `groups` (n,) where given, so that
+    the look of a group does not tell the class.
+    """
     mean, std = x.mean(axis=0).astype(np.float64), np.maximum(x.std(axis=0).astype(np.float64), 1e-6)
     scaled, sign = (x - mean) / std, np.where(y, 1.0, -1.0)
-    share = y.mean()
-    sample = np.where(y, 0.5 / share, 0.5 / (1 - share)) if balanced else np.ones(len(y))
+    sample = _balance(y, np.zeros(len(y)) if groups is None else groups) if balanced else np.ones(len(y))
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         margin = sign * (scaled @ parameters[1:] + parameters[0])
@@ -57,6 +66,17 @@ def fit_logistic(x: Floats, y: NDArray[np.bool_], penalty: float, balanced: bool
     return Logistic(mean, std, found.x[1:], float(found.x[0]))
 
 
+def _balance(y: NDArray[np.bool_], groups: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Weights (n,) of mean 1 by which, within each group, both classes weigh the same."""
+    weights = np.ones(len(y))
+    for group in np.unique(groups):
+        here = groups == group
+        share = y[here].mean()
+        if 0 < share < 1:
+            weights[here] = np.where(y[here], 0.5 / share, 0.5 / (1 - share))
+    return weights
+
+
 def out_of_region(
     x: Floats, y: NDArray[np.bool_], regions: Sequence[str] | NDArray[np.str_], penalty: float
 ) -> NDArray[np.float64]:
@@ -64,7 +84,7 @@ def out_of_region(
     logits, names = np.zeros(len(y)), np.asarray(regions)
     for region in np.unique(names):
         here = names == region
-        logits[here] = fit_logistic(x[~here], y[~here], penalty).logit(x[here])
+        logits[here] = fit_logistic(x[~here], y[~here], penalty, groups=names[~here]).logit(x[here])
     return logits
 
 

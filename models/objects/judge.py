@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ingest.errors import ModelError
 from ingest.files import read_json, write_json
 from ingest.hashes import file_sha256
+from models.checkpoint import Checkpoint, check_model, model_folder
 from models.objects.candidates import CandidateOptions
 from models.objects.features import FEATURES
 from models.objects.surroundings import Surroundings
@@ -36,6 +37,7 @@ class Judge:
     features: tuple[str, ...] = FEATURES
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     metrics: dict[str, Any] = field(default_factory=dict)
+    surroundings_sha256: str = ""  # of the weights beside the record; empty in older ones
 
     def __post_init__(self) -> None:
         if self.features != FEATURES or not len(FEATURES) == len(self.mean) == len(self.std) == len(self.weights):
@@ -52,11 +54,19 @@ def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     """Write a judge beside the model in `folder`; the weights of its encoder in half precision."""
     weights = {name: _halved(tensor) for name, tensor in surroundings.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
-    write_json(folder / _RECORD, {"format": FORMAT, **asdict(judge)})
+    record = asdict(replace(judge, surroundings_sha256=file_sha256(folder / _WEIGHTS)))
+    write_json(folder / _RECORD, {"format": FORMAT, **record})
+
+
+def check_with_object_stage(model: str) -> Checkpoint:
+    """Check a model as `check_model` does, and load its object stage if it has one; raises `ModelError`."""
+    checkpoint = check_model(model)
+    load_judge(model_folder(model), checkpoint.weights_sha256)
+    return checkpoint
 
 
 def judge_sha256(folder: Path) -> str | None:
-    """Return the SHA-256 of the record of a model's object stage, None where the model has none."""
+    """Return the SHA-256 of the record of a model's object stage, which has that of its weights; None without one."""
     record = folder / _RECORD
     return file_sha256(record) if record.is_file() else None
 
@@ -70,6 +80,8 @@ def load_judge(folder: Path, weights_sha256: str) -> tuple[Judge, Surroundings] 
         return None
     try:
         judge = _judge(read_json(folder / _RECORD))
+        if judge.surroundings_sha256 not in ("", file_sha256(folder / _WEIGHTS)):
+            raise ModelError(folder, f"{_WEIGHTS} does not match {_RECORD}", "restore the model folder")
         surroundings = Surroundings()
         surroundings.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from preprocess.options import contrast_input
 
 SIDE = 400  # cells of the surroundings, both ways: 16 km at 40 m
 _REDUCTION = 2  # cells averaged, both ways, before the encoder looks
+_SMALL = 300  # cells a side
 _LEAST_SHARE = 1e-2  # of the median amplitude; below this, dark is dark
 
 
@@ -53,9 +54,13 @@ def window_around(middle: tuple[int, int], shape: tuple[int, int]) -> tuple[slic
 
 
 def surroundings_input(amplitude: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Turn amplitudes (H, W), NaN = no data, into what `Surroundings` takes, (1, H // 2, W // 2)."""
-    height, width = (n // _REDUCTION * _REDUCTION for n in amplitude.shape)
-    blocks = amplitude[:height, :width].reshape(height // _REDUCTION, _REDUCTION, width // _REDUCTION, _REDUCTION)
+    """Turn amplitudes (H, W), NaN = no data, into what `Surroundings` takes, (1, H // 2, W // 2).
+
+    Smaller images than `_SMALL` are not reduced: (1, H, W).
+    """
+    factor = _REDUCTION if max(amplitude.shape) > _SMALL else 1
+    height, width = (n // factor * factor for n in amplitude.shape)
+    blocks = amplitude[:height, :width].reshape(height // factor, factor, width // factor, factor)
     valid = np.isfinite(blocks)
     count = valid.sum(axis=(1, 3))
     means = np.where(count > 0, np.where(valid, blocks, 0).sum(axis=(1, 3)) / np.maximum(count, 1), np.nan)

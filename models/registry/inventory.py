@@ -16,13 +16,13 @@ from ingest.errors import ModelError
 from models.checkpoint import (
     SHIPPED,
     Checkpoint,
-    check_model,
     default_model_id,
     load_model,
     model_folder,
     read_checkpoint,
     shipped_models,
 )
+from models.objects.judge import check_with_object_stage
 from models.registry.records import Promotion, Provenance, Version
 from models.registry.registry import ChampionModel, Registry
 
@@ -128,7 +128,7 @@ def verify_models(model: str | None, registry: Path, report: Callable[[str, str]
     versions, champion = Registry(registry), Registry(registry).champion(warn=False)
     checks: list[tuple[str, Callable[[], Checkpoint]]] = []
     if model is None:
-        checks.extend((id, partial(check_model, str(SHIPPED / id))) for id in shipped_models())
+        checks.extend((id, partial(check_with_object_stage, str(SHIPPED / id))) for id in shipped_models())
     for name in versions.ids() if model is None else [model]:
         checks.append((name, partial(_verified, champion.folder.name if name == CHAMPION else name, registry)))
     problems: list[str] = []
@@ -190,7 +190,7 @@ def _verified(model: str, registry: Path) -> Checkpoint:
     versions = Registry(registry)
     if model in versions.ids():
         return read_checkpoint(str(versions.verify(model).folder))
-    return check_model(str(_unregistered(model, registry)))
+    return check_with_object_stage(str(_unregistered(model, registry)))
 
 
 def _parent(training: Mapping[str, Any]) -> str | None:

@@ -84,18 +84,14 @@ def version_text(version: Version) -> str:
         plain = json.loads(json.dumps(content, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UsageError(version.id, f"its provenance is not plain JSON ({error})", "give text and numbers") from error
-    return json.dumps({**plain, "sha256": _hash_of(plain)}, indent=1) + "\n"
-
-
-def _hash_of(content: Mapping[str, Any]) -> str:
-    return json_sha256(content)
+    return json.dumps({**plain, "sha256": json_sha256(plain)}, indent=1) + "\n"
 
 
 def read_version(folder: Path) -> Version:
     """Read version.json. Raises `ModelError` where the record is missing, damaged or of another format."""
     try:
         content = json.loads((folder / RECORD).read_bytes())
-        if content.pop("sha256") != _hash_of(content) or content["id"] != folder.name:
+        if content.pop("sha256") != json_sha256(content) or content["id"] != folder.name:
             raise ModelError(folder / RECORD, "changed since it was written", "restore it from a copy")
         if content.pop("format") != FORMAT:
             raise ModelError(folder / RECORD, "has another format", "use the release of slickwatch that wrote it")

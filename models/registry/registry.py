@@ -24,7 +24,8 @@ from ingest.errors import ModelError, StorageError, UsageError
 from ingest.files import remove_folder, storage_errors, whole_folder, write_bytes
 from ingest.hashes import file_sha256
 from ingest.locks import hold_lock
-from models.checkpoint import Checkpoint, check_model, default_model_folder, require_five_classes
+from models.checkpoint import Checkpoint, default_model_folder, require_five_classes
+from models.objects.judge import check_with_object_stage
 from models.registry.records import (
     CARD,
     CHECKPOINT,
@@ -215,7 +216,7 @@ class Registry:
                 yield
 
     def _add(self, source: Path, provenance: Provenance) -> Version:
-        checkpoint = check_model(str(source))
+        checkpoint = check_with_object_stage(str(source))
         _require_usable(checkpoint, source)
         files = {
             name: _sha256(source / name)
@@ -311,7 +312,7 @@ def _require_usable(checkpoint: Checkpoint, source: Path) -> None:
 @lru_cache(maxsize=64)
 def _require_running(folder: Path, pin: Pin) -> Checkpoint:
     """Load and run a version, once a process; the pin, of hashes just checked, stands for its content."""
-    checkpoint = check_model(str(folder))
+    checkpoint = check_with_object_stage(str(folder))
     if checkpoint.id != pin.id:
         raise ModelError(folder, f"holds the model {checkpoint.id}", "restore the folder")
     return checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ingest.markdown import markdown_table
 from models.retraining.decision import Check, Decision
 
 TABLE = ("miou", "oil_iou", "object_f1", "object_precision", "object_recall", "false_alarms_per_image", "ece")
@@ -93,12 +94,13 @@ def _scores(one: Mapping[str, Any], champion: str, challenger: str | None = None
 
 def _provenance(record: Mapping[str, Any]) -> str:
     data, synthetic, jointnet = record["data"], record["synthetic"], record["jointnet"]
+    steps = ", ".join(map(str, jointnet["options"]["steps"]))
     lines = [
         f"{data['n_train']} real pairs of {', '.join(f'`{name}`' for name in data['sources'])}, "
         f"SHA-256 `{data['sha256'][:16]}`",
         *data["notes"],
         f"balancing factor b = {record['balance']['b']:.4f}",
-        f"SAR-JointNet `{jointnet['id']}` {jointnet['note']}; steps of its stages {_steps(jointnet)}",
+        f"SAR-JointNet `{jointnet['id']}` {jointnet['note']}; steps of its stages {steps}",
         f"{synthetic['count']} synthetic pairs, generated with {synthetic['solver']} in {synthetic['steps']} steps",
         _quality(record["quality"]),
         f"SAROSS-Net: encoder {record['challenger']['options']['encoder'] or '(default)'}, "
@@ -109,20 +111,11 @@ def _provenance(record: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _steps(jointnet: Mapping[str, Any]) -> str:
-    return ", ".join(str(count) for count in jointnet["options"]["steps"])
-
-
 def _quality(quality: Mapping[str, Any]) -> str:
     if quality["problem"]:
         return f"synthetic images not compared with real ones: {quality['problem']}"
     distances = [f"FID by features of {one['extractor']} {one['fid']:.2f}" for one in quality["features"]]
     return f"synthetic and real images: {', '.join(distances)}"
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 
 def _value(value: float | None) -> str:

@@ -13,7 +13,7 @@ from ingest.errors import ModelError
 from models.checkpoint import read_checkpoint, require_five_classes
 from models.registry.records import CARD, CHECKPOINT, WEIGHTS, Provenance
 from models.registry.registry import Registry
-from models.retraining.records import TrainingData
+from models.retraining.steps import TrainingData
 
 Scores = Mapping[str, float | None]  # by name; null where undefined
 

@@ -15,8 +15,7 @@ from models.jointnet.checkpoint import JointCheckpoint, read_jointnet
 from models.jointnet.options import JointOptions
 from models.jointnet.training import train_jointnet
 from models.retraining.budget import OutOfTime
-from models.retraining.records import TrainingData
-from models.retraining.steps import StepResult, Value, relevant_options, run_step
+from models.retraining.steps import StepResult, TrainingData, Value, relevant_options, run_step
 from models.training.options import changed, flat
 
 

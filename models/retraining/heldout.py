@@ -13,7 +13,7 @@ from models.datasets.fingerprint import fingerprint
 from models.datasets.pairs import LabelledImages, Selection
 from models.datasets.simulated import SimulatedChips
 from models.datasets.views import Reduced
-from models.retraining.records import TrainingData
+from models.retraining.steps import TrainingData
 from models.retraining.training_data import training_sources
 
 

@@ -43,6 +43,26 @@ class StepResult:
     reused: bool
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """The training set of a retraining; `real` is the name or folder that `open_dataset` takes."""
+
+    real: str
+    folder: Path
+    sources: dict[str, str]  # hash of the images taken of each data set, by name
+    n_train: int
+    sha256: str  # of the training pairs
+    classes: tuple[str, ...]
+    chips: int  # around reviewed slicks
+    left_out: dict[str, int]  # number of slicks and chips, by reason
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for a reader, a line each."""
+        left_out = [f"{count} {reason} left out" for reason, count in self.left_out.items()]
+        return [f"{self.chips} chips around reviewed slicks", *left_out]
+
+
 @contextmanager
 def exclusive(work: Path) -> Iterator[None]:
     """Keep other retrainings out of the work folder; raises `UsageError` where one is running in it."""

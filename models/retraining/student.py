@@ -7,8 +7,7 @@ from pathlib import Path
 from ingest.progress import step
 from models.checkpoint import read_checkpoint
 from models.retraining.budget import time_limit
-from models.retraining.records import TrainingData
-from models.retraining.steps import StepResult, Value, relevant_options, run_step
+from models.retraining.steps import StepResult, TrainingData, Value, relevant_options, run_step
 from models.training.options import changed, flat
 from models.training.segmentation import train
 from models.training.segmentation_options import TrainOptions

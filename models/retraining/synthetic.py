@@ -11,8 +11,7 @@ from models.datasets.catalogue import open_dataset
 from models.datasets.folder import write_pair
 from models.jointnet.generate import GenerateOptions, synthesize
 from models.retraining.budget import time_limit
-from models.retraining.records import TrainingData
-from models.retraining.steps import StepResult, Value, relevant_options, run_step
+from models.retraining.steps import StepResult, TrainingData, Value, relevant_options, run_step
 
 QUALITY_IMAGES = 500  # of each set
 

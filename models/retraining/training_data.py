@@ -16,8 +16,7 @@ from models.datasets.pairs import LabelledImages, held_out_fold
 from models.datasets.reviewed import ReviewedScene, reviewed_chips
 from models.datasets.simulated import SimulatedChips
 from models.datasets.views import Reduced
-from models.retraining.records import TrainingData
-from models.retraining.steps import Value, run_step
+from models.retraining.steps import TrainingData, Value, run_step
 
 SIMULATED = 400  # chips of the set `simulated`, which has no training images of its own
 FOLDS = 20  # one of them is for validation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from ingest.errors import ModelError
+from ingest.errors import ModelError, UsageError
 from ingest.files import storage_errors
-from models.training.devices import launched
 from models.training.memory import PartStep, fitted_parts
-from models.training.options import CommonOptions, Options, flat
+from models.training.options import CommonOptions, Options, Run, flat
 from models.training.state import keep_rows, log_row, save_state
 
 Report = Callable[[str], None]
@@ -45,7 +45,7 @@ class Session:
     ) -> Session:
         """Launch the processes of a training and seed them."""
         torch.set_num_threads(options.run.threads)
-        fabric = launched(options.run, options.subject)
+        fabric = _launched(options.run, options.subject)
         torch.manual_seed(options.seed)
         until = math.inf if hours is None else time.monotonic() + hours * 3600
         return cls(fabric, folder, report if fabric.is_global_zero else _silent, progress, until)
@@ -263,3 +263,21 @@ def _save(
 
 def _silent(line: str) -> None:
     """Report nothing."""
+
+
+def _launched(run: Run, subject: str) -> Fabric:
+    """Start the processes of a training on its devices, in its precision.
+
+    Raises `UsageError` about `subject` where a GPU is requested and there is none.
+    """
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(subject, "device is 'cuda', but there is no GPU", 'train with device = "auto"')
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # it announces the precision
+    fabric = Fabric(
+        accelerator=run.device,
+        devices=run.devices,
+        strategy="ddp" if run.devices > 1 else "auto",
+        precision="bf16-mixed" if run.half_precision else "32-true",
+    )
+    fabric.launch()
+    return fabric

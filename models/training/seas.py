@@ -212,10 +212,10 @@ def sea_loss(logits: Tensor, presence_map: Tensor, labels: Tensor, presence: Ten
     if not weak.all():
         loss = loss + 0.5 * dice(logits[~weak], _oil_or_rest(labels[~weak]), "mean")
     top = p.flatten(1).topk(max(1, round(_TOP * labels[0].numel())), dim=1).values.clamp(1e-6, 1 - 1e-6)
+    known, presence = ~presence.isnan(), presence.nan_to_num()  # NaN would reach the gradients of what is left out
     by_chip = -(presence[:, None] * top.log() + (1 - presence[:, None]) * (1 - top).log()).mean(dim=1)
     around = presence_map.flatten(1).logsumexp(dim=1) - math.log(presence_map[0].numel())
-    by_surroundings = F.binary_cross_entropy_with_logits(around, presence.nan_to_num(), reduction="none")
-    known = ~presence.isnan()
+    by_surroundings = F.binary_cross_entropy_with_logits(around, presence, reduction="none")
     return loss + (0.5 * by_chip[known] + 0.5 * by_surroundings[known]).sum() / known.sum().clamp_min(1)
 
 
@@ -292,7 +292,7 @@ def _step(network: SAROSSNet, optimiser: torch.optim.Optimizer, batch: tuple[Ten
     assert presence_map is not None, "the architecture has a presence"
     loss = sea_loss(logits, presence_map, labels, presence)
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
     optimiser.step()
     return float(loss.detach())
 

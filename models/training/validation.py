@@ -11,7 +11,7 @@ from ingest.errors import UsageError
 from models.classes import IGNORE, OIL, OIL_CLASSES
 from models.datasets.pairs import LabelledImages, Selection, Split, held_out_fold
 from models.datasets.simulated import SimulatedChips
-from models.evaluation.metrics import confusion_matrix, intersection_over_union, precision, recall
+from models.evaluation.metrics import class_precision, class_recall, confusion_matrix, intersection_over_union
 from models.training.segmentation_options import TrainOptions
 from preprocess.options import PreprocessOptions
 
@@ -64,8 +64,8 @@ def scores(
         "n_images": len(images),
         **{f"{name}_iou": round(float(value), 4) for name, value in zip(classes, iou, strict=True)},
         "miou": round(float(np.nanmean(iou)), 4),
-        "oil_precision": round(precision(confusion, OIL), 4),
-        "oil_recall": round(recall(confusion, OIL), 4),
+        "oil_precision": round(float(class_precision(confusion)[OIL]), 4),
+        "oil_recall": round(float(class_recall(confusion)[OIL]), 4),
     }
 
 

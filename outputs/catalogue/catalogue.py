@@ -12,10 +12,10 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UsageError
 from ingest.scene import Scene
-from outputs.attributes import Attribute, time_text
+from outputs.attributes import Attribute
 from outputs.catalogue.database import LOCK_TIMEOUT_S, Database
 from outputs.catalogue.publication import Result, publish
-from outputs.catalogue.records import Published, Review, Run, State
+from outputs.catalogue.records import Published, Review, Run
 from outputs.catalogue.reviews import find_slick, record_review, reviews_of
 from outputs.catalogue.rows import folder_of, folder_text, scene_frame, slick_frame, time_of
 from outputs.catalogue.schema import create_file, upgrade
@@ -71,7 +71,7 @@ class Catalogue:
         supersedes: Iterable[str] = (),
         now: datetime | None = None,
     ) -> Published:
-        """Publish the result of a run, all or nothing; a result that is there already is not duplicated.
+        """Publish the result of a run, all or nothing; the same result is not published twice.
 
         It replaces the former result of the scene and of the scenes in `supersedes`, of which this one is a later
         processing (docs/operator/ledger.md). If a later processing was published first, the result is kept as
@@ -84,50 +84,26 @@ class Catalogue:
         with self._database.writing() as connection:
             return publish(connection, result, now or datetime.now(UTC))
 
-    def slicks(
-        self, selection: Selection | None = None, *, limit: int | None = None, offset: int = 0
-    ) -> gpd.GeoDataFrame:
+    def slicks(self, selection: Selection = Selection(), limit: int | None = None) -> gpd.GeoDataFrame:  # noqa: B008
         """The selected slicks; by default all current ones."""
         with self._database.reading() as connection:
-            wanted = selection or Selection()
-            return slick_frame(select_rows(connection, "slicks", wanted, "id, run_id", limit, offset))
+            return slick_frame(select_rows(connection, "slicks", selection, "id, run_id", limit))
 
     def slick(self, slick_id: str) -> gpd.GeoDataFrame:
         """One slick, in one row: the current one of this id, else the last superseded one. Raises `UsageError`."""
         with self._database.reading() as connection:
             return slick_frame([find_slick(connection, slick_id)])
 
-    def scenes(
-        self, selection: Selection | None = None, *, limit: int | None = None, offset: int = 0
-    ) -> gpd.GeoDataFrame:
+    def scenes(self, selection: Selection = Selection()) -> gpd.GeoDataFrame:  # noqa: B008 - frozen
         """The selected scenes with their footprints, also those without slicks; by default all current ones."""
         with self._database.reading() as connection:
-            wanted = selection or Selection()
-            return scene_frame(select_rows(connection, "scenes", wanted, "scene_id", limit, offset))
+            return scene_frame(select_rows(connection, "scenes", selection, "scene_id"))
 
-    def runs(
-        self,
-        scene_id: str | None = None,
-        state: State | None = None,
-        since: datetime | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[Run]:
-        """Runs of a scene, in a state, ended since a time; last ended first."""
-        query = """
-            SELECT * FROM runs WHERE (:scene IS NULL OR scene_id = :scene) AND (:state IS NULL OR state = :state)
-                AND (:since IS NULL OR ended_at >= :since)
-            ORDER BY ended_at DESC, fid DESC LIMIT :limit OFFSET :offset
-        """
-        values = {
-            "scene": scene_id,
-            "state": state,
-            "since": None if since is None else time_text(since),
-            "limit": -1 if limit is None else limit,
-            "offset": offset,
-        }
+    def runs(self, scene_id: str | None = None) -> list[Run]:
+        """All runs, or those of a scene; last ended first."""
+        query = "SELECT * FROM runs WHERE scene_id = coalesce(?, scene_id) ORDER BY ended_at DESC, fid DESC"
         with self._database.reading() as connection:
-            return [self._run(row) for row in connection.execute(query, values)]
+            return [self._run(row) for row in connection.execute(query, (scene_id,))]
 
     def run(self, run_id: str) -> Run:
         """One run. Raises `UsageError` for an unknown id."""

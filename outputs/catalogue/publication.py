@@ -16,7 +16,7 @@ from outputs.catalogue.blobs import to_blob
 from outputs.catalogue.database import extend, insert, mark_changed
 from outputs.catalogue.records import Published
 from outputs.catalogue.reviews import last_review, suggested_statuses
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, names, run_row, scene_row, slick_rows
+from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, coverage_values, names, run_row, scene_row, slick_rows
 from outputs.record import RunRecord
 
 
@@ -46,7 +46,7 @@ class Result:
 
 
 def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Published:
-    """Write a result, unless the same is there already; `connection` is in a write transaction."""
+    """Write a result, unless the same is published already; `connection` is in a write transaction."""
     run_id = result.record.run_id
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
         return _published(connection, run_id, repeated=True)
@@ -77,7 +77,9 @@ def _same_result(connection: sqlite3.Connection, result: Result, successor: Succ
         return None
     if model_key(run["weights_sha256"], run["model_id"]) != model_key(record.weights_sha256, record.model_id):
         return None
-    return run if set(_ids(connection, run)) == set(result.slicks["id"]) else None
+    layer = "former_slicks" if successor else "slicks"
+    ids = {id for (id,) in connection.execute(f"SELECT id FROM {layer} WHERE run_id = ?", (run["run_id"],))}
+    return run if ids == set(result.slicks["id"]) else None
 
 
 def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result: Result) -> None:
@@ -89,7 +91,9 @@ def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result:
         connection.execute(
             "UPDATE runs SET repeated_at = max(coalesce(repeated_at, ''), ?) WHERE run_id = ?", (ended, run["run_id"])
         )
-    connection.execute("UPDATE scenes SET result_folder = ? WHERE run_id = ?", (folder, run["run_id"]))
+    values = {"result_folder": folder, **coverage_values(result.record)}
+    changes = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(f"UPDATE scenes SET {changes} WHERE run_id = :run_id", {**values, "run_id": run["run_id"]})
 
 
 def _state(successor: Successor | None, now: datetime) -> dict[str, str | None]:
@@ -135,21 +139,8 @@ def _insert_scene(connection: sqlite3.Connection, result: Result, successor: Suc
 def _published(
     connection: sqlite3.Connection, run_id: str, repeated: bool, superseded: Sequence[sqlite3.Row] = ()
 ) -> Published:
-    run = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    earlier = """
-        SELECT 1 FROM former_slicks AS former JOIN runs ON runs.run_id = former.run_id
-        WHERE former.id = ? AND runs.fid < ?
-    """
-    ids = _ids(connection, run)
-    new = [id for id in ids if connection.execute(earlier, (id, run["fid"])).fetchone() is None]
-    others = tuple(str(other["run_id"]) for other in superseded)
-    return Published(run_id, repeated, run["state"] == "current", tuple(ids), tuple(new), others)
-
-
-def _ids(connection: sqlite3.Connection, run: sqlite3.Row) -> list[str]:
-    layer = "slicks" if run["state"] == "current" else "former_slicks"
-    query = f"SELECT id FROM {layer} WHERE run_id = ? ORDER BY fid"
-    return [str(id) for (id,) in connection.execute(query, (run["run_id"],))]
+    (state,) = connection.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return Published(run_id, repeated, state == "current", tuple(str(other["run_id"]) for other in superseded))
 
 
 @dataclass(frozen=True)
@@ -161,7 +152,7 @@ class Successor:
 
 
 def record_supersessions(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> None:
-    """Record which scenes a scene supersedes; the latest statement wins."""
+    """Record which scenes a scene supersedes; the latest publication counts."""
     for other in supersedes:
         former = (scene_id, other)
         connection.execute("DELETE FROM supersessions WHERE scene_id = ? AND superseded_by = ?", former)

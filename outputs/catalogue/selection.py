@@ -80,12 +80,7 @@ def require_status(status: str) -> None:
 
 
 def select_rows(
-    connection: sqlite3.Connection,
-    layer: str,
-    selection: Selection,
-    order: str,
-    limit: int | None,
-    offset: int,
+    connection: sqlite3.Connection, layer: str, selection: Selection, order: str, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """The rows selected, latest acquisition first."""
     parts: list[str] = []
@@ -97,8 +92,8 @@ def select_rows(
     if selection.area is not None:  # the spatial index has only boxes
         meets = partial(_meets, selection.area)
         connection.create_function("meets_area", 1, meets, deterministic=True)
-    paged = f"{' UNION ALL '.join(parts)} ORDER BY acquired_start DESC, {order} LIMIT ? OFFSET ?"
-    return [dict(row) for row in connection.execute(paged, (*values, -1 if limit is None else limit, offset))]
+    query = f"{' UNION ALL '.join(parts)} ORDER BY acquired_start DESC, {order} LIMIT ?"
+    return [dict(row) for row in connection.execute(query, (*values, -1 if limit is None else limit))]
 
 
 def _meets(area: Polygon | MultiPolygon, blob: bytes) -> bool:

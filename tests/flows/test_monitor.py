@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import geopandas as gpd
+import numpy as np
 import pytest
+import rasterio
 import shapely
 import torch
 
@@ -25,14 +28,15 @@ import flows.monitor
 from flows import alerts, processing, tasks
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
-from flows.monitor import is_deployed, monitor, process_scene, submit
-from flows.processing import process, work
+from flows.monitor import Monitored, is_deployed, monitor, process_scene, submit
+from flows.processing import SceneRun, process
 from flows.results import is_up_to_date, staged
 from flows.settings import Settings
 from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
 from ingest.ledger.ledger import Ledger
+from ingest.watch import Round
 from models.checkpoint import default_model_folder, default_model_id, load_model, save_model
 from models.registry.registry import Registry
 from models.simulator.product import simulate_product
@@ -89,7 +93,7 @@ class Site:
         """As a round of watching leaves a scene: fetched."""
         scene_id = self.put(product, name)
         with self.ledger() as ledger:
-            processing._recorded(self.inbox / f"{scene_id}.SAFE", ledger, "test", 60)
+            processing._record_product(self.inbox / f"{scene_id}.SAFE", ledger, "test", 60)
         return scene_id
 
     def ledger(self, **given) -> Ledger:
@@ -365,7 +369,7 @@ def test_a_run_cut_off_at_any_step_leaves_one_result_and_one_alert_after_the_nex
 
 def one_result(site: Site, scene_id: str) -> bool:
     """Whether there is one current result of a scene, the same one everywhere; exactly one slick is in these scenes."""
-    (run,) = site.catalogue.runs(scene_id, "current")
+    (run,) = [run for run in site.catalogue.runs(scene_id) if run.state == "current"]
     slicks = site.catalogue.slicks()
     ours = slicks[slicks["scene_id"] == scene_id]
     folder = site.settings.monitor.results / scene_id
@@ -386,14 +390,14 @@ def test_the_same_scene_gives_the_same_slicks_in_any_place(site, one, products, 
 
 def test_a_model_is_pinned_for_the_scene_and_the_next_takes_the_new_champion(site, one, products, monkeypatch):
     next_one = site.record(products[1])
-    detect = processing._Work._detected
+    detect = processing.SceneRun._detect
 
     def promoting(self, product):
         if not Registry(site.settings.models.registry).ids():
             promote(site, "B", 1e-5)
         return detect(self, product)
 
-    monkeypatch.setattr(processing._Work, "_detected", promoting)
+    monkeypatch.setattr(processing.SceneRun, "_detect", promoting)
     assert site.process(one).outcome == "processed"
     assert site.process(next_one).outcome == "processed"
     models = dict(zip(site.catalogue.slicks()["scene_id"], site.catalogue.slicks()["model_id"], strict=True))
@@ -404,7 +408,7 @@ def test_a_model_is_pinned_for_the_scene_and_the_next_takes_the_new_champion(sit
     assert site.process(one).outcome == "unchanged"
     assert one_result(site, one)
     assert read_record(site.settings.monitor.results / one / "run.json").model_id == "B"
-    (former,) = site.catalogue.runs(one, "superseded")
+    (former,) = [run for run in site.catalogue.runs(one) if run.state == "superseded"]
     assert former.record.model_id == default_model_id()
     assert len(site.told()) == 2, "the same oil, seen by another model, is no news"
 
@@ -425,7 +429,7 @@ def test_a_later_processing_supersedes_the_former_result(site, one, products):
     assert later != one
     assert site.process().scene_id == later
     assert list(site.catalogue.slicks()["scene_id"]) == [later]
-    assert [run.record.scene_id for run in site.catalogue.runs(state="superseded")] == [one]
+    assert [run.record.scene_id for run in site.catalogue.runs() if run.state == "superseded"] == [one]
     assert len(site.told()) == 1
     left = site.process(one)
     assert (left.outcome, left.why) == ("skipped", f"superseded: replaced by {later}")
@@ -466,7 +470,7 @@ def test_failures_are_tried_again_later_and_in_the_end_the_scene_is_parked_and_t
             (claim,) = ledger.claim("process", "w", 60)
             assert claim.attempt == attempt
             with pytest.raises(SourceError, match="no longer at"):
-                work(claim, ledger, site.settings, alerter, default_model_folder())
+                SceneRun(claim, ledger, site.settings, alerter, default_model_folder()).run()
             alerter.deliver()
             assert (ledger.get(one).state == "failed") is (attempt == 6)
             now += timedelta(hours=7)
@@ -511,21 +515,48 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     assert staged(site.settings.monitor.results) == []
 
 
+def test_a_polarisation_that_the_model_was_not_trained_on_costs_no_scene(site, one):
+    site.set('[monitor]\npolarisation = "VH"\n')
+    with pytest.raises(UsageError, match=r"monitor\.polarisation: VH is selected, the model was trained on VV"):
+        site.process(one)
+    assert (site.state(one).state, site.state(one).attempts) == ("fetched", 0)
+
+
+def test_a_scene_without_data_is_alerted_and_not_taken_for_clean(site, products, direct):
+    blank = shutil.copytree(products[0], site.folder / products[0].name)
+    for file in (blank / "measurement").iterdir():
+        with warnings.catch_warnings(), rasterio.open(file, "r+") as image:
+            warnings.simplefilter("ignore")
+            image.write(np.zeros(image.shape, np.uint16), 1)
+    done = site.process(site.record(blank))
+    why = "0 % land, 100 % no data, 0 % calm sea"
+    assert (done.slick_count, done.new_alerts, done.coverage.nothing_to_see) == (0, 1, why)
+    (alert,) = site.told()
+    assert alert[0] == "failure"
+    (scene,) = site.catalogue.scenes().to_dict("records")
+    assert scene["nothing_to_see"] == why
+    nothing_else = Round(0, (), {}, {}, (), {}, None, 0.0)
+    summary = flows.monitor.round_summary(Monitored(nothing_else, (), (done,), {}, ()))
+    assert f"processed, nothing to see ({why})" in summary
+    assert site.process(done.scene_id).outcome == "unchanged"
+    assert len(site.told()) == 1
+
+
 def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkeypatch):
     """While it sleeps its successor does all the work, with another model."""
-    detected = processing._Work._detected
+    detected = processing.SceneRun._detect
 
     def slow(self, product):
         folder = detected(self, product)
-        monkeypatch.setattr(processing._Work, "_detected", detected)
+        monkeypatch.setattr(processing.SceneRun, "_detect", detected)
         promote(site, "B", 1e-5)
         with site.ledger(clock=lambda: datetime.now(UTC) + timedelta(hours=1)) as ledger, site.alerter() as alerter:
             (claim,) = ledger.claim("process", "successor", 60)
             model = processing.pinned_model(site.settings, alerter)
-            work(claim, ledger, site.settings, alerter, model)
+            SceneRun(claim, ledger, site.settings, alerter, model).run()
         return folder
 
-    monkeypatch.setattr(processing._Work, "_detected", slow)
+    monkeypatch.setattr(processing.SceneRun, "_detect", slow)
     assert site.process(one).outcome == "skipped"
     assert one_result(site, one)
     assert site.state(one).model_id == "B"

@@ -447,7 +447,7 @@ def test_check_reports_all_problems_a_line_each(here, file, run, monkeypatch):
     begins = [
         "watch.0.area: ", "alerts.areas.1: ",
         "sources.twin: duplicate source name 'inbox', also used by sources.inbox",
-        "sources.cdse: ", "scenes.ledger: ", "scenes.folder: ", "monitor.coastline: ",
+        "sources.cdse: ", "scenes.folder: ", "scenes.ledger: ", "monitor.coastline: ",
     ]  # fmt: skip
     lines = err.splitlines()
     assert len(lines) == len(begins), err

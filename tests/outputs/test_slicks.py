@@ -13,7 +13,7 @@ from rasterio import features
 from scipy import ndimage
 
 from ingest.errors import UsageError
-from outputs.attributes import ATTRIBUTES, attribute_table, slick_table
+from outputs.attributes import ATTRIBUTES, slick_table
 from outputs.measurements import ring_around
 from outputs.options import SlickOptions
 from outputs.outlines import polygonise
@@ -339,4 +339,3 @@ def test_the_ring_is_a_chessboard_distance(slick, gap, width):
 def test_the_table_refuses_attributes_it_does_not_describe():
     with pytest.raises(KeyError, match="volume"):
         slick_table([{"volume": 1.0}], [shapely.MultiPolygon()])
-    assert all(f"| `{a.name}` |" in attribute_table() for a in ATTRIBUTES)

@@ -1,13 +1,23 @@
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.safe.metadata import NoiseAzimuthBlock, NoiseRangeVector, ThermalNoise
-from preprocess.noise import noise_flags, noise_table
+from ingest.safe.metadata import ImageMetadata, NoiseAzimuthBlock, NoiseRangeVector, ThermalNoise
+from ingest.safe.product import SafeProduct
+from ingest.safe_writing.image_metadata import grd_metadata
+from ingest.safe_writing.writer import write_safe
+from preprocess.noise import noise_flags, noise_table, removable_noise
+from preprocess.pipeline import sigma_nought
+from tests.support.safe_products import sea
 
+CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
 TIME = datetime(2024, 6, 1, tzinfo=UTC)
 LINES, SAMPLES = 40, 30
 
@@ -75,6 +85,83 @@ def test_all_zero_and_absent_tables_are_flagged() -> None:
     absent = ThermalNoise((), ())
     assert noise_table(absent) is None
     assert noise_flags(absent, LINES, SAMPLES) == ("there is no thermal-noise table, nothing removed",)
+
+
+def test_negative_noise_is_none() -> None:
+    values = evaluate(ThermalNoise((vector(0, -50.0, 100.0),), ()))
+    assert values.min() == 0.0
+    assert values[0, -1] == 100.0
+
+
+def in_units(image: ImageMetadata, factor: float) -> ImageMetadata:
+    """An image whose noise table is in units of `factor` DN^2."""
+    vectors = tuple(replace(each, noise=each.noise / factor) for each in image.noise.range_vectors)
+    return replace(image, noise=replace(image.noise, range_vectors=vectors))
+
+
+@pytest.mark.parametrize(
+    ("mode", "ipf", "factor"),
+    [
+        ("IW", 2.36, 75088.7 * 474.0**2),
+        ("IW", 2.20, 75088.7 * 474.0),
+        ("IW", 2.34, 75088.7 * 474.0**2),
+        ("EW", 2.43, 56065.87 * 474.0**2),
+        ("IW", 2.50, 75088.7 * 474.0**2),
+        ("IW", 2.45, 1.0),
+        ("IW", 2.50, 1.0),
+        ("IW", 2.53, 1.0),
+        ("SM", 2.53, 1.0),
+        ("IW", None, 1.0),
+    ],
+)
+def test_tables_in_the_units_of_old_versions_are_scaled(mode: str, ipf: float | None, factor: float) -> None:
+    image = grd_metadata("VV", LINES, SAMPLES, mode=mode, noise_schema="vector")
+    right = noise_table(image.noise).band(0, LINES, SAMPLES).at(np.arange(LINES))
+    table, flags = removable_noise(in_units(image, factor), ipf)
+    np.testing.assert_allclose(table.band(0, LINES, SAMPLES).at(np.arange(LINES)), right, rtol=1e-5)
+    assert flags == ((f"thermal noise scaled from the units of IPF {ipf:.2f}",) if factor > 1 else ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "ipf", "factor", "level"),
+    [("SM", 2.36, 75088.7 * 474.0**2, -127), ("IW", 2.72, 1e6, -85), ("IW", None, 1e-5, 25), ("IW", 3.71, 1e-5, 25)],
+)
+def test_a_table_that_is_no_thermal_noise_is_flagged_and_left_out(
+    mode: str, ipf: float | None, factor: float, level: int
+) -> None:
+    schema = "azimuth" if ipf == 3.71 else "vector"
+    image = in_units(grd_metadata("VV", LINES, SAMPLES, mode=mode, noise_schema=schema), factor)
+    table, (flag,) = removable_noise(image, ipf)
+    assert table is None
+    assert flag == f"thermal-noise table means {level} dB, which no thermal noise has, nothing removed"
+
+
+def test_the_sea_of_a_product_in_old_units_is_as_dark_as_that_of_any_other(tmp_path: Path) -> None:
+    image = grd_metadata("VV", 100, 120, noise_schema="vector")
+    number = sea(image, level_db=-25.0)
+    old = in_units(image, 75088.7 * 474.0**2)
+
+    def product(name: str, metadata: ImageMetadata, ipf: str) -> SafeProduct:
+        images = {"VV": (number, metadata)}
+        return SafeProduct.open(write_safe(tmp_path / name, None, images, noise_schema="vector", ipf_version=ipf))
+
+    result = sigma_nought(product("old", old, "002.36"), "VV")
+    np.testing.assert_allclose(result, sigma_nought(product("new", image, "002.72"), "VV"), rtol=1e-3, atol=1e-6)
+    assert result.attrs["flags"] == ("thermal noise scaled from the units of IPF 2.36",)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no cases at ../shared/data/cases")
+def test_the_case_at_hand_has_the_noise_of_the_real_product(tmp_path: Path) -> None:
+    script = CASES / "05-noise-units-before-ipf-250" / "make.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "old.SAFE")], check=True)
+    (real,) = (tmp_path / "real").iterdir()
+    noises = {}
+    for path, expected in ((tmp_path / "old.SAFE", ("thermal noise scaled from the units of IPF 2.36",)), (real, ())):
+        product = SafeProduct.open(path)
+        table, flags = removable_noise(product.image("VV"), product.ipf_version)
+        assert flags == expected
+        noises[path] = table.band(0, 50, 25_560).at(np.arange(50))
+    np.testing.assert_allclose(*noises.values(), rtol=1e-5)
 
 
 @given(

@@ -180,10 +180,29 @@ def test_polarisations_that_cannot_be_had(tmp_path: Path) -> None:
         calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH")), polarisation="VV")
 
 
-def test_an_explicit_polarisation_is_taken(tmp_path: Path) -> None:
-    calibrated = calibrated_scene(make_product(tmp_path), PreprocessOptions(), polarisation="VH")
-    assert calibrated.sigma_nought.polarisation.values.tolist() == ["VH"]
+def test_a_polarisation_that_the_model_was_trained_on_is_taken(tmp_path: Path) -> None:
+    calibrated = calibrated_scene(make_product(tmp_path), PreprocessOptions(), polarisation="VV")
+    assert calibrated.sigma_nought.polarisation.values.tolist() == ["VV"]
     assert calibrated.flags == ()
+
+
+@pytest.mark.parametrize(("trained", "asked"), [("VV", "VH"), ("VH", "VV"), ("VV", "HV")])
+def test_any_other_polarisation_is_refused_unless_forced(trained: str, asked: str, tmp_path: Path) -> None:
+    product = make_product(tmp_path, ("VV", "VH") if asked[0] == "V" else ("HH", "HV"))
+    options = PreprocessOptions(polarisations=(trained,))
+    with pytest.raises(
+        UsageError, match=f"{asked} is selected, the model was trained on {trained} .*; omit .* --force-polarisation"
+    ):
+        calibrated_scene(product, options, asked)
+    forced = calibrated_scene(product, options, asked, force=True)
+    assert forced.sigma_nought.polarisation.values.tolist() == [asked]
+    assert forced.flags == (f"{asked} used as asked, the model was trained on {trained}",)
+
+
+def test_the_polarisation_of_the_same_role_is_taken_with_a_flag(tmp_path: Path) -> None:
+    calibrated = calibrated_scene(make_product(tmp_path, ("HH", "HV")), PreprocessOptions(), "HH")
+    assert calibrated.sigma_nought.polarisation.values.tolist() == ["HH"]
+    assert calibrated.flags == ("HH used as asked, the model was trained on VV",)
 
 
 def test_what_the_noise_lacks_is_flagged(tmp_path: Path) -> None:

@@ -145,8 +145,10 @@ def environment(folder: Path) -> dict[str, str]:
     """The environment of the tests without Prefect's variables; test flows can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     path = os.pathsep.join([str(folder), str(ROOT)])
+    # Proxies that do not answer: the services must talk to each other without them.
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     # Without the web pages, whose copying takes a while.
-    return kept | {"PYTHONPATH": path, "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_PROFILE": "ephemeral"}
+    return kept | proxies | {"PYTHONPATH": path, "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_PROFILE": "ephemeral"}
 
 
 @contextmanager

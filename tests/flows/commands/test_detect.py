@@ -3,15 +3,20 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
 import zipfile
+from contextlib import closing
+from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from PIL import Image
 
 from flows.resolve import detection_options
@@ -167,6 +172,31 @@ def test_an_unknown_polarisation_is_wrong_usage(cli, good, tmp_path):
         code, _, err = cli("calibrate", good, "--polarisation", wrong, "--out", tmp_path / "x.tif")
         assert code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_polarisation_that_the_model_does_not_know_must_be_forced_and_is_flagged(cli, good, tmp_path):
+    arguments = ("detect", good, "--out", tmp_path / "results", "--polarisation", "VH")
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "VH is selected, the model was trained on VV" in err
+    assert not (tmp_path / "results").exists()
+    code, out, err = cli(*arguments, "--force-polarisation", "--json")
+    assert code == 0, err
+    coverage = json.loads(out)["coverage"]
+    assert coverage["sea_km2"] == pytest.approx(15, rel=0.02)
+    assert (coverage["low_wind_share"], coverage["nothing_to_see"]) == (None, None)
+    (run,) = (tmp_path / "results").glob("*/run.json")
+    assert "VH used as asked, the model was trained on VV" in json.loads(run.read_text())["flags"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_scene_of_land_is_said_to_show_nothing(cli, good, tmp_path):
+    gpd.GeoDataFrame(geometry=[shapely.box(2, 55, 4, 57)], crs=4326).to_file(tmp_path / "coast.geojson")
+    arguments = ("detect", good, "--out", tmp_path / "results", "--coastline", tmp_path / "coast.geojson")
+    code, out, err = cli(*arguments)
+    assert code == 0, err
+    assert out.startswith(f"{good.stem}: nothing to see (100 % land, 0 % no data, 0 % calm sea), ")
 
 
 def test_an_unreadable_checkpoint_is_code_6(cli, good, tmp_path):
@@ -368,6 +398,43 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("slickwatch: http://127.0.0.1:1/api: no Prefect server answers; ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["PROJ_LIB", "PROJ_DATA"])
+def test_data_of_another_program_is_not_used(good, tmp_path, name):
+    """An older proj.db, as QGIS, OTB, PostGIS or conda leave it."""
+    database = shutil.copy(next(Path(rasterio.__file__).parent.glob("proj_data/proj.db")), tmp_path)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE metadata SET value = '0' WHERE key = 'DATABASE.LAYOUT.VERSION.MINOR'")
+        connection.commit()
+    elsewhere = {name: str(tmp_path), "GDAL_DATA": str(tmp_path), "GDAL_DRIVER_PATH": str(tmp_path)}
+    done = process(
+        "calibrate", good, "--polarisation", "VV", "--out", tmp_path / "vv.tif", "--rows", "0:9", **elsewhere
+    )
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "vv.tif") as written:
+        assert written.gcps[1].to_epsg() > 32600
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_proxy_is_not_asked_about_the_server_on_this_machine(good, tmp_path):
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    done = process("detect", good, "--out", tmp_path / "results", **proxies)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_PROXY", "localhost,[::1]"), ("SSL_CERT_FILE", "/no/such.pem")])
+@pytest.mark.parametrize("command", ["detect", "demo", "bench", "up"])
+def test_an_environment_that_no_client_can_use_is_refused_before_the_work(
+    cli, good, tmp_path, monkeypatch, command, name, value
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    code, out, err = cli(command, *{"detect": [good], "bench": ["scene"]}.get(command, []))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"slickwatch: {name}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("prefect_server")

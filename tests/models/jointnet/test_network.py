@@ -22,7 +22,7 @@ def noisy(batch=2, size=16, classes=2):
     return torch.randn(batch, 1, size, size), torch.randn(batch, classes, size, size), torch.tensor([3, 900])[:batch]
 
 
-@pytest.mark.parametrize("architecture", [SMALL, JointArchitecture("joint", 5, (8, 16), 2, 0, 8, 8)])
+@pytest.mark.parametrize("architecture", [SMALL, JointArchitecture("joint", (8, 16), 2, 0, 8, 8, classes=5)])
 def test_a_fresh_joint_model_equals_its_two_halves(architecture):
     torch.manual_seed(2)
     joint = build_jointnet(architecture)
@@ -93,7 +93,7 @@ def test_the_stages_name_what_they_move(joint):
 
 
 def test_concatenated_channels_are_one_unet():
-    network = build_jointnet(JointArchitecture("concatenated", 2, (16, 24), 1, 1, 8, 8))
+    network = build_jointnet(JointArchitecture("concatenated", (16, 24), 1, 1, 8, 8))
     x_t, y_t, t = noisy()
     with torch.no_grad():
         x_0, y_0 = network(x_t, y_t, t)

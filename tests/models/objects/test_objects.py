@@ -1,5 +1,7 @@
 """Candidates judged as objects: what is measured on them, what is rejected, and how a judge is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,8 @@ def test_land_and_no_data_are_not_measured(image, surroundings):
 def test_surroundings_stay_within_the_image():
     assert window_around((10, 990), (1000, 1000)) == (slice(0, SIDE), slice(1000 - SIDE, 1000))
     assert window_around((10, 20), (100, 90)) == (slice(0, 100), slice(0, 90))
-    assert surroundings_input(np.full((51, 40), np.nan)).shape == (1, 25, 20)
+    assert surroundings_input(np.full((51, 40), np.nan)).shape == (1, 51, 40)  # small images are not reduced
+    assert surroundings_input(np.full((501, 400), np.nan)).shape == (1, 250, 200)
 
 
 def test_grey_is_amplitude_and_white_areas_are_no_data():
@@ -125,7 +128,7 @@ def test_a_judge_comes_back_as_it_was_saved(tmp_path, surroundings):
     save_judge(tmp_path, saved, surroundings)
     loaded = load_judge(tmp_path, SHA)
     assert loaded is not None
-    assert loaded[0] == saved
+    assert replace(loaded[0], surroundings_sha256="") == saved
     contrast = torch.randn(1, 1, 64, 64)
     torch.testing.assert_close(loaded[1](contrast), surroundings(contrast), atol=0.02, rtol=0.02)
 
@@ -135,6 +138,10 @@ def test_a_model_without_a_judge_has_none_and_damage_is_named(tmp_path, surround
     save_judge(tmp_path, judge(), surroundings)
     with pytest.raises(ModelError, match="another model"):
         load_judge(tmp_path, "b" * 64)
+    whole = (tmp_path / "surroundings.safetensors").read_bytes()
+    (tmp_path / "surroundings.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelError, match="does not match"):
+        load_judge(tmp_path, SHA)
     (tmp_path / "objects.json").write_text('{"format": 99}')
     with pytest.raises(ModelError, match="unreadable"):
         load_judge(tmp_path, SHA)
@@ -151,6 +158,16 @@ def test_a_regression_finds_what_separates_and_judges_other_regions_unseen():
     assert np.argmax(np.abs(fitted.weights)) == 5
     assert fitted.probability(x).mean() == pytest.approx(y.mean(), abs=0.01)
     assert fit_logistic(x, y, 1.0).logit(x).shape == (400,)
+
+
+def test_what_only_tells_one_group_from_another_does_not_tell_the_class():
+    rng = np.random.default_rng(2)
+    group = np.repeat(["sea", "chip"], 1000)
+    y = rng.random(2000) < np.where(group == "chip", 0.95, 0.2)
+    x = np.stack([np.where(group == "chip", 1.0, 0.0), y + rng.normal(size=2000)], axis=1)
+    plain, within = (fit_logistic(x, y, 1.0, groups=groups).weights for groups in (None, group))
+    assert plain[0] > 5 * abs(within[0])
+    assert within[1] > 0.5
 
 
 def test_surroundings_give_the_logit_of_the_regression_on_their_features(surroundings):

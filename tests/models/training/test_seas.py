@@ -1,12 +1,18 @@
 """Training on real seas: what its loss asks of pixels and of whole chips."""
 
+import csv
 import math
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.training.seas import MAYBE, sea_loss, with_doubt
+from models.training import seas
+from models.training.seas import MAYBE, SeaOptions, sea_loss, train_on_seas, with_doubt
+from tests.support.dataset_folders import write
 
 
 def logits_of_oil(where, sure=6.0):
@@ -55,3 +61,44 @@ def test_outlines_that_are_coarse_say_nothing_near_them():
     assert doubted[20, 20] == OIL
     assert doubted[2, 2] == NOT_OIL
     assert (doubted[20, [8, 9, 10, 11]] == IGNORE).all()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data folder with two chips of CSIRO's kind and two pairs of SOS's."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "csiro").mkdir()
+    with (tmp_path / "csiro" / "index.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "oil", "region"))
+        for i in range(4):
+            Image.fromarray(rng.integers(60, 120, (80, 80)).astype(np.uint8)).save(tmp_path / "csiro" / f"{i}.png")
+            writer.writerow((f"{i}.png", i % 2, "GBR"))
+    for number, part in enumerate(("train", "train", "test")):
+        mask = np.zeros((80, 80), np.uint8)
+        mask[20:40, 20:60] = 255 * (number == 1)  # the other one has no oil, so whether it shows any is unknown
+        grey = np.where(mask, 40, 110) + rng.integers(0, 9, (80, 80))
+        write(tmp_path / "sos" / "sentinel" / part / f"{number}.jpg", grey.astype(np.uint8))
+        write(tmp_path / "sos" / "sentinel" / part / f"{number}.png", mask)
+    return tmp_path
+
+
+def interrupted(*given):
+    raise KeyboardInterrupt
+
+
+def test_a_resumed_training_ends_with_the_very_same_weights(root, tmp_path, monkeypatch):
+    options = SeaOptions(size=64, calm=1, inserted=1, weak=1, simulated=1, coarse=1.0, pool=1, steps=4, save_every=2)
+    quiet = [].append
+    train_on_seas(options, tmp_path / "whole", root, None, quiet)
+    monkeypatch.setattr(seas, "_saved", interrupted)  # after the state of step 2 is saved
+    with pytest.raises(KeyboardInterrupt):
+        train_on_seas(options, tmp_path / "half", root, None, quiet)
+    monkeypatch.undo()
+    told: list[str] = []
+    train_on_seas(options, tmp_path / "half", root, None, told.append)
+    assert told[0] == "resuming at step 2 of 4"
+    one, other = (load_file(folder / "weights.safetensors") for folder in (tmp_path / "whole", tmp_path / "half"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.isfinite(tensor).all() for tensor in one.values())

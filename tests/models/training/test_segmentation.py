@@ -18,7 +18,7 @@ from PIL import Image
 from ingest.errors import ModelError, StorageError, UsageError
 from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
-from models.evaluation.metrics import confusion_matrix, intersection_over_union, precision, recall
+from models.evaluation.metrics import class_precision, class_recall, confusion_matrix, intersection_over_union
 from models.networks.build import NETWORKS
 from models.training.engine import parts_of_batches
 from models.training.options import Schedule, changed
@@ -318,9 +318,9 @@ def test_scores_by_hand():
     iou = intersection_over_union(confusion)
     assert iou[:3].tolist() == pytest.approx([2 / 4, 1 / 3, 1])
     assert np.isnan(iou[3])
-    assert precision(confusion, 1) == pytest.approx(1 / 2)
-    assert recall(confusion, 0) == pytest.approx(2 / 3)
-    assert np.isnan(precision(confusion, 3))
+    assert class_precision(confusion)[1] == pytest.approx(1 / 2)
+    assert class_recall(confusion)[0] == pytest.approx(2 / 3)
+    assert np.isnan(class_precision(confusion)[3])
 
 
 def test_one_schedule_with_two_beginnings_of_the_cosine():
