@@ -322,6 +322,8 @@ def test_simulated_products_are_where_it_says(cli, tmp_path):
     assert code == 0, err
     safe, truth = out.split()
     assert (tmp_path / safe).is_dir()
+    assert "N, " in err
+    assert "UTC" in err
     with rasterio.open(truth) as dataset:
         assert dataset.shape == (320, 400)
 
@@ -335,6 +337,11 @@ def test_simulated_products_are_where_it_says(cli, tmp_path):
         ("--size", "0,5"),
         ("--format", "tiff"),
         ("--format", "chips", "--size", "2,3"),
+        ("--format", "chips", "--at", "3,56"),
+        ("--at", "3"),
+        ("--at", "3,99"),
+        ("--time", "soon"),
+        ("--time", "1999-01-01"),
     ],
 )
 def test_wrong_sizes_and_formats_are_wrong_usage(cli, tmp_path, arguments):
