@@ -123,8 +123,8 @@ def _read_text(text: str, subject: str, name: str) -> tuple[Area, ...]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        told = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
-        raise UsageError(subject, f"is no valid JSON{told}", "save it again as GeoJSON") from error
+        reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+        raise UsageError(subject, f"not valid JSON{reason}", "save it again as GeoJSON") from error
     return _from_geojson(document, subject, name)
 
 
@@ -136,8 +136,8 @@ def _from_wkt(text: str, subject: str) -> BaseGeometry:
         with np.errstate(invalid="ignore"):  # NaN is reported with its point
             return shapely.from_wkt(text.partition(";")[2] if match and match["srid"] else text)
     except shapely.GEOSException as error:
-        told = " ".join(str(error).split()).removeprefix("ParseException: ")
-        raise UsageError(subject, f"is no valid WKT ({told})", "check its brackets and numbers") from error
+        reason = " ".join(str(error).split()).removeprefix("ParseException: ")
+        raise UsageError(subject, f"not valid WKT ({reason})", "check its brackets and numbers") from error
 
 
 def _from_geojson(document: dict[str, Any], subject: str, name: str) -> tuple[Area, ...]:

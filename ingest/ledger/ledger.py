@@ -80,7 +80,7 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What sources find
+    # For sources
 
     def record_found(
         self, source: str, watch: str, scenes: Sequence[Scene], watermark: datetime | None = None
@@ -103,7 +103,7 @@ class Ledger:
             row = session.get(WatermarkRow, (source, watch))
             return None if row is None else row.published
 
-    # What workers do
+    # For workers
 
     def claim(
         self, task: Task, owner: str, lease_s: float, limit: int = 1, sources: Collection[str] | None = None
@@ -217,7 +217,7 @@ class Ledger:
             rows.park(row, f"{row.deaths + 1} workers died while working on it, last {row.lease_owner}")
             rows.finish(session, row, now)
 
-    # What operators do
+    # For operators
 
     def retry(self, scene_id: str) -> SceneRecord:
         """Retry a failed, quarantined, waiting or forgotten scene at once, with all its attempts restored.
@@ -261,7 +261,7 @@ class Ledger:
             rows.update_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
-        """Release a scene's file. True: nobody uses it or will be given it, delete it now. False: it is in use."""
+        """Release a scene's file. True: it is unused and may be deleted now. False: it is in use."""
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
             if rows.is_in_use(row, now):

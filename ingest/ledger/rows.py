@@ -42,6 +42,7 @@ def _member(row: SceneRow) -> Member:
         broken=row.progress in ("failed", "quarantined") and not done,
         attempts=row.attempts,
         forgotten=row.progress == "forgotten",
+        footprint=None if row.footprint is None else shapely.from_wkb(row.footprint),
     )
 
 
@@ -66,7 +67,7 @@ def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Selec
 def claim(
     row: SceneRow, task: Task, owner: str, lease_s: float, now: datetime, sources: Collection[str] | None
 ) -> Claim:
-    """Give a scene to a worker. Each attempt to fetch takes the next source that has it."""
+    """Assign a scene to a worker. Each attempt to fetch uses the next source that has it."""
     row.token += 1
     if row.lease_owner is not None:
         row.deaths += 1
@@ -143,7 +144,7 @@ def one_line(reason: str) -> str:
 
 
 def is_claimed(row: SceneRow, now: datetime) -> bool:
-    """Whether a worker holds it."""
+    """Whether a worker has claimed it."""
     return row.lease_until is not None and row.lease_until > now
 
 

@@ -206,8 +206,8 @@ def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | Non
             key=uuid,
         )
     except (UnreadableInput, KeyError, AttributeError, TypeError) as error:
-        told = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
-        _log.warning("Skipped product %s of a DHuS node: %s", uuid, told)
+        reason = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
+        _log.warning("Skipped product %s of a DHuS node: %s", uuid, reason)
         return None
 
 

@@ -75,8 +75,8 @@ def is_loopback(host: str) -> bool:
 def network_failures(subject: str) -> Iterator[None]:
     """Turn time-outs and cut connections into `TransientError`, an invalid address into `SourceError`.
 
-    `subject` names the service or the scene. Only the kind of the failure is told: an exception of the client holds
-    the request, and the request holds a token.
+    `subject` names the service or the scene. Only the kind of the failure is reported: an exception of the
+    client contains the request, and the request a token.
     """
     try:
         yield
@@ -102,10 +102,10 @@ def require_success(response: httpx.Response, subject: str) -> None:
     status = response.status_code
     if response.is_success:
         return
-    told = f"HTTP {status} {response.reason_phrase}".rstrip()
+    problem = f"HTTP {status} {response.reason_phrase}".rstrip()
     if may_pass(status):
-        raise TransientError(f"{subject}: {told}", retry_after(response.headers.get("Retry-After")))
-    raise SourceError(subject, told, _REMEDIES.get(status, "check the address and the account"))
+        raise TransientError(f"{subject}: {problem}", retry_after(response.headers.get("Retry-After")))
+    raise SourceError(subject, problem, _REMEDIES.get(status, "check the address and the account"))
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -16,7 +16,7 @@ from outputs.catalogue.blobs import to_blob
 from outputs.catalogue.database import extend, insert, mark_changed
 from outputs.catalogue.records import Published
 from outputs.catalogue.reviews import last_review, suggested_statuses
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, names, run_row, scene_row, slick_rows
+from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, coverage_values, names, run_row, scene_row, slick_rows
 from outputs.record import RunRecord
 
 
@@ -46,7 +46,7 @@ class Result:
 
 
 def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Published:
-    """Write a result, unless the same is there already; `connection` is in a write transaction."""
+    """Write a result, unless the same is published already; `connection` is in a write transaction."""
     run_id = result.record.run_id
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
         return _published(connection, run_id, repeated=True)
@@ -91,7 +91,9 @@ def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result:
         connection.execute(
             "UPDATE runs SET repeated_at = max(coalesce(repeated_at, ''), ?) WHERE run_id = ?", (ended, run["run_id"])
         )
-    connection.execute("UPDATE scenes SET result_folder = ? WHERE run_id = ?", (folder, run["run_id"]))
+    values = {"result_folder": folder, **coverage_values(result.record)}
+    changes = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(f"UPDATE scenes SET {changes} WHERE run_id = :run_id", {**values, "run_id": run["run_id"]})
 
 
 def _state(successor: Successor | None, now: datetime) -> dict[str, str | None]:
@@ -150,7 +152,7 @@ class Successor:
 
 
 def record_supersessions(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> None:
-    """Record which scenes a scene supersedes; the latest statement wins."""
+    """Record which scenes a scene supersedes; the latest publication counts."""
     for other in supersedes:
         former = (scene_id, other)
         connection.execute("DELETE FROM supersessions WHERE scene_id = ? AND superseded_by = ?", former)
