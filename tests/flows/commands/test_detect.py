@@ -456,3 +456,19 @@ def test_a_run_that_is_asked_to_stop_leaves_nothing(tmp_path_factory, tmp_path):
         process.terminate()
         assert process.wait(60) != 0
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["detect", "calibrate", "segment"])
+def test_a_name_that_is_no_text_is_wrong_usage(cli, tmp_path, command):
+    (tmp_path / "a\udcff.zip").write_bytes(b"x")
+    code, out, err = cli(command, tmp_path / "a\udcff.zip", "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert err.endswith("a\\xff.zip': is not UTF-8; rename the file or the folder\n")
+
+
+def test_a_working_folder_that_is_gone(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = cli("detect", "x.SAFE")
+    assert (code, err) == (2, "slickwatch: the working folder: no longer exists; change to another\n")
