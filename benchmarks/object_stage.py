@@ -368,7 +368,7 @@ def save(
     preprocess = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     save_model(
         folder, network, checkpoint.architecture, preprocess, checkpoint.metrics, checkpoint.training,
-        checkpoint.classes, checkpoint.tiling,
+        checkpoint.classes, checkpoint.tiling, half_precision=True,
     )  # fmt: skip
     save_judge(folder, replace(judge, threshold=threshold, metrics=metrics), surroundings)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from ingest.errors import ModelError, UsageError
 from ingest.files import write_bytes
@@ -81,16 +81,26 @@ def save_model(
     training: dict[str, Any],
     classes: tuple[str, ...] = CLASSES,
     tiling: Tiling = Tiling(),  # noqa: B008 - frozen
+    half_precision: bool = False,
 ) -> Checkpoint:
-    """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
+    """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete.
+
+    `half_precision`: weights take half the space, and are brought back to single precision when loaded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    state = network.state_dict()
+    weights = save({name: halved(tensor) if half_precision else tensor.contiguous() for name, tensor in state.items()})
     checkpoint = Checkpoint(
         folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, tiling, metrics, training
     )
     write_bytes(folder / "weights.safetensors", weights)
     write_bytes(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """A tensor to be saved, in half precision if it is of floating-point numbers."""
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor
 
 
 def read_checkpoint(model: str) -> Checkpoint:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ingest.errors import ModelError
 from ingest.files import read_json, write_json
 from ingest.hashes import file_sha256
-from models.checkpoint import Checkpoint, check_model, model_folder
+from models.checkpoint import Checkpoint, check_model, halved, model_folder
 from models.objects.candidates import CandidateOptions
 from models.objects.features import FEATURES
 from models.objects.surroundings import Surroundings
@@ -52,7 +51,7 @@ class Judge:
 
 def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     """Write a judge beside the model in `folder`; the weights of its encoder in half precision."""
-    weights = {name: _halved(tensor) for name, tensor in surroundings.state_dict().items()}
+    weights = {name: halved(tensor) for name, tensor in surroundings.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
     record = asdict(replace(judge, surroundings_sha256=file_sha256(folder / _WEIGHTS)))
     write_json(folder / _RECORD, {"format": FORMAT, **record})
@@ -96,7 +95,3 @@ def _judge(record: dict[str, Any]) -> Judge:
         raise ValueError("of another format")
     listed = {name: tuple(record[name]) for name in ("mean", "std", "weights", "features")}
     return Judge(**{**record, **listed, "candidates": CandidateOptions(**record["candidates"])})
-
-
-def _halved(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.half().contiguous() if tensor.is_floating_point() else tensor

@@ -36,6 +36,18 @@ def test_a_model_comes_back_as_it_was_stored(stored):
     assert not loaded.training
 
 
+def test_half_precision_takes_half_the_space_and_says_nearly_the_same(stored, tmp_path):
+    folder, network, checkpoint = stored
+    save_model(tmp_path / "half", network, checkpoint.architecture, checkpoint.preprocess, {}, {}, half_precision=True)
+    sizes = [(one / "weights.safetensors").stat().st_size for one in (folder, tmp_path / "half")]
+    assert sizes[1] < 0.52 * sizes[0]
+    loaded, _ = load_model(str(tmp_path / "half"))
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    image = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), network(image), atol=0.01, rtol=0.01)
+
+
 def test_the_folder_holds_no_pickle(stored):
     assert sorted(p.name for p in stored[0].iterdir()) == ["checkpoint.json", "weights.safetensors"]
 
