@@ -25,6 +25,7 @@ from models.networks.build import build_network
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
 
+_LARGE = 2000  # numbers in a tensor that is worth saving in half precision
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
 _CHECKED = (64, 64)  # height and width of what a model is tried on: small, but twice the coarsest stride
@@ -99,8 +100,9 @@ def save_model(
 
 
 def halved(tensor: Tensor) -> Tensor:
-    """A tensor to be saved, in half precision if it is of floating-point numbers."""
-    return tensor.half().contiguous() if tensor.is_floating_point() else tensor
+    """A tensor to be saved, in half precision if it is large; the variances of norms are too small for that."""
+    large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > _LARGE
+    return (tensor.half() if large else tensor).contiguous()
 
 
 def read_checkpoint(model: str) -> Checkpoint:
