@@ -1,4 +1,4 @@
-"""The alerter by the settings: its options, channels, state file and areas."""
+"""The alerter as the settings configure it: its options, channels, state file and areas."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Watched:
         if not self.flows:
             raise UsageError("automations", "no flow is named", "name at least one")
         if self.absent_hours <= 0 or self.lost_minutes <= 0:
-            raise UsageError("automations", "a time of zero would never be kept", "give more than 0")
+            raise UsageError("automations", "times must be positive", "give more than 0")
 
 
 def webhook_block(url: str, token: SecretStr | None = None) -> Webhook:
@@ -101,7 +101,7 @@ def lost_runs(watched: Watched) -> Automation:
     """Mark a run as crashed when its heartbeat stops; the automation on failed runs then reports it."""
     return Automation(
         name="slickwatch: a run was lost",
-        description=f"Marks a run as crashed that has not been heard of for {watched.lost_minutes:g} minutes.",
+        description=f"Marks a run without a heartbeat for {watched.lost_minutes:g} minutes as crashed.",
         trigger=EventTrigger(
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *_ENDED},
@@ -163,14 +163,14 @@ def _failed_payload() -> str:
 
 def _absent_payload(watched: Watched) -> str:
     name = watched.regular.replace("\\", "").replace("'", "")
-    told = f"no run of {name} completed for {watched.absent_hours:g} hours"
+    problem = f"no run of {name} completed for {watched.absent_hours:g} hours"
     return _payload(
         "silence",
         identifier="firing.id | string",
         moment="firing.triggered.isoformat()",
         subject=f"'{name}'",
-        title=f"'Silence: {told}'",
-        reason=f"'{told}'",
+        title=f"'Silence: {problem}'",
+        reason=f"'{problem}'",
     )
 
 

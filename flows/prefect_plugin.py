@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,10 +20,7 @@ from ingest.proxies import without_proxy
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.plugins import HookContext, SetupResult
-
-    ReadDeployment = Callable[[PrefectClient, str], Awaitable[DeploymentResponse]]
 
 _NO_SERVER_NEEDED = {"config", "dev", "init", "plugins", "profile", "profiles", "server", "version"}
 
@@ -69,17 +65,14 @@ def _url_of_settings() -> str:
 def _accept_bare_names(url: str) -> None:
     from prefect.client.orchestration import PrefectClient
 
-    wrapped: Any = _with_full_name(PrefectClient.read_deployment_by_name, url)
-    PrefectClient.read_deployment_by_name = wrapped  # type: ignore[method-assign]
+    read: Any = PrefectClient.read_deployment_by_name
 
-
-def _with_full_name(read: ReadDeployment, url: str) -> ReadDeployment:
     @functools.wraps(read)
-    async def read_deployment_by_name(client: PrefectClient, name: str) -> DeploymentResponse:
+    async def read_deployment_by_name(client: PrefectClient, name: str) -> Any:
         _require_server(url)
         return await read(client, name if "/" in name else await _full_name(client, name))
 
-    return read_deployment_by_name
+    PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[assignment, method-assign]
 
 
 async def _full_name(client: PrefectClient, name: str) -> str:

@@ -1,7 +1,7 @@
 """One scene of the ledger, from its product to results, catalogue and alerts.
 
 The steps stand in an order that makes it harmless to be killed between any two of them and to begin again
-(docs/operator/monitoring.md): each finds what the former attempt has left, and the ledger hears of the scene last.
+(docs/operator/monitoring.md): each step finds what an earlier attempt left, and the ledger is updated last.
 """
 
 from __future__ import annotations
@@ -61,21 +61,22 @@ class BrokenProduct(UnreadableInput):
 
 
 def process(scene: str | None, settings: Settings, alerter: Alerter) -> Processed:
-    """Process the next scene that waits, one of the ledger, or a product that is recorded there first.
+    """Process the next waiting scene, a given scene of the ledger, or a product, which is recorded there first.
 
-    Raises what the scene failed for, once the ledger has it: a known failure as `SlickwatchError`, `TimeoutError`
-    after `monitor.scene_timeout_minutes`. Raises `ModelError` for want of a model, `UsageError` for an unknown scene.
+    Raises the error that the scene failed with, once the ledger has recorded it: `SlickwatchError` for a known failure,
+    `TimeoutError` after `monitor.scene_timeout_minutes`. Raises `ModelError` without a usable model, `UsageError` for
+    an unknown scene.
     """
     with alerter.reporting_failure(FLOW):
         model = pinned_model(settings, alerter)
         ledger = Ledger.open(settings.ledger_url())
     with ledger:
-        claim = _claimed(scene, ledger, settings, model)
-        return claim if isinstance(claim, Processed) else work(claim, ledger, settings, alerter, model)
+        claim = _claim(scene, ledger, settings, model)
+        return claim if isinstance(claim, Processed) else SceneRun(claim, ledger, settings, alerter, model).run()
 
 
 def pinned_model(settings: Settings, alerter: Alerter) -> Path:
-    """The folder of the model to use from here on; a refused version is told of.
+    """The folder of the model to use from here on; rejected versions are reported.
 
     Raises `ModelError`, and `UsageError` where it was not trained on the polarisation of the settings.
     """
@@ -98,31 +99,15 @@ def detection_options(settings: Settings, model: Path) -> DetectionOptions:
     return DetectionOptions(str(model), monitor.polarisation, monitor.coastline, slick_options(settings.detection))
 
 
-def work(claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter, model: Path) -> Processed:
-    """Process a claimed scene; whatever happens, the ledger hears of it. Raises as `process` does."""
-    longest = settings.monitor.scene_timeout_minutes * 60 + claim.lease_s
-    try:
-        with keep_lease(ledger, claim, longest):
-            return _Work(claim, ledger, settings, alerter, model).run()
-    except LeaseLost as lost:
-        return Processed(claim.scene.id, "skipped", why=lost.problem)
-    except BaseException as error:
-        with suppress(LeaseLost):
-            _record_failure(error, claim, ledger, settings, alerter)
-        raise
-    finally:
-        shutil.rmtree(staging(settings.monitor.results, claim.scene.id, claim.token), ignore_errors=True)
-
-
-def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path) -> Claim | Processed:
-    """The right to process, or why there is nothing to do."""
-    # Of this very attempt: two of one process must not be taken for each other.
+def _claim(scene: str | None, ledger: Ledger, settings: Settings, model: Path) -> Claim | Processed:
+    """Claim the scene; returns the claim, or why there is nothing to do."""
+    # Unique to this attempt: two attempts of one process must not be confused.
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     lease_s = settings.monitor.lease_minutes * 60
     if scene is None:
         claims = ledger.claim("process", owner, lease_s)
         return claims[0] if claims else Processed(None, "skipped", why="no scene is waiting")
-    scene_id = _recorded(Path(scene), ledger, owner, lease_s) if os.sep in scene else ledger.get(scene).id
+    scene_id = _record_product(Path(scene), ledger, owner, lease_s) if os.sep in scene else ledger.get(scene).id
     record = ledger.get(scene_id)
     if record.state not in ("fetched", "processed"):
         why = record.reason or (record.by and f"replaced by {record.by}") or "not fetched"
@@ -135,8 +120,8 @@ def _claimed(scene: str | None, ledger: Ledger, settings: Settings, model: Path)
     return claim or Processed(scene_id, "skipped", why="claimed by another process, or not due yet")
 
 
-def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
-    """The id of a product, which the ledger knows from now on; one that it had already is used from where it lies."""
+def _record_product(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
+    """Record a product in the ledger; returns its id. A scene with a file there already keeps that file."""
     product = SafeProduct.open(path)
     scene = replace(product.scene, source=LOCAL, key=str(product.path.absolute()))
     with suppress(UsageError):
@@ -150,28 +135,10 @@ def _recorded(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
     return scene.id
 
 
-def _record_failure(error: BaseException, claim: Claim, ledger: Ledger, settings: Settings, alerter: Alerter) -> None:
-    """Say to the ledger, and where it is for good also to people, why a scene was not processed."""
-    minutes = settings.monitor.scene_timeout_minutes
-    if not isinstance(error, Exception):  # asked to stop
-        ledger.release(claim)
-    elif isinstance(error, BrokenProduct):
-        alerter.report_scene(ledger.quarantined(claim, str(error), claim.path))
-    elif isinstance(error, StorageError | ModelError | UnreadableInput):
-        # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
-        ledger.release(claim)
-        alerter.report_failure(FLOW, str(error), kind="flow")
-    elif isinstance(error, TimeoutError):
-        alerter.report_scene(ledger.failed(claim, f"not finished after {minutes:g} minutes"))
-    elif isinstance(error, SlickwatchError):
-        alerter.report_scene(ledger.failed(claim, str(error)))
-    else:
-        _LOG.exception("%s: unexpected failure", claim.scene.id)
-        alerter.report_scene(ledger.failed(claim, f"unexpected {type(error).__name__}: {error}"))
-
-
 @dataclass(frozen=True)
-class _Work:
+class SceneRun:
+    """The processing of one claimed scene."""
+
     claim: Claim
     ledger: Ledger
     settings: Settings
@@ -180,26 +147,68 @@ class _Work:
 
     @property
     def folder(self) -> Path:
+        """The scene's results."""
         return self.settings.monitor.results / self.claim.scene.id
 
+    @property
+    def staging(self) -> Path:
+        """The results until they are complete."""
+        return staging(self.settings.monitor.results, self.claim.scene.id, self.claim.token)
+
     def run(self) -> Processed:
+        """Process the scene; the ledger records the outcome in any case. Raises as `process` does."""
+        longest = self.settings.monitor.scene_timeout_minutes * 60 + self.claim.lease_s
+        try:
+            with keep_lease(self.ledger, self.claim, longest):
+                return self._process()
+        except LeaseLost as lost:
+            return Processed(self.claim.scene.id, "skipped", why=lost.problem)
+        except BaseException as error:
+            with suppress(LeaseLost):
+                self._record_failure(error)
+            raise
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _record_failure(self, error: BaseException) -> None:
+        """Record why the scene was not processed, and report it if it will not be retried."""
+        claim, ledger, alerter = self.claim, self.ledger, self.alerter
+        if not isinstance(error, Exception):  # asked to stop
+            ledger.release(claim)
+        elif isinstance(error, BrokenProduct):
+            alerter.report_scene(ledger.quarantined(claim, str(error), claim.path))
+        elif isinstance(error, StorageError | ModelError | UnreadableInput):
+            # A full disk or a damaged catalogue is not the scene's failure, and costs it no attempt.
+            ledger.release(claim)
+            alerter.report_failure(FLOW, str(error), kind="flow")
+        elif isinstance(error, TimeoutError):
+            minutes = self.settings.monitor.scene_timeout_minutes
+            alerter.report_scene(ledger.failed(claim, f"not finished after {minutes:g} minutes"))
+        elif isinstance(error, SlickwatchError):
+            alerter.report_scene(ledger.failed(claim, str(error)))
+        else:
+            _LOG.exception("%s: unexpected failure", claim.scene.id)
+            alerter.report_scene(ledger.failed(claim, f"unexpected {type(error).__name__}: {error}"))
+
+    def _process(self) -> Processed:
         with self._product() as product:
             done = is_up_to_date(self.folder, product, detection_options(self.settings, self.model))
-            found = self.folder if done else self._detected(product)
-        with self._turn():
+            found = self.folder if done else self._detect(product)
+        with self._result_lock():
             if found != self.folder:
                 put_in_place(found, self.folder)
             result = read_result(self.folder)
-            alerts = self._published(result)
+            alerts = self._publish(result)
         # As a state, so that a failure here does not fail a scene that is published.
         tasks.report(result.slicks, result.record, self.folder, return_state=True)
         self.ledger.processed(self.claim, str(self.folder), result.record.model_id, code_version())
-        outcome: Literal["processed", "unchanged"] = "unchanged" if done else "processed"
-        return Processed(self.claim.scene.id, outcome, len(result.slicks), self.folder, alerts)
+        return Processed(
+            self.claim.scene.id, "unchanged" if done else "processed", len(result.slicks), self.folder, alerts
+        )
 
     @contextmanager
     def _product(self) -> Iterator[Path]:
-        """The product, kept from eviction. Raises `SourceError` where it is gone."""
+        """The product, protected from eviction. Raises `SourceError` if it is gone."""
         scene_id, path = self.claim.scene.id, Path(self.claim.path or "")
         scenes = SceneFolder(self.settings.scenes.folder)
         if path == scenes.archive(scene_id).absolute():
@@ -210,13 +219,12 @@ class _Work:
             raise SourceError(scene_id, f"no longer at {path}", "restore it, then run slickwatch scenes retry")
         yield path
 
-    def _detected(self, product: Path) -> Path:
-        """The complete folder, not yet in its place."""
+    def _detect(self, product: Path) -> Path:
+        """Run the detection; returns the complete folder, not yet in its place."""
         claim, monitor = self.claim, self.settings.monitor
         limited = detect_slicks.with_options(timeout_seconds=monitor.scene_timeout_minutes * 60)
-        out = staging(monitor.results, claim.scene.id, claim.token)
         try:
-            detection = limited(product, out, detection_options(self.settings, self.model), report=False)
+            detection = limited(product, self.staging, detection_options(self.settings, self.model), report=False)
         except UnreadableInput as error:
             if monitor.coastline is not None and str(monitor.coastline) in error.subject:
                 raise
@@ -226,18 +234,18 @@ class _Work:
         return detection.folder
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Alone with the scene's result, and sure that it is still ours to give. Raises `LeaseLost`.
+    def _result_lock(self) -> Iterator[None]:
+        """Hold the lock on the scene's results, with the lease renewed. Raises `LeaseLost`.
 
-        One that slept through the end of its lease stops here, or is done before its successor begins.
+        A worker that slept past the end of its lease stops here, or finishes before its successor begins.
         """
         lock = self.folder.with_name(f".{self.folder.name}.lock")
         with storage_errors(lock), hold_lock(lock):
             self.ledger.renew(self.claim)
             yield
 
-    def _published(self, result: Result) -> int:
-        """Into the catalogue, in place of what it supersedes, and to the alerts; returns how many are new."""
+    def _publish(self, result: Result) -> int:
+        """Publish a result in the catalogue and report its slicks; returns the number of new alerts."""
         scene, record = self.claim.scene, result.record
         catalogue = Catalogue.open(self.settings.monitor.catalogue)
         published = catalogue.publish(

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from ingest.files import whole_folder, write_json
 from models.classes import LABEL_NAMES, OIL
-from models.quality.assessment import Assessment, assess
+from models.quality.assessment import assess
 from models.quality.image_sets import ImageSet
 from outputs.contact_sheet import Sample, write_contact_sheet
 from outputs.report import require_replaceable
@@ -29,18 +29,14 @@ def assess_quality(
     require_replaceable(out, RECORD, "a comparison")
     assessment = assess(real, synthetic, count=count, inception=inception)
     with whole_folder(out.resolve(), required=(RECORD, SHEET)) as folder:
-        _write_sheet(folder / SHEET, assessment)
+        kind = "against" if assessment.synthetic.synthetic is None else "synthetic"
+        samples = {
+            f"{title}: {images.name}": _samples(images)
+            for title, images in (("real", assessment.real), (kind, assessment.synthetic))
+        }
+        write_contact_sheet(folder / SHEET, samples, LABEL_NAMES, "Images and labels, drawn evenly from each set")
         write_json(folder / RECORD, assessment.record, indent=2)
     return assessment.record
-
-
-def _write_sheet(path: Path, assessment: Assessment) -> None:
-    kind = "against" if assessment.synthetic.synthetic is None else "synthetic"
-    samples = {
-        f"real: {assessment.real.name}": _samples(assessment.real),
-        f"{kind}: {assessment.synthetic.name}": _samples(assessment.synthetic),
-    }
-    write_contact_sheet(path, samples, LABEL_NAMES, "Images and labels, drawn evenly from each set")
 
 
 def _samples(images: ImageSet) -> list[Sample]:

@@ -36,16 +36,14 @@ def find_model(model: str | None, registry: Path | None = None) -> Path:
     return inventory.find_model(model, registry_folder(registry))
 
 
-def ledger_address(given: str | None = None) -> str:
-    """The address of the ledger: as given, else $SLICKWATCH_LEDGER, else `scenes.ledger`."""
-    return given or Settings.read().ledger_url()
-
-
 def open_ledger(given: str | None = None) -> Ledger:
-    """Open an existing ledger. Raises `UsageError` where there is none, `StorageError`, `SourceError`."""
+    """Open an existing ledger: as given, else $SLICKWATCH_LEDGER, else `scenes.ledger`.
+
+    Raises `UsageError` where there is none, `StorageError`, `SourceError`.
+    """
     from ingest.ledger.ledger import Ledger
 
-    return Ledger.open(ledger_address(given), create=False)
+    return Ledger.open(given or Settings.read().ledger_url(), create=False)
 
 
 def open_catalogue(given: Path | None = None) -> Catalogue:

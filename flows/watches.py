@@ -13,11 +13,20 @@ from flows.settings import Settings
 from flows.settings.environment import DEFAULT_FILE
 from flows.settings.sections import Watch as WatchSettings
 from ingest.areas import read_areas, together
-from ingest.errors import UsageError
+from ingest.errors import SourceError, StorageError, UsageError
 from ingest.ledger.ledger import Ledger
 from ingest.sources.kinds import opened_source
 from ingest.sources.source import Query, SceneSource
-from ingest.watch import Round, SceneProgress, Watch, WatchOptions, stopping_on_signals, watch_forever, watch_once
+from ingest.watch import (
+    SIGNALLED,
+    Round,
+    SceneProgress,
+    Watch,
+    WatchOptions,
+    stopping_on_signals,
+    watch_forever,
+    watch_once,
+)
 
 _NOT_IN_QUERY = {"name", "source", "area", "cron", "silence_hours"}
 
@@ -37,13 +46,20 @@ class OpenWatches:
         return watch_once(self.watches, self.ledger, self.folder, self.options, stop=stop, progress=progress)
 
 
-def run_watches(path: Path | None, only_once: bool, report: Callable[[Round], None], progress: SceneProgress) -> None:
-    """Run one round, or rounds until SIGTERM or SIGINT; `path` and errors as of `Settings.read`."""
+def run_watches(path: Path | None, only_once: bool, report: Callable[[Round], None], progress: SceneProgress) -> int:
+    """Run one round, or rounds until SIGTERM or SIGINT; `path` and errors as of `Settings.read`.
+
+    Returns the exit code: 4 if a source was down in the one round, 5 if it ended for want of space, else 0.
+    """
     with open_watches(Settings.read(path)) as opened, stopping_on_signals(threading.Event()) as stop:
         if only_once:
-            report(opened.run_round(stop, progress))
-        else:
-            watch_forever(lambda: opened.run_round(stop, progress), opened.interval_s, stop, report)
+            done = opened.run_round(stop, progress)
+            report(done)
+            if done.stopped not in (None, SIGNALLED):
+                return StorageError.exit_code
+            return SourceError.exit_code if done.down else 0
+        watch_forever(lambda: opened.run_round(stop, progress), opened.interval_s, stop, report)
+        return 0
 
 
 @contextmanager

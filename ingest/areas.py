@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def box_area(west: float, south: float, east: float, north: float, subject: str 
 
     Raises `UsageError` if degrees are out of range or the box is empty.
     """
-    fail = _failure(subject)
+    fail = partial(UsageError, subject)
     if not all(map(math.isfinite, (west, south, east, north))) or max(abs(west), abs(east)) > 360:
         raise fail("invalid longitude", "give longitudes from -180 to 180")
     if not -90 <= south < north <= 90:
@@ -114,14 +115,14 @@ def _read_file(path: Path) -> tuple[Area, ...]:
 
 def _read_text(text: str, subject: str, name: str) -> tuple[Area, ...]:
     if _WKT.match(text):
-        return (Area(name, _area(_from_wkt(text, subject), _failure(subject))),)
+        return (Area(name, _area(_from_wkt(text, subject), partial(UsageError, subject))),)
     if not text.startswith("{"):
         raise UsageError(subject, "neither GeoJSON nor WKT", _GIVE)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        told = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
-        raise UsageError(subject, f"is no valid JSON{told}", "save it again as GeoJSON") from error
+        reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+        raise UsageError(subject, f"not valid JSON{reason}", "save it again as GeoJSON") from error
     return _from_geojson(document, subject, name)
 
 
@@ -133,15 +134,15 @@ def _from_wkt(text: str, subject: str) -> BaseGeometry:
         with np.errstate(invalid="ignore"):  # NaN is reported with its point
             return shapely.from_wkt(text.partition(";")[2] if match and match["srid"] else text)
     except shapely.GEOSException as error:
-        told = " ".join(str(error).split()).removeprefix("ParseException: ")
-        raise UsageError(subject, f"is no valid WKT ({told})", "check its brackets and numbers") from error
+        reason = " ".join(str(error).split()).removeprefix("ParseException: ")
+        raise UsageError(subject, f"not valid WKT ({reason})", "check its brackets and numbers") from error
 
 
 def _from_geojson(document: dict[str, Any], subject: str, name: str) -> tuple[Area, ...]:
     _require_wgs84(document, subject)
     if document.get("type") != "FeatureCollection":
         named = _name(document) if document.get("type") == "Feature" else None
-        return (Area(named or name, _area(_geometry(document, subject), _failure(subject))),)
+        return (Area(named or name, _area(_geometry(document, subject), partial(UsageError, subject))),)
     features = document.get("features")
     if not isinstance(features, list) or not features:
         raise UsageError(subject, "has no features", "draw at least one polygon")
@@ -155,7 +156,7 @@ def _from_geojson(document: dict[str, Any], subject: str, name: str) -> tuple[Ar
 def _feature_area(feature: Any, number: int, subject: str) -> Area:
     name = _name(feature) if isinstance(feature, dict) else None
     which = f"{subject}, feature {number}" + (f" ({name})" if name else "")
-    return Area(name or f"area {number}", _area(_geometry(feature, which), _failure(which)))
+    return Area(name or f"area {number}", _area(_geometry(feature, which), partial(UsageError, which)))
 
 
 def _name(feature: dict[str, Any]) -> str | None:
@@ -187,10 +188,6 @@ def _geometry(document: Any, subject: str) -> BaseGeometry:
         return shape(geometry)
     except _NO_GEOMETRY as error:
         raise UsageError(subject, "not a GeoJSON geometry", "save it again as GeoJSON") from error
-
-
-def _failure(subject: str) -> Fail:
-    return lambda problem, remedy: UsageError(subject, problem, remedy)
 
 
 def _area(geometry: BaseGeometry, fail: Fail) -> Polygon | MultiPolygon:

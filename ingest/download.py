@@ -18,7 +18,7 @@ from ingest.files import read_json, storage_errors, write_json
 from ingest.locks import Stopped, hold_lock
 from ingest.retries import RetryPolicy, Sleep, retrying
 from ingest.scene import Scene
-from ingest.sources.source import ByteStream, SceneSource
+from ingest.sources.source import ByteStream, Query, SceneSource
 from ingest.store import SceneFolder
 from ingest.verify import BLOCK, Digest, flaw, hash_file, new_digest
 
@@ -51,6 +51,31 @@ class LocalSource(Protocol):
 
     def local_path(self, scene: Scene) -> Path | None:
         """The scene's archive or folder, or None if it has to be fetched after all."""
+
+
+def find_scene(source: SceneSource, wanted: Scene, retries: RetryPolicy | None = None) -> Scene:
+    """The scene with the id of `wanted`, as listed by the source.
+
+    Mode, orbit and time from the name narrow the listing to a few scenes. Raises `SourceError` if it is not listed, and
+    `Unreachable` if the attempts are used up.
+    """
+    try:
+        return retrying(retries or RetryPolicy(), time.sleep)(_listed, source, wanted)
+    except TransientError as error:
+        raise Unreachable(wanted.id, f"{source.name} cannot be asked for it ({error})", "try again later") from error
+
+
+def _listed(source: SceneSource, wanted: Scene) -> Scene:
+    query = Query(
+        mode=wanted.mode,
+        product_type=wanted.product_type,
+        polarisation=wanted.polarisations[0],
+        relative_orbit=wanted.relative_orbit,
+    )
+    for scene in source.find(query, wanted.acquired_start):  # no scene is published before it is acquired
+        if scene.id == wanted.id:
+            return scene
+    raise SourceError(wanted.id, f"{source.name} does not list it", "check the name, or try another --source")
 
 
 def fetch(

@@ -1,9 +1,9 @@
 """The folder of fetched scenes: its file names, verification records, disk budget and quarantine.
 
 Names:
-    <id>.SAFE.zip          a scene, whole and verified          .<id>.json       what was verified of it
-    .<id>.part             one that is being fetched            .<id>.part.json  what is being fetched
-    quarantine/<id>/       what stayed broken, with the reason  .<id>.lock       held while any of this is changed
+    <id>.SAFE.zip      a scene, complete and verified      .<id>.json       record of its verification
+    .<id>.part         a scene that is being fetched       .<id>.part.json  which version is being fetched
+    quarantine/<id>/   a scene that stayed broken, and why  .<id>.lock       held while any of these is changed
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ class SceneFolder:
     ) -> list[str]:
         """Remove scenes, least recently used first, until the folder is within a budget in bytes; return their ids.
 
-        `release` is asked for each, and says whether it is processed and nobody needs it; what is being read or
-        fetched is not even asked for. `promised` are bytes of scenes about to come, by id.
+        `release` is called for each and returns whether it is processed and unused; it is not called for scenes that
+        are being read or fetched. `promised`: bytes of scenes about to be fetched, by id.
         """
         above = self.usage(promised).bytes - budget
         evicted: list[str] = []

@@ -47,8 +47,7 @@ def hash_file(path: Path, digest: Digest | None) -> None:
     if digest is None:
         return
     with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+        hashlib.file_digest(file, lambda: digest)  # type: ignore[arg-type,return-value]
 
 
 def flaw(path: Path, scene: Scene, digest: Digest | None) -> str | None:

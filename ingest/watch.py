@@ -37,6 +37,8 @@ _REFUSALS = 3
 # Not the failed ones: they may be retried with the existing file.
 _DONE = {"processed", "superseded", "duplicate", "forgotten"}
 
+SIGNALLED = "stopped by a signal"
+
 SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
 
 
@@ -51,21 +53,21 @@ class Watch:
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """How a round goes."""
+    """Options of a round."""
 
-    overlap: timedelta = timedelta(days=1)  # before the watermark, for what a catalogue lists late
+    overlap: timedelta = timedelta(days=1)  # before the watermark, for scenes that a catalogue lists late
     since: datetime | None = None  # publication time to begin a new watch with; None takes all there is
     batch: int = 200  # scenes in one transaction of the ledger
     threads: int = 4
     lease_s: float = 120.0
     fetch: FetchOptions = field(default_factory=FetchOptions)
     budget: int | None = None  # bytes of scenes in the folder
-    stale_days: float = 7.0  # after which an unfinished scene that nobody goes on with is removed
+    stale_days: float = 7.0  # after which an abandoned partial download is removed
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round has done."""
+    """The outcome of a round."""
 
     found: int  # scenes not known before
     fetched: tuple[str, ...]
@@ -173,7 +175,7 @@ class _Round:
                 worker.result()
         self._settle_refusals()
         if self.stop.is_set():
-            self.stopped = "stopped by a signal"
+            self.stopped = SIGNALLED
         return Round(
             self.found, tuple(self.fetched), self.failed, self.quarantined, tuple(self.evicted), self.down,
             self.stopped, round(time.monotonic() - began, 3),
@@ -253,7 +255,7 @@ class _Round:
             self._fail(other, error.problem)
 
     def _record_refusal(self, claim: Claim, error: SourceError) -> None:
-        """Blame the scene if its source delivers others; until that is known, keep the claim."""
+        """Attribute the failure to the scene if its source delivers others; until that is known, keep the claim."""
         source = claim.scene.source
         with self.lock:
             is_up = source in self.delivered
@@ -278,7 +280,7 @@ class _Round:
                 self.ledger.release(claim)
 
     def _settle_refusals(self) -> None:
-        """Few failures and nothing delivered: blame refusals on the scene, the rest on the source."""
+        """After few failures and no delivery, attribute refusals to the scene and other failures to the source."""
         for source in list(self.refusals):
             refused = [one for one in self.refusals[source] if not isinstance(one[1], Unreachable)]
             for claim, error in refused:
@@ -327,7 +329,7 @@ class _Round:
 def release_file(ledger: Ledger, scene_id: str) -> bool:
     """Release a scene's file in the ledger: True if the ledger no longer needs it and nobody uses it.
 
-    A file unknown to the ledger was put there by somebody and stays; so does one that is not recorded yet.
+    A file unknown to the ledger stays: somebody put it there, or it is not recorded yet.
     """
     try:
         return ledger.get(scene_id).state in _DONE and ledger.evict(scene_id)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from preprocess.tiles import Tiling
 
 _LARGE = 2000  # numbers in a tensor that is worth saving in half precision
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 SHIPPED = Path(__file__).parent / "shipped"
 _CHECKED = (64, 64)  # height and width of what a model is tried on: small, but twice the coarsest stride
 
@@ -89,12 +92,9 @@ def save_model(
     `half_precision`: weights take half the space, and are brought back to single precision when loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = network.state_dict()
-    weights = save({name: halved(tensor) if half_precision else tensor.contiguous() for name, tensor in state.items()})
-    checkpoint = Checkpoint(
-        folder.name, architecture, preprocess, hashlib.sha256(weights).hexdigest(), classes, tiling, metrics, training
-    )
-    write_bytes(folder / "weights.safetensors", weights)
+    weights, digest = packed_weights(network, half_precision)
+    checkpoint = Checkpoint(folder.name, architecture, preprocess, digest, classes, tiling, metrics, training)
+    write_bytes(folder / WEIGHTS, weights)
     write_bytes(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
 
@@ -103,6 +103,13 @@ def halved(tensor: Tensor) -> Tensor:
     """A tensor to be saved, in half precision if it is large; the variances of norms are too small for that."""
     large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > _LARGE
     return (tensor.half() if large else tensor).contiguous()
+
+
+def packed_weights(network: nn.Module, half_precision: bool = False) -> tuple[bytes, str]:
+    """Return the weights of a network as a safetensors file, and its SHA-256."""
+    state = network.state_dict()
+    weights = save({name: halved(tensor) if half_precision else tensor.contiguous() for name, tensor in state.items()})
+    return weights, hashlib.sha256(weights).hexdigest()
 
 
 def read_checkpoint(model: str) -> Checkpoint:
@@ -134,19 +141,30 @@ def load_model(model: str) -> tuple[nn.Module, Checkpoint]:
     Raises `ModelError` as `read_checkpoint` does, and where the weights are missing, damaged, or not those
     that the JSON file was written for.
     """
-    checkpoint, folder = read_checkpoint(model), model_folder(model)
+    checkpoint = read_checkpoint(model)
+    build = partial(build_network, checkpoint.architecture)
+    return load_weights(model_folder(model), checkpoint.weights_sha256, build), checkpoint
+
+
+def load_weights(folder: Path, sha256: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network with the weights of a model folder, ready for inference.
+
+    Raises `ModelError` where they are missing, damaged, have another SHA-256 or do not fit.
+    """
     try:
-        weights = (folder / "weights.safetensors").read_bytes()
+        weights = (folder / WEIGHTS).read_bytes()
     except OSError as error:
-        raise ModelError(folder, f"unreadable checkpoint ({error})", "restore the model folder") from error
-    if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
-        raise ModelError(folder, "the weights are not those of this checkpoint", "restore the model folder")
+        raise ModelError(folder, f"unreadable weights ({error})", "restore the model folder") from error
+    if hashlib.sha256(weights).hexdigest() != sha256:
+        # Also what a training leaves that is killed between the two files; it writes both again.
+        remedy = "restore the model folder, or continue its training with --resume"
+        raise ModelError(folder, "the weights are not those of this checkpoint", remedy)
     try:
-        network = build_network(checkpoint.architecture)
+        network = build()
         network.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError, KeyError, UsageError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, ZeroDivisionError, UsageError) as error:
         raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
-    return network.eval(), checkpoint
+    return network.eval()
 
 
 def check_model(model: str) -> Checkpoint:

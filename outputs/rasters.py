@@ -51,7 +51,8 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
             with _new(plain, calibrated.grid, "uint8", len(names)) as to:
                 to.scales, to.offsets = (1.0 / STEPS,) * len(names), (0.0,) * len(names)
                 to.descriptions = tuple(names)
-                to.update_tags(**_scene_tags(calibrated), CLASSES=" ".join(names), QUANTITY="class probability")
+                tags = {"CLASSES": " ".join(names), "QUANTITY": "class probability", "SCENE_ID": calibrated.scene.id}
+                to.update_tags(**tags, TIFFTAG_DATETIME=f"{calibrated.scene.acquired_start:%Y:%m:%d %H:%M:%S}")
                 for band, name in enumerate(names, 1):
                     _write_bytes(class_plane(class_probability, name), to, band)
             copy(plain, hidden, driver="COG", **_COG)
@@ -188,11 +189,6 @@ def _new(path: Path, grid: Grid, dtype: str, bands: int) -> Any:
         bigtiff="IF_SAFER",
         **({"blockxsize": _BLOCK} if dtype == "uint8" else {}),
     )
-
-
-def _scene_tags(calibrated: CalibratedScene) -> dict[str, str]:
-    scene = calibrated.scene
-    return {"SCENE_ID": scene.id, "TIFFTAG_DATETIME": scene.acquired_start.strftime("%Y:%m:%d %H:%M:%S")}
 
 
 def _description(sigma_nought: xr.DataArray) -> str:

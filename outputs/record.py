@@ -5,6 +5,7 @@ A clean scene has a record too; without one, nobody can tell "no oil" from "nobo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from ingest.files import write_bytes
 from ingest.hashes import json_sha256
 
 RECORD_VERSION = "1.1.0"
-_BLOCK = 1 << 20  # bytes
 
 
 @cache
@@ -138,13 +138,9 @@ def input_file(path: Path) -> InputFile:
 
 
 def _hashed(path: Path) -> tuple[int, str]:
-    """The bytes of a file, counted and hashed."""
-    digest, size = blake3.blake3(), 0
+    """The size of a file in bytes, and the hash of its content."""
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
+        return path.stat().st_size, hashlib.file_digest(file, blake3.blake3).hexdigest()  # type: ignore[arg-type]
 
 
 def peak_memory_bytes() -> int | None:

@@ -35,6 +35,7 @@ _MAIN_SCORES = {
     "images": ("auc", "oil_images_found", "oil_free_images_with_slick", "ece"),
 }
 _PIXEL_SCORES = ("miou", "oil_iou", "f1", "precision", "recall", "accuracy")
+_OIL_SCORES = ("oil_f1", "oil_precision", "oil_recall")
 _OBJECT_SCORES = (
     "object_precision", "object_recall", "object_f1", "matched_f1", "false_alarms_per_image",
     "false_alarms_per_1000_km2", "boundary_f1",
@@ -59,7 +60,7 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         f"{'the images' if dataset['n_groups'] is None else _groups(dataset['n_groups'])}.",
         _scores("Whole images", _IMAGE_SCORES, models),
         _scores("Pixels", _PIXEL_SCORES, models),
-        _scores("By class", _class_scores(dataset["compared_on"]), models),
+        _scores("By class", [*(f"{name}_iou" for name in dataset["compared_on"]), *_OIL_SCORES], models),
         _scores("Objects and outlines", _OBJECT_SCORES, models),
         _scores("Calibration", _CALIBRATION_SCORES, models),
         *(_objects(name, model) for name, model in models.items() if "objects_by_area" in model),
@@ -191,10 +192,6 @@ def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str
         return ""
     rows = [[f"`{name}`", *(_cell(model, score) for score in known)] for name, model in models.items()]
     return f"## {title}\n\n" + markdown_table(["model", *known], rows)
-
-
-def _class_scores(classes: Iterable[str]) -> list[str]:
-    return [*(f"{name}_iou" for name in classes), "oil_f1", "oil_precision", "oil_recall"]
 
 
 def _cell(model: Mapping[str, Any], score: str) -> str:

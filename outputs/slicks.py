@@ -39,7 +39,7 @@ def find_slicks(
 
     `class_probability` is (class, line, pixel), NaN where there is no data; only single class planes of it
     are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel);
-    `oil_probability` is what an object stage says of each slick, on its cells, NaN where it says nothing; it becomes
+    `oil_probability` is the judgement of an object stage on each slick, on its cells, NaN where it has none; it becomes
     the slick's confidence. `oil` takes the place of the class plane of oil.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """

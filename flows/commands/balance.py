@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from flows.commands.options import Json, Verbose
+from flows.commands.options import Dataset, Json, Verbose
 from flows.commands.terminal import print_note
 
 
 def balance(
-    dataset: Annotated[
-        str,
-        typer.Argument(metavar="DATASET", help="Name of a data set or a folder; NAME@4 averages 4 x 4 pixels."),
-    ],
+    dataset: Dataset,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:

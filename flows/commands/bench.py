@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.commands.options import Json, Model, Verbose, shape_option, two_numbers
+from flows.commands.options import Dataset, JointNet, Json, Model, SceneSize, Verbose, shape_option, two_numbers
 from flows.commands.terminal import Command, command_group, quiet_prefect
 
 app = command_group("Measure scores, times and sizes on this machine.")
@@ -19,9 +18,7 @@ Side = Annotated[int, typer.Option(metavar="PIXELS", min=32, help="Side of the s
 @app.command("scene", cls=Command)
 def scene(
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of scenes.")] = 10,
-    size: Annotated[
-        str, typer.Option(metavar="LINES,PIXELS", help="Size of each scene, at 10 m spacing.")
-    ] = "4096,4096",
+    size: SceneSize = "4096,4096",
     model: Model = None,
     json_: Json = False,
     verbose: Verbose = False,
@@ -72,13 +69,8 @@ def predict(
 
 @app.command("teacher", cls=Command)
 def teacher(
-    dataset: Annotated[
-        str,
-        typer.Argument(metavar="DATASET", help="Name of a data set or a folder, with images of the model's size."),
-    ],
-    model: Annotated[
-        Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
-    ],
+    dataset: Dataset,
+    model: JointNet,
     count: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Number of test images, from the first; default: all.")
     ] = None,

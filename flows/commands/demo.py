@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Json, Out, Verbose, shape_option
+from flows.commands.options import Json, Out, SceneSize, Verbose, shape_option
 from flows.commands.terminal import quiet_prefect
 
 _LAYERS = {
@@ -25,9 +25,7 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Seed of another scene than the standard one.")
     ] = None,
-    size: Annotated[
-        str, typer.Option(metavar="LINES,PIXELS", help="Size of the scene, at 10 m spacing.")
-    ] = "4096,4096",
+    size: SceneSize = "4096,4096",
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:

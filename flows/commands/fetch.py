@@ -37,8 +37,8 @@ def fetch(
     """
     from flows import resolve
     from ingest.download import fetch as fetch_scene
+    from ingest.download import find_scene
     from ingest.scene import scene_from_name
-    from ingest.sources.kinds import find_scene
 
     wanted = scene_from_name(scene)
     with resolve.source(source, _options(option or [])) as opened, download_bars() as progress:

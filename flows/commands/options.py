@@ -57,12 +57,15 @@ Config = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="champion, a model id or a model folder; default: champion.",
-    ),
+    typer.Option("--model", metavar="MODEL", help="champion, a model id or a model folder; default: champion."),
 ]
+JointNet = Annotated[
+    Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
+]
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Name of a data set or a folder; NAME@4 averages 4 x 4 pixels.")
+]
+SceneSize = Annotated[str, typer.Option(metavar="LINES,PIXELS", help="Size of a scene, at 10 m spacing.")]
 Polarisation = Annotated[
     str | None, typer.Option(metavar="POL", parser=str.upper, help="VV, VH, HH or HV; default: as the model requires.")
 ]

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Verbose
+from flows.commands.options import Dataset, Verbose
 from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
 
 def screen(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Name of a data set, or a folder with train/ and test/.")
-    ],
+    dataset: Dataset,
     mode: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import Json, Verbose, results_folder
+from flows.commands.options import JointNet, Json, Verbose, results_folder
 from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
 
 def synthesize(
-    model: Annotated[
-        Path, typer.Option("--model", metavar="FOLDER", help="Model folder written by `slickwatch train jointnet`.")
-    ],
+    model: JointNet,
     count: Annotated[
         int, typer.Option(metavar="N", min=1, help="Total number of pairs; a larger number extends an existing folder.")
     ],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,11 +33,10 @@ def watch(
     from flows.watches import run_watches
 
     with download_bars() as progress:
-        run_watches(config, once, lambda done: typer.echo(_json(done) if json_ else _text(done)), progress)
-
-
-def _json(done: Round) -> str:
-    return json.dumps(dataclasses.asdict(done))
+        code = run_watches(
+            config, once, lambda done: typer.echo(json.dumps(asdict(done)) if json_ else _text(done)), progress
+        )
+    raise typer.Exit(code)
 
 
 def _text(done: Round) -> str:

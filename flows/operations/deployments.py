@@ -109,15 +109,11 @@ def ensure_work_pool(api: Api, plan: Plan) -> None:
         problem = f"work pool has type {pool['type']}, not process"
         raise UsageError(plan.work_pool, problem, "set another [prefect] work_pool")
     api.patch(path, concurrency_limit=plan.worker_limit)
-    for priority, (name, limit) in enumerate(_queue_limits(plan).items(), start=1):
+    limits = {"monitor": plan.worker_limit, "scenes": plan.parallel, "training": 1}  # highest priority first
+    for priority, (name, limit) in enumerate(limits.items(), start=1):
         if api.get(f"{path}/queues/{name}") is None:
             api.post(f"{path}/queues", name=name)
         api.patch(f"{path}/queues/{name}", concurrency_limit=limit, priority=priority)
-
-
-def _queue_limits(plan: Plan) -> dict[str, int]:
-    """Limits by queue, highest priority first."""
-    return {"monitor": plan.worker_limit, "scenes": plan.parallel, "training": 1}
 
 
 def _text(default: Any = None) -> dict[str, Any]:

@@ -186,15 +186,13 @@ def _problems(plan: Plan, status: Status) -> list[str]:
     missing = expected - {one.name for one in status.deployments}
     problems += [f"{name} is not deployed: run slickwatch up" for name in sorted(missing)]
     problems += [f"{one.name} is paused" for one in status.deployments if one.paused]
-    problems += [f"{one.of} has no concurrency limit: run slickwatch up" for one in status.limits if _lacks_limit(one)]
+    # Every pool has the queue `default`, which no deployment uses here.
+    without = [one.of for one in status.limits if one.limit is None and one.of != "queue default"]
+    problems += [f"{name} has no concurrency limit: run slickwatch up" for name in without]
     if status.late:
         problems.append(f"{status.late} runs are more than {LATE.seconds // 60} minutes late: all slots are taken")
     began = datetime.fromisoformat(state["began"]) if state.get("began") else None
     return problems + _idle(plan, status.monitored, began)
-
-
-def _lacks_limit(limit: LimitStatus) -> bool:
-    return limit.limit is None and limit.of != "queue default"  # every pool has it, and no deployment uses it here
 
 
 def _idle(plan: Plan, monitored: datetime | None, began: datetime | None) -> list[str]:

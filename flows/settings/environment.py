@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -59,18 +59,27 @@ def variable(keys: Keys) -> str:
     return PREFIX + "__".join(keys).upper()
 
 
+def is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a field of this type is a section."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def is_key(model: type[BaseModel], keys: Keys) -> bool:
     """Whether this is a key that a variable can set: not a section, not part of a list."""
     annotation = _annotation(model, keys)
-    is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation is not None and not is_section and get_origin(annotation) is not dict and keys != ("watch",)
+    return (
+        annotation is not None
+        and not is_section(annotation)
+        and get_origin(annotation) is not dict
+        and keys != ("watch",)
+    )
 
 
 def _annotation(model: type[BaseModel], keys: Keys) -> Any:
     """The type of a key or section; None if there is none of that name."""
     annotation: Any = model
     for key in keys:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if is_section(annotation):
             field = annotation.model_fields.get(key)
             annotation = None if field is None else field.annotation
         else:

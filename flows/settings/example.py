@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.settings.environment import Keys
+from flows.settings.environment import Keys, is_section
 from flows.settings.provenance import as_toml
 from flows.settings.sections import Watch
 from flows.settings.settings import Settings
@@ -47,7 +47,7 @@ def _sections(model: type[BaseModel], at: Keys) -> Iterator[str]:
             yield _SOURCES
         elif (*at, name) == ("watch",):
             yield _section("#[[watch]]", Watch)
-        elif _is_section(inner):
+        elif is_section(inner):
             yield _section(f"[{'.'.join((*at, name))}]", inner)
             yield from _sections(inner, (*at, name))
 
@@ -55,7 +55,7 @@ def _sections(model: type[BaseModel], at: Keys) -> Iterator[str]:
 def _section(head: str, model: type[BaseModel]) -> str:
     """Description, header and keys of a table; all commented out if the header is."""
     off = head.startswith("#")
-    keys = [_key(name, field, off) for name, field in model.model_fields.items() if not _is_section(field.annotation)]
+    keys = [_key(name, field, off) for name, field in model.model_fields.items() if not is_section(field.annotation)]
     return "\n".join([_commented((model.__doc__ or "").replace("`", "")), head, *keys, ""])
 
 
@@ -86,7 +86,3 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
-
-
-def _is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flows.settings.environment import Keys, Override, is_key, variable
+from flows.settings.environment import Keys, Override, is_key, is_section, variable
 from flows.settings.field_types import absolute
 from flows.settings.provenance import Provenance, leaves
 from flows.settings.secret_values import SECRET_NAME, has_password, has_secret, secret_remedy
@@ -124,7 +124,7 @@ def known_keys(model: type[BaseModel], number: str = "0", at: Keys = ()) -> Iter
     for name, field in model.model_fields.items():
         inner = Watch if (*at, name) == ("watch",) else field.annotation
         yield (*at, name)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if is_section(inner):
             yield from known_keys(inner, number, ("watch", number) if inner is Watch else (*at, name))
 
 

@@ -70,8 +70,8 @@ class Database:
             raise self._known(error) from (None if self.url.password else error)
 
     def _known(self, error: SQLAlchemyError) -> SlickwatchError:
-        told = str(error.orig) if isinstance(error, DBAPIError) and error.orig else str(error)
-        first = next(iter(told.strip().splitlines()), type(error).__name__).rstrip(".;:")
+        text = str(error.orig) if isinstance(error, DBAPIError) and error.orig else str(error)
+        first = next(iter(text.strip().splitlines()), type(error).__name__).rstrip(".;:")
         first = first.replace(str(self.url.password), "***") if self.url.password else first
         if self.is_sqlite:
             return sqlite_failure(self.name, first, "ledger")
@@ -182,12 +182,12 @@ _SQLITE_FAILURES = {
 }
 
 
-def sqlite_failure(name: str, told: str, what: str) -> StorageError:
+def sqlite_failure(name: str, message: str, what: str) -> StorageError:
     """The error for a message of SQLite's about a file, which should be a `what`."""
     for fragment, (problem, remedy) in _SQLITE_FAILURES.items():
-        if fragment in told.lower():
+        if fragment in message.lower():
             return StorageError(name, problem, remedy)
-    return StorageError(name, f"database error: {told}", f"check that the file is an intact {what}")
+    return StorageError(name, f"database error: {message}", f"check that the file is an intact {what}")
 
 
 # By SQLSTATE, longest first; the classes are two letters long.
@@ -205,16 +205,16 @@ _POSTGRESQL_FAILURES: dict[str, tuple[type[SlickwatchError], str, str]] = {
 _NO_CONNECTION = {"authentication failed": "28", "no password supplied": "28", "does not exist": "3D"}
 
 
-def _postgresql_failure(name: str, told: str, state: str | None) -> SlickwatchError:
+def _postgresql_failure(name: str, message: str, state: str | None) -> SlickwatchError:
     if state is None:
-        state = next((state for fragment, state in _NO_CONNECTION.items() if fragment in told), None)
+        state = next((state for fragment, state in _NO_CONNECTION.items() if fragment in message), None)
     for key in (state or "", (state or "")[:2]):
         if key in _POSTGRESQL_FAILURES:
             kind, problem, remedy = _POSTGRESQL_FAILURES[key]
             return kind(name, problem, remedy)
     if state is None or state[:2] in ("08", "53", "57"):
-        return SourceError(name, f"cannot reach the server: {told}", "check that it is running and reachable")
-    return StorageError(name, f"database error: {told}", "check that its tables are those of a ledger")
+        return SourceError(name, f"cannot reach the server: {message}", "check that it is running and reachable")
+    return StorageError(name, f"database error: {message}", "check that its tables are those of a ledger")
 
 
 def exists(database: Database) -> bool:

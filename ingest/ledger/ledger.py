@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
@@ -78,10 +77,10 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What sources find
+    # For sources
 
     def record_found(
         self, source: str, watch: str, scenes: Sequence[Scene], watermark: datetime | None = None
@@ -104,7 +103,7 @@ class Ledger:
             row = session.get(WatermarkRow, (source, watch))
             return None if row is None else row.published
 
-    # What workers do
+    # For workers
 
     def claim(
         self, task: Task, owner: str, lease_s: float, limit: int = 1, sources: Collection[str] | None = None
@@ -187,17 +186,17 @@ class Ledger:
             row.processed_at = now
 
     def failed(self, claim: Claim, reason: str, retry_at: datetime | None = None, final: bool = False) -> SceneRecord:
-        """Record a failure: tried again at `retry_at` or after a growing while, until the policy's attempts are used up
-        or it is `final`; then the scene is parked with its reason. Another packing of it is taken in its place.
-        `reason` is redacted to people: no secrets. Raises `LeaseLost`."""
+        """Record a failure, to be retried at `retry_at` or after a growing delay, until the attempts are used up or it
+        is `final`; then the scene is parked with its reason, and its other format, if there is one, is used instead.
+        `reason` is shown to people: no secrets. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             self._fail(row, reason, retry_at or now + timedelta(seconds=self._retries.wait(row.attempts + 1)), final)
             return rows.finish(session, row, now)
 
     def quarantined(self, claim: Claim, reason: str, path: str | None = None) -> SceneRecord:
-        """Record that what was fetched is broken, and where it lies. Another packing of it is taken in its place.
-        Raises `LeaseLost`."""
+        """Record that what was fetched is broken, and where it lies. Its other format, if there is one, is
+        used instead. Raises `LeaseLost`."""
         with self._writing() as (session, now):
             row = rows.claimed_row(session, claim)
             rows.park(row, reason, "quarantined")
@@ -218,7 +217,7 @@ class Ledger:
             rows.park(row, f"{row.deaths + 1} workers died while working on it, last {row.lease_owner}")
             rows.finish(session, row, now)
 
-    # What operators do
+    # For operators
 
     def retry(self, scene_id: str) -> SceneRecord:
         """Retry a failed, quarantined, waiting or forgotten scene at once, with all its attempts restored.
@@ -232,15 +231,16 @@ class Ledger:
                 self._refuse(row, f"{row.standing}, use {row.yields_to} instead", "choose that scene")
             if row.progress == "processed":
                 self._refuse(row, "already processed", "forget it entirely to process it again")
-            progress = "fetched" if row.progress == "fetched" or rows.can_be_reprocessed(row) else "found"
+            parked_with_file = (row.progress, row.failed_task) == ("failed", "process") and row.path is not None
+            progress = "fetched" if row.progress == "fetched" or parked_with_file else "found"
             rows.reset(row, now)
             row.progress = progress
             return rows.finish(session, row, now)
 
     def forget(self, scene_id: str, entirely: bool = False) -> None:
-        """Let a scene be: it is not found again, not worked on, and an older processing of it is current again.
+        """Ignore a scene from now on: it is not found or processed again, and an older processing is current again.
 
-        With `entirely` its row and those of its other packings are deleted: a source that still lists it finds it anew.
+        With `entirely` its row and those of its other formats are deleted: a source that still lists it finds it anew.
         Raises `UsageError` if it is claimed, or a duplicate (forget the one in use instead), or unknown.
         """
         with self._writing() as (session, now):
@@ -248,11 +248,11 @@ class Ledger:
             if row.standing == "duplicate":
                 self._refuse(row, f"duplicate of {row.yields_to}", "forget that scene")
             others = select(SceneRow).where(SceneRow.yields_to == row.id, SceneRow.standing == "duplicate")
-            packings = [row, *session.scalars(others)]
-            for each in packings:
+            formats = [row, *session.scalars(others)]
+            for each in formats:
                 self._refuse_claimed(each, now)
             if entirely:
-                for each in packings:
+                for each in formats:
                     session.delete(each)
             else:
                 rows.reset(row, now)
@@ -261,7 +261,7 @@ class Ledger:
             rows.update_standings(session, {row.datatake}, now)
 
     def evict(self, scene_id: str) -> bool:
-        """Release a scene's file. True: nobody uses it or will be given it, delete it now. False: it is in use."""
+        """Release a scene's file. True: it is unused and may be deleted now. False: it is in use."""
         with self._writing() as (session, now):
             row = self._known(session, scene_id)
             if rows.is_in_use(row, now):

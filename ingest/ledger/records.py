@@ -1,4 +1,4 @@
-"""What the ledger hands out: claims on scenes, and records of them."""
+"""Claims on scenes, and records of scenes, as the ledger returns them."""
 
 from __future__ import annotations
 

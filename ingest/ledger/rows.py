@@ -66,7 +66,7 @@ def waiting(task: Task, now: datetime, sources: Collection[str] | None) -> Selec
 def claim(
     row: SceneRow, task: Task, owner: str, lease_s: float, now: datetime, sources: Collection[str] | None
 ) -> Claim:
-    """Give a scene to a worker. Each attempt to fetch takes the next source that has it."""
+    """Assign a scene to a worker. Each attempt to fetch uses the next source that has it."""
     row.token += 1
     if row.lease_owner is not None:
         row.deaths += 1
@@ -114,7 +114,7 @@ def park(row: SceneRow, reason: str, progress: str = "failed") -> None:
 
 
 def finish(session: Session, row: SceneRow, now: datetime) -> SceneRecord:
-    """End the work on a row, after which another packing of the scene may take its turn."""
+    """End the work on a row, after which the scene may be used in another format."""
     release_lease(row)
     row.changed_at = now
     session.flush()
@@ -142,13 +142,8 @@ def one_line(reason: str) -> str:
     return " ".join(reason.split())[:1000]
 
 
-def can_be_reprocessed(row: SceneRow) -> bool:
-    """Whether it failed after it was fetched, and the file is still there."""
-    return row.progress == "failed" and row.failed_task == "process" and row.path is not None
-
-
 def is_claimed(row: SceneRow, now: datetime) -> bool:
-    """Whether a worker holds it."""
+    """Whether a worker has claimed it."""
     return row.lease_until is not None and row.lease_until > now
 
 

@@ -1,4 +1,4 @@
-"""Which product to use of several from the same radar data: the newest processing, in one packing.
+"""Which product to use of several from the same radar data: the newest processing, in one format.
 
 Everything here follows from the set of products, never from the order in which they arrived.
 """
@@ -109,11 +109,11 @@ def _same_slice(one: ProductName, other: ProductName) -> bool:
 def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
     """The newest processing that was not forgotten is current; one of its products is used."""
     processings = _processings(slice)
-    wanted = [_chosen(packings) for packings in processings if not any(member.forgotten for member in packings)]
+    wanted = [_chosen(formats) for formats in processings if not any(member.forgotten for member in formats)]
     current = wanted[-1].name.id if wanted else None
-    for packings in processings:
-        taken = _chosen(packings)
-        for member in packings:
+    for formats in processings:
+        taken = _chosen(formats)
+        for member in formats:
             id = member.name.id
             if id == current or member.forgotten:
                 yield id, CURRENT
@@ -123,10 +123,10 @@ def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:
                 yield id, Standing("duplicate", taken.name.id)
 
 
-def _chosen(packings: list[Member]) -> Member:
+def _chosen(formats: list[Member]) -> Member:
     """The product that represents a processing: the one begun, else the one most likely available, else the first."""
     return min(
-        packings,
+        formats,
         key=lambda m: (not m.forgotten, not m.begun, m.broken, m.attempts, m.published, m.name.id),
     )
 
@@ -144,7 +144,7 @@ def _processings(slice: list[Member]) -> list[list[Member]]:
         processings[member.name.stem].append(member)
     for cog in (m for m in slice if m.name.cog):
         processings[cog.name.stem if cog.name.stem in processings else _made_from(cog, plain)].append(cog)
-    return sorted(processings.values(), key=lambda packings: _age(packings[0]))
+    return sorted(processings.values(), key=lambda formats: _age(formats[0]))
 
 
 def _age(member: Member) -> tuple[datetime, str]:

@@ -104,7 +104,7 @@ class SceneRow(Base):
 
 
 class OfferRow(Base):
-    """Where a scene is available: several sources may hold the same product, packed differently."""
+    """Where a scene is available: several sources may hold the same product, in archives of their own."""
 
     __tablename__ = "scene_offers"
 

@@ -26,7 +26,9 @@ from ingest.sources.http import (
     base_address,
     follow,
     http_client,
+    may_have_credentials,
     network_failures,
+    require_encrypted,
     require_success,
     require_type,
     retry_after,
@@ -227,6 +229,8 @@ class CopernicusDataSpace:
     ) -> None:
         credentials = credentials or find_credentials("cdse")
         self._download_url = base_address(download_url)
+        for address in (download_url, token_url):
+            require_encrypted(address)
         self._client = http_client(timeout)
         self._catalogue = Catalogue(catalogue_url, page_size=page_size, client=self._client)
         self._service_domain = service_domain
@@ -265,10 +269,8 @@ class CopernicusDataSpace:
         return follow(self._client, address, offset, scene.id, lambda at: header if self._is_trusted(at) else None)
 
     def _is_trusted(self, address: httpx.URL) -> bool:
-        if self._download_url.scheme == "https" and address.scheme != "https":
-            return False
         own = address.host in (self._download_url.host, self._service_domain)
-        return own or address.host.endswith(f".{self._service_domain}")
+        return may_have_credentials(address) and (own or address.host.endswith(f".{self._service_domain}"))
 
     def close(self) -> None:
         """Close the connections."""

@@ -24,7 +24,8 @@ from ingest.credentials import Credentials
 from ingest.errors import SourceError, TransientError, UnreadableInput, UsageError
 from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.http import archive_stream, base_address, is_loopback, require_success
+from ingest.sources.http import archive_stream, base_address, require_encrypted, require_success
+from ingest.sources.sessions import ignore_netrc
 from ingest.sources.source import ByteStream, Query
 
 PAGE = 100  # products, the most a node returns at once
@@ -45,14 +46,13 @@ class DhusNode:
     """
 
     def __init__(self, api_url: str, credentials: Credentials, *, name: str = "dhus", timeout: float = 60.0) -> None:
-        address = base_address(api_url)
-        if address.scheme != "https" and not is_loopback(address.host):
-            raise UsageError(api_url, "the password would be sent unencrypted", "use the node's https:// address")
+        require_encrypted(api_url)
         require_usable_proxies("socks")
-        self.name, self._url = name, str(address)
+        self.name, self._url = name, str(base_address(api_url))
         self._sentinelsat = _sentinelsat()
         word = credentials.secret.get_secret_value()
         self._api = self._sentinelsat.SentinelAPI(credentials.user, word, self._url, show_progressbars=False)
+        ignore_netrc(self._api.session)
         # sentinelsat's own `timeout` has no effect: requests has no session-wide time-out.
         self._api.session.request = functools.partial(self._api.session.request, timeout=timeout)
 
@@ -205,8 +205,8 @@ def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | Non
             key=uuid,
         )
     except (UnreadableInput, KeyError, AttributeError) as error:
-        told = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
-        _log.warning("Skipped product %s of a DHuS node: %s", uuid, told)
+        reason = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
+        _log.warning("Skipped product %s of a DHuS node: %s", uuid, reason)
         return None
 
 

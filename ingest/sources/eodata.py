@@ -33,7 +33,7 @@ from ingest.errors import SourceError, TransientError, UsageError
 from ingest.proxies import require_usable_proxies
 from ingest.scene import Scene
 from ingest.sources.cdse import CATALOGUE_URL, Catalogue
-from ingest.sources.http import may_pass
+from ingest.sources.http import may_pass, require_encrypted
 from ingest.sources.source import ByteStream, Query
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class EodataStore:
         endpoint_url: str = ENDPOINT_URL,
         timeout: float = 60.0,
     ) -> None:
+        require_encrypted(endpoint_url)
         self._store = _client(credentials or find_credentials("eodata"), endpoint_url, timeout)
         self._catalogue = Catalogue(catalogue_url)
 
@@ -273,14 +274,14 @@ def _store_failures(subject: str, cut: type[TransientError] = TransientError) ->
 
 
 def _error_of(subject: str, error: ClientError) -> Exception:
-    told = error.response.get("Error", {}).get("Code", "")
+    code = error.response.get("Error", {}).get("Code", "")
     about = error.response.get("ResponseMetadata", {})
     status = about.get("HTTPStatusCode", 0)
-    if may_pass(status) or told == "SlowDown":
+    if may_pass(status) or code == "SlowDown":
         wait = about.get("HTTPHeaders", {}).get("retry-after", "")
-        return TransientError(f"{subject}: HTTP {status} {told} from S3", float(wait) if wait.isdigit() else None)
-    if told == "RequestTimeTooSkewed":
+        return TransientError(f"{subject}: HTTP {status} {code} from S3", float(wait) if wait.isdigit() else None)
+    if code == "RequestTimeTooSkewed":
         return SourceError(subject, "the clock of this machine is wrong", "set the clock")
-    if told in _NO_ACCESS or status in (401, 403):
-        return SourceError(_TITLE, f"access key refused (HTTP {status} {told})", "check the key; keys expire")
-    return SourceError(subject, f"HTTP {status} {told} from the store", "it may have been withdrawn: search again")
+    if code in _NO_ACCESS or status in (401, 403):
+        return SourceError(_TITLE, f"access key refused (HTTP {status} {code})", "check the key; keys expire")
+    return SourceError(subject, f"HTTP {status} {code} from the store", "it may have been withdrawn: search again")

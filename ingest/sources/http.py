@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import httpx
 
-from ingest.errors import SourceError, TransientError
+from ingest.errors import SourceError, TransientError, UsageError
 from ingest.proxies import require_usable_proxies
 from ingest.sources.source import ByteStream
 
@@ -52,6 +52,17 @@ def base_address(address: str, *parts: str) -> httpx.URL:
         return url
 
 
+def may_have_credentials(address: httpx.URL) -> bool:
+    """Whether nobody else can read what is sent to an address: it is encrypted, or this machine."""
+    return address.scheme == "https" or is_loopback(address.host)
+
+
+def require_encrypted(address: str) -> None:
+    """Raise `UsageError` for an address that credentials would go to in the clear, `SourceError` for an invalid one."""
+    if not may_have_credentials(base_address(address)):
+        raise UsageError(address, "credentials would be sent unencrypted", "give an https:// address")
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, so that nothing sent to it leaves it."""
     try:
@@ -64,8 +75,8 @@ def is_loopback(host: str) -> bool:
 def network_failures(subject: str) -> Iterator[None]:
     """Turn time-outs and cut connections into `TransientError`, an invalid address into `SourceError`.
 
-    `subject` names the service or the scene. Only the kind of the failure is told: an exception of the client holds
-    the request, and the request holds a token.
+    `subject` names the service or the scene. Only the kind of the failure is reported: an exception of the
+    client contains the request, and the request a token.
     """
     try:
         yield
@@ -91,10 +102,10 @@ def require_success(response: httpx.Response, subject: str) -> None:
     status = response.status_code
     if response.is_success:
         return
-    told = f"HTTP {status} {response.reason_phrase}".rstrip()
+    problem = f"HTTP {status} {response.reason_phrase}".rstrip()
     if may_pass(status):
-        raise TransientError(f"{subject}: {told}", retry_after(response.headers.get("Retry-After")))
-    raise SourceError(subject, told, _REMEDIES.get(status, "check the address and the account"))
+        raise TransientError(f"{subject}: {problem}", retry_after(response.headers.get("Retry-After")))
+    raise SourceError(subject, problem, _REMEDIES.get(status, "check the address and the account"))
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import SourceError, UsageError
-from ingest.scene import Scene
-from ingest.sources.source import Query, SceneSource
+from ingest.sources.source import SceneSource
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -118,23 +117,6 @@ def opened_source(name: str, options: Mapping[str, Any]) -> Iterator[SceneSource
     finally:
         if hasattr(source, "close"):
             source.close()
-
-
-def find_scene(source: SceneSource, wanted: Scene) -> Scene:
-    """The scene with the id of `wanted`, as listed by the source. Raises `SourceError` if it is not listed.
-
-    Mode, orbit and time from the name narrow the listing to a few scenes.
-    """
-    query = Query(
-        mode=wanted.mode,
-        product_type=wanted.product_type,
-        polarisation=wanted.polarisations[0],
-        relative_orbit=wanted.relative_orbit,
-    )
-    for scene in source.find(query, wanted.acquired_start):  # no scene is published before it is acquired
-        if scene.id == wanted.id:
-            return scene
-    raise SourceError(wanted.id, f"{source.name} does not list it", "check the name, or try another --source")
 
 
 def _given(**options: str | None) -> dict[str, Any]:

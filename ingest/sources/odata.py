@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import shapely
@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import SourceError, UnreadableInput, UsageError
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.source import Query
+from ingest.sources.source import Query, time_text
 
 LARGEST_PAGE = 1000  # $top
 LARGEST_SKIP = 10_000  # $skip; there is no nextLink beyond it
@@ -101,7 +101,7 @@ def filter_text(query: Query, published_since: datetime | None, *, inclusive: bo
     if query.area is not None:
         conditions.append(_any_of([_intersects(part) for part in _query_areas(query.area)]))
     if published_since is not None:
-        conditions.append(f"PublicationDate {'ge' if inclusive else 'gt'} {_time(published_since)}")
+        conditions.append(f"PublicationDate {'ge' if inclusive else 'gt'} {time_text(published_since)}")
     return " and ".join(conditions)
 
 
@@ -146,10 +146,6 @@ def _query_areas(area: BaseGeometry) -> list[BaseGeometry]:
         if sum(len(_intersects(part)) for part in asked) <= _LONGEST_AREA:
             return asked
     return [shapely.box(*area.bounds)]
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def scene_of(product: Product, source: str) -> Scene | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from shapely.geometry.base import BaseGeometry
@@ -40,6 +40,11 @@ class Query:
 
 def _same(one: str | None, other: str | None) -> bool:
     return str(one).lower() == str(other).lower()
+
+
+def time_text(moment: datetime) -> str:
+    """A time in UTC as the queries of catalogues have it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True)

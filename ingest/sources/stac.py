@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -30,11 +30,12 @@ from ingest.sources.http import (
     base_address,
     follow,
     http_client,
-    is_loopback,
+    may_have_credentials,
     may_pass,
     network_failures,
 )
-from ingest.sources.source import ByteStream, Query
+from ingest.sources.sessions import ignore_netrc
+from ingest.sources.source import ByteStream, Query, time_text
 from ingest.sources.stac_items import Archive, Item, archive_of, published, read_item, scene_of
 
 PAGE = 100  # items
@@ -78,7 +79,7 @@ class StacCatalogue:
         self._trusted_hosts = (base_address(url).host, *trusted_hosts)
         # Our own retries wait as the server asks; pystac-client's would be added to them.
         self._io = StacApiIO(timeout=timeout, max_retries=None)
-        self._api: Client | None = None
+        ignore_netrc(self._io.session)
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -121,7 +122,7 @@ class StacCatalogue:
     def _conditions(self, query: Query, published_after: datetime | None) -> dict[str, Any]:
         """The search parameters, in a filter language the server supports."""
         with self._failures():
-            api = self._opened()
+            api = self._api
         asked: dict[str, Any] = {}
         if query.area is not None:
             asked["intersects"] = mapping(query.area)
@@ -133,16 +134,15 @@ class StacCatalogue:
         else:
             after = None
         if published_after is not None and after is None:
-            asked["datetime"] = f"{_time(published_after - self._lateness)}/.."
+            asked["datetime"] = f"{time_text(published_after - self._lateness)}/.."
         return asked
 
-    def _opened(self) -> Client:
-        if self._api is None:
-            self._api = Client.open(self._url, stac_io=self._io)
-        return self._api
+    @cached_property
+    def _api(self) -> Client:
+        return Client.open(self._url, stac_io=self._io)
 
     def _search(self, **asked: Any) -> list[dict[str, Any]]:
-        search = self._opened().search(collections=[self._collection], limit=PAGE, max_items=None, **asked)
+        search = self._api.search(collections=[self._collection], limit=PAGE, max_items=None, **asked)
         return list(search.items_as_dicts())
 
     def _is_wanted(self, item: Item, scene: Scene, query: Query, published_after: datetime | None) -> bool:
@@ -187,9 +187,8 @@ class StacCatalogue:
         return follow(self._http, at, offset, scene.id, lambda host: header if self._is_trusted(host) else None)
 
     def _is_trusted(self, address: httpx.URL) -> bool:
-        if address.scheme != "https" and not is_loopback(address.host):
-            return False
-        return any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
+        trusted = any(address.host == host or address.host.endswith(f".{host}") for host in self._trusted_hosts)
+        return trusted and may_have_credentials(address)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -202,8 +201,8 @@ class StacCatalogue:
         except APIError as error:
             status = getattr(error, "status_code", None)
             if status is None or may_pass(status):
-                told = "no answer" if status is None else f"HTTP {status}"
-                raise TransientError(f"{self._url}: {told}") from None
+                problem = "no answer" if status is None else f"HTTP {status}"
+                raise TransientError(f"{self._url}: {problem}") from None
             raise SourceError(self._url, f"HTTP {status}", f"check the address and {self._collection}") from None
         except (pystac.STACError, ClientTypeError, KeyError, TypeError, AttributeError, NotImplementedError):
             raise SourceError(self._url, "not a STAC API with item search", "give the URL of the API's root") from None
@@ -220,7 +219,7 @@ def _filter(query: Query, published_property: str | None, after: datetime | None
     """The query in CQL2 JSON; null passes, since a missing optional property proves nothing."""
     conditions = [("=", {"property": name}, value) for name, value in _properties(query) if value is not None]
     if after is not None and published_property:
-        conditions.append((">", {"property": published_property}, _time(after)))
+        conditions.append((">", {"property": published_property}, time_text(after)))
     if not conditions:
         return {}
     parts = [
@@ -234,7 +233,7 @@ def _query(query: Query, published_property: str | None, after: datetime | None)
     """The query in the Query extension, which cannot express "or null": only properties that every SAR item has."""
     asked: dict[str, Any] = {} if query.mode is None else {"sar:instrument_mode": {"eq": query.mode}}
     if after is not None and published_property:
-        asked[published_property] = {"gt": _time(after)}
+        asked[published_property] = {"gt": time_text(after)}
     return {"query": asked} if asked else {}
 
 
@@ -245,7 +244,3 @@ def _properties(query: Query) -> list[tuple[str, str | int | None]]:
         ("sat:relative_orbit", query.relative_orbit),
         ("sat:orbit_state", direction),
     ]
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

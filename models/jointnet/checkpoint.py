@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import nn
 
-from ingest.errors import ModelError, UsageError
+from ingest.errors import ModelError
 from ingest.files import write_bytes
+from models.checkpoint import WEIGHTS, load_weights, packed_weights
 from models.jointnet.diffusion import Balanced
 from models.jointnet.network import build_jointnet
 from models.jointnet.options import JointArchitecture
 
 FORMAT = 1
-RECORD, WEIGHTS = "jointnet.json", "weights.safetensors"
+RECORD = "jointnet.json"
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def save_jointnet(
 ) -> JointCheckpoint:
     """Write a diffusion model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
-    digest = hashlib.sha256(weights).hexdigest()
+    weights, digest = packed_weights(network)
     name = folder.resolve().name
     checkpoint = JointCheckpoint(name, architecture, balanced, classes, size, stage, digest, training)
     write_bytes(folder / WEIGHTS, weights)
@@ -81,17 +79,5 @@ def read_jointnet(folder: Path) -> JointCheckpoint:
 def load_jointnet(folder: Path) -> tuple[nn.Module, JointCheckpoint]:
     """Load a diffusion model, ready to sample. Raises `ModelError` as `read_jointnet`, and for damaged weights."""
     checkpoint = read_jointnet(folder)
-    try:
-        weights = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelError(folder, f"unreadable weights ({error})", "restore the model folder") from error
-    if hashlib.sha256(weights).hexdigest() != checkpoint.weights_sha256:
-        # Also what a training leaves that is killed between the two files; it writes both anew.
-        remedy = "restore the model folder, or continue with: slickwatch train jointnet --resume"
-        raise ModelError(folder, "the weights are not those of this model", remedy)
-    try:
-        network = build_jointnet(checkpoint.architecture)
-        network.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError, ValueError, KeyError, ZeroDivisionError, UsageError) as error:
-        raise ModelError(folder, "the weights do not fit the architecture", "restore the model folder") from error
-    return network.eval(), checkpoint
+    build = partial(build_jointnet, checkpoint.architecture)
+    return load_weights(folder, checkpoint.weights_sha256, build), checkpoint

@@ -20,7 +20,7 @@ Predict = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # x_t, y'_t
 
 @dataclass(frozen=True)
 class Balanced:
-    """How labels are diffused: the balancing factor b of Eq. 1, and what the network says of them.
+    """How labels are diffused: the balancing factor b of Eq. 1, and what the network predicts of them.
 
     `logits`: it predicts logits, learnt by cross-entropy (SAR-JointNet); otherwise y'_0 itself, learnt by L2 (the rows
     without CE, and the concatenated DDPM).

@@ -53,7 +53,7 @@ def synthesize(
     report: Callable[[str], None] = print,
     progress: Progress = lambda done, total: None,
 ) -> SyntheticPairs:
-    """Fill `folder` with `count` pairs of a diffusion model; what is there already is kept, a part is gone on with.
+    """Fill `folder` with `count` pairs of a diffusion model; existing pairs are kept, an interrupted run is continued.
 
     A pair depends on the weights, the solver, its size, the seed and its place alone (with another batch size, up to
     rounding). Of a folder that is to hold more, the shards with the first `count` pairs are made and no others. Raises

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
 from ingest.errors import UsageError
 from models.networks.architecture import Architecture
@@ -29,19 +28,11 @@ NETWORKS: dict[str, Callable[[Architecture], nn.Module]] = {
 }
 
 
-@runtime_checkable
-class HasAuxiliaryLoss(Protocol):
-    """A network whose training adds one more loss, already weighted, to the common one."""
-
-    def auxiliary_loss(self, labels: Tensor) -> Tensor:
-        """Labels (B, H, W) of the images of the last forward in training mode to a scalar."""
-        ...
-
-
 def build_network(architecture: Architecture) -> nn.Module:
     """Make a network with random weights: (B, in_channels, H, W) to logits (B, classes, H, W), any H and W >= 32.
 
-    Raises `UsageError` for an unknown network, encoder or skip module.
+    One with a loss of its own has `auxiliary_loss(labels)`: labels (B, H, W) of the images of the last forward in
+    training mode to a scalar, already weighted. Raises `UsageError` for an unknown network, encoder or skip module.
     """
     try:
         make = NETWORKS[architecture.network]

@@ -12,7 +12,6 @@ import pickle
 import urllib.error
 import urllib.request
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,8 +26,6 @@ from ingest.files import user_cache, whole_file
 
 NON_COMMERCIAL = "NVIDIA's weights, CC BY-NC-SA 4.0: not for commercial use"
 PROGRESS_BYTES = 2**20
-
-Progress = Callable[[int, int | None], None]  # bytes so far, total bytes if the server says so
 
 
 @dataclass(frozen=True)
@@ -74,25 +71,22 @@ PUBLISHED = {
 }
 
 
-def load_imagenet(
-    network: nn.Module, encoder: str, cache: Path | None = None, progress: Progress | None = None
-) -> None:
+def load_imagenet(network: nn.Module, encoder: str, cache: Path | None = None) -> None:
     """Load published ImageNet-1K weights into an encoder, or into the `encoder` of a network.
 
-    `encoder` is a key of `PUBLISHED`; `progress` is told of a download. Raises `UsageError` for an encoder of
-    which none are published, `SourceError` where they cannot be fetched, `StorageError` where they cannot be
-    kept, `ModelError` where the file is damaged or of another encoder.
+    `encoder` is a key of `PUBLISHED`. Raises `UsageError` for an encoder without published weights, `SourceError`
+    where they cannot be fetched, `StorageError` where they cannot be kept, `ModelError` for a damaged file.
     """
     if encoder not in PUBLISHED:
         raise UsageError(
             encoder, "an encoder without published weights", f"leave `pretrained` off, or take {', '.join(PUBLISHED)}"
         )
     published = PUBLISHED[encoder]
-    path = fetch(published, cache or user_cache("mambavision"), progress)
+    path = fetch(published, cache or user_cache("mambavision"))
     load_published(dict(network.named_children()).get("encoder", network), path, published)
 
 
-def fetch(published: Published, cache: Path, progress: Progress | None = None) -> Path:
+def fetch(published: Published, cache: Path) -> Path:
     """Return the file of weights in the cache folder, fetching it if needed.
 
     A file put there by hand serves as well, be it the published one or, under the same name with the ending
@@ -104,13 +98,13 @@ def fetch(published: Published, cache: Path, progress: Progress | None = None) -
             return present
     with whole_file(path) as hidden:
         with hidden.open("wb") as file:
-            digest = _download(published, path, file, progress)
+            digest = _download(published, path, file)
         if not digest.startswith(published.sha256):
             raise _not_fetched(published, path, f"its SHA-256 begins with {digest[:8]}, not {published.sha256}")
     return path
 
 
-def _download(published: Published, path: Path, file: IO[bytes], progress: Progress | None) -> str:
+def _download(published: Published, path: Path, file: IO[bytes]) -> str:
     """Write what the address gives to a file, and return its SHA-256."""
     digest, done = hashlib.sha256(), 0
     try:
@@ -126,8 +120,6 @@ def _download(published: Published, path: Path, file: IO[bytes], progress: Progr
             file.write(block)
             digest.update(block)
             done += len(block)
-            if progress is not None:
-                progress(done, total)
     if total is not None and done != total:
         raise _not_fetched(published, path, f"the connection ended after {done} of {total} bytes")
     return digest.hexdigest()

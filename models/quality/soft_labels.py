@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from ingest.errors import ModelError, UsageError
 from ingest.progress import step
-from models.classes import IGNORE, NOT_OIL, OIL
+from models.classes import IGNORE, NOT_OIL
 from models.datasets.catalogue import open_dataset
 from models.datasets.pairs import LabelledImages, Selection, class_indices
 from models.evaluation.calibration import (
@@ -19,7 +19,6 @@ from models.evaluation.calibration import (
     brier,
     expected_calibration_error,
     maximum_calibration_error,
-    oil_calibration,
     top_label_calibration,
 )
 from models.evaluation.evaluate import number
@@ -32,18 +31,10 @@ from models.jointnet.overlapped import of_any_size, require_shape
 BINS = 15
 
 
-def soft_oil_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
-    """Return calibration counts of one pair's probabilities of oil, (bins, 4); counts of several pairs add up.
-
-    logits (C, H, W), oil at index `OIL`; labels (H, W), where `IGNORE` does not count.
-    """
-    known = labels != IGNORE
-    p = softmax(logits[:, known].astype(float), axis=0)[OIL]
-    return oil_calibration(p, labels[known] == OIL, bins)
-
-
 def soft_class_counts(logits: NDArray[np.floating], labels: NDArray[np.integer], bins: int = BINS) -> Floats:
-    """Return calibration counts of one pair's likeliest classes, (bins, 4); arguments as for `soft_oil_counts`.
+    """Return calibration counts of one pair's likeliest classes, (bins, 4); of its pixels not labelled `IGNORE`.
+
+    logits (C, H, W); labels (H, W). Counts of several pairs add up.
 
     Raises `ValueError` where labels have only oil (`NOT_OIL`) but the logits more than two classes.
     """

@@ -1,4 +1,4 @@
-"""What a folder of synthetic pairs says of itself: what was wanted, what made it, and which shards are there."""
+"""The manifest of a folder of synthetic pairs: its plan, its generator, and the shards written so far."""
 
 from __future__ import annotations
 

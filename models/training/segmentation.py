@@ -87,7 +87,7 @@ def train(
 def training_loss(
     network: nn.Module, logits: Tensor, labels: Tensor, options: TrainOptions, teacher: Tensor | None = None
 ) -> Tensor:
-    """Return Eq. 10, plus the network's own auxiliary loss (`HasAuxiliaryLoss`).
+    """Return Eq. 10, plus the network's own `auxiliary_loss` where it has one.
 
     logits (B, C, H, W), labels (B, H, W); teacher (B, C', H, W) logits, NaN where there are none, or without classes.
     """

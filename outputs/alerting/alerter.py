@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 
 import geopandas as gpd
 from sqlalchemy.orm import Session
@@ -147,7 +146,7 @@ class Alerter:
     def __enter__(self) -> Alerter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _put(self, alerts: Sequence[Alert]) -> tuple[Alert, ...]:

@@ -1,10 +1,10 @@
-"""The channels that deliver alerts; a new one is a class with the members of `Channel` and a line in `CHANNELS`."""
+"""The channels that deliver alerts; a new one is a class with the members of `Channel`, opened in `open_channels`."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -33,31 +33,12 @@ class Channel(Protocol):
         """Deliver; raises `TransientError` where it may or may not have arrived, `SourceError` where rejected."""
 
 
-def _log(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
-    return [Log()]
-
-
-def _webhooks(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
+def open_channels(options: AlertOptions, mail_credentials: MailCredentials) -> tuple[Channel, ...]:
+    """All channels of the options: log, webhooks, e-mail. Raises `UsageError` for a login that would go unencrypted."""
     key = os.environ.get(WEBHOOK_SECRET_VARIABLE)  # signs the messages
     secret = SecretStr(key) if key else None
-    return [Webhook(url, secret, options.timeout_s) for url in dict.fromkeys(options.webhooks)]
-
-
-def _mail(options: AlertOptions, mail_credentials: MailCredentials) -> Iterable[Channel]:
-    return [Mail(options, mail_credentials())] if options.recipients else []
-
-
-# For each kind, the channels that the options ask for.
-CHANNELS: dict[str, Callable[[AlertOptions, MailCredentials], Iterable[Channel]]] = {
-    "log": _log,
-    "webhook": _webhooks,
-    "mail": _mail,
-}
-
-
-def open_channels(options: AlertOptions, mail_credentials: MailCredentials) -> tuple[Channel, ...]:
-    """All channels of the options; raises `UsageError` for an incomplete login or one that would go unencrypted."""
-    return tuple(channel for channels in CHANNELS.values() for channel in channels(options, mail_credentials))
+    webhooks = [Webhook(url, secret, options.timeout_s) for url in dict.fromkeys(options.webhooks)]
+    return (Log(), *webhooks, *([Mail(options, mail_credentials())] if options.recipients else []))
 
 
 class Log:

@@ -6,8 +6,8 @@ sent again with the same id and content: each alert arrives at least once, and a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -109,11 +109,9 @@ class Outbox:
         """Close the file."""
         self._database.engine.dispose()
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> AbstractContextManager[Session]:
         """One transaction: all changes inside the block are kept, or none."""
-        with self._database.writing() as session:
-            yield session
+        return self._database.writing()
 
     def take(self, channel: str, now: datetime, rate: Rate | None) -> Message | None:
         """The channel's next message, reserved for `LEASE`; None where nothing is due or the rate is exhausted.

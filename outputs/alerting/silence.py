@@ -24,10 +24,6 @@ class QuietPeriod:
     limit_hours: float
     ever: bool  # False where there was never one, and `last` is when waiting began
 
-    def is_silence(self, now: datetime) -> bool:
-        """Whether the limit is reached."""
-        return now - self.last >= timedelta(hours=self.limit_hours)
-
     @property
     def subject(self) -> str:
         """The watch, or the monitoring."""
@@ -60,7 +56,7 @@ def _alerts(
 ) -> Iterator[Alert]:
     row = incident(session, identity("silence", "" if watch is None else f"watch {watch}"), last or now)
     quiet = QuietPeriod(watch, last or row.since, limit, ever=last is not None)
-    if quiet.is_silence(now):
+    if now - quiet.last >= timedelta(hours=limit):
         row.since = quiet.last
         if is_alert_due(row, now, options.repeat_hours):
             yield silence_alert(quiet, row.alerts, now)

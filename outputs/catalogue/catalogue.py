@@ -71,7 +71,7 @@ class Catalogue:
         supersedes: Iterable[str] = (),
         now: datetime | None = None,
     ) -> Published:
-        """Publish the result of a run, all or nothing; a result that is there already is not duplicated.
+        """Publish the result of a run, all or nothing; the same result is not published twice.
 
         It replaces the former result of the scene and of the scenes in `supersedes`, of which this one is a later
         processing (docs/operator/ledger.md). If a later processing was published first, the result is kept as

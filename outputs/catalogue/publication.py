@@ -46,7 +46,7 @@ class Result:
 
 
 def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Published:
-    """Write a result, unless the same is there already; `connection` is in a write transaction."""
+    """Write a result, unless the same is published already; `connection` is in a write transaction."""
     run_id = result.record.run_id
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
         return _published(connection, run_id, repeated=True)
@@ -77,7 +77,9 @@ def _same_result(connection: sqlite3.Connection, result: Result, successor: Succ
         return None
     if model_key(run["weights_sha256"], run["model_id"]) != model_key(record.weights_sha256, record.model_id):
         return None
-    return run if set(_ids(connection, run)) == set(result.slicks["id"]) else None
+    layer = "former_slicks" if successor else "slicks"
+    ids = {id for (id,) in connection.execute(f"SELECT id FROM {layer} WHERE run_id = ?", (run["run_id"],))}
+    return run if ids == set(result.slicks["id"]) else None
 
 
 def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result: Result) -> None:
@@ -135,21 +137,8 @@ def _insert_scene(connection: sqlite3.Connection, result: Result, successor: Suc
 def _published(
     connection: sqlite3.Connection, run_id: str, repeated: bool, superseded: Sequence[sqlite3.Row] = ()
 ) -> Published:
-    run = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    earlier = """
-        SELECT 1 FROM former_slicks AS former JOIN runs ON runs.run_id = former.run_id
-        WHERE former.id = ? AND runs.fid < ?
-    """
-    ids = _ids(connection, run)
-    new = [id for id in ids if connection.execute(earlier, (id, run["fid"])).fetchone() is None]
-    others = tuple(str(other["run_id"]) for other in superseded)
-    return Published(run_id, repeated, run["state"] == "current", tuple(ids), tuple(new), others)
-
-
-def _ids(connection: sqlite3.Connection, run: sqlite3.Row) -> list[str]:
-    layer = "slicks" if run["state"] == "current" else "former_slicks"
-    query = f"SELECT id FROM {layer} WHERE run_id = ? ORDER BY fid"
-    return [str(id) for (id,) in connection.execute(query, (run["run_id"],))]
+    (state,) = connection.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return Published(run_id, repeated, state == "current", tuple(str(other["run_id"]) for other in superseded))
 
 
 @dataclass(frozen=True)
@@ -161,7 +150,7 @@ class Successor:
 
 
 def record_supersessions(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> None:
-    """Record which scenes a scene supersedes; the latest statement wins."""
+    """Record which scenes a scene supersedes; the latest publication counts."""
     for other in supersedes:
         former = (scene_id, other)
         connection.execute("DELETE FROM supersessions WHERE scene_id = ? AND superseded_by = ?", former)

@@ -20,8 +20,6 @@ class Published:
     run_id: str  # of the catalogued result; an earlier run if the same result was there already
     repeated: bool  # the same result was there already; nothing was added
     current: bool  # False where a newer result has replaced it
-    slick_ids: tuple[str, ...]
-    new_ids: tuple[str, ...]  # those that no earlier run had; the same on repeated publication
     superseded: tuple[str, ...]  # runs that this one replaced
 
 

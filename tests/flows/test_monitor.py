@@ -26,7 +26,7 @@ from flows import alerts, processing, tasks
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
 from flows.monitor import is_deployed, monitor, process_scene, submit
-from flows.processing import process, work
+from flows.processing import SceneRun, process
 from flows.results import is_up_to_date, staged
 from flows.settings import Settings
 from flows.tasks import PUBLISHED
@@ -89,7 +89,7 @@ class Site:
         """As a round of watching leaves a scene: fetched."""
         scene_id = self.put(product, name)
         with self.ledger() as ledger:
-            processing._recorded(self.inbox / f"{scene_id}.SAFE", ledger, "test", 60)
+            processing._record_product(self.inbox / f"{scene_id}.SAFE", ledger, "test", 60)
         return scene_id
 
     def ledger(self, **given) -> Ledger:
@@ -386,14 +386,14 @@ def test_the_same_scene_gives_the_same_slicks_in_any_place(site, one, products, 
 
 def test_a_model_is_pinned_for_the_scene_and_the_next_takes_the_new_champion(site, one, products, monkeypatch):
     next_one = site.record(products[1])
-    detect = processing._Work._detected
+    detect = processing.SceneRun._detect
 
     def promoting(self, product):
         if not Registry(site.settings.models.registry).ids():
             promote(site, "B", 1e-5)
         return detect(self, product)
 
-    monkeypatch.setattr(processing._Work, "_detected", promoting)
+    monkeypatch.setattr(processing.SceneRun, "_detect", promoting)
     assert site.process(one).outcome == "processed"
     assert site.process(next_one).outcome == "processed"
     models = dict(zip(site.catalogue.slicks()["scene_id"], site.catalogue.slicks()["model_id"], strict=True))
@@ -466,7 +466,7 @@ def test_failures_are_tried_again_later_and_in_the_end_the_scene_is_parked_and_t
             (claim,) = ledger.claim("process", "w", 60)
             assert claim.attempt == attempt
             with pytest.raises(SourceError, match="no longer at"):
-                work(claim, ledger, site.settings, alerter, default_model_folder())
+                SceneRun(claim, ledger, site.settings, alerter, default_model_folder()).run()
             alerter.deliver()
             assert (ledger.get(one).state == "failed") is (attempt == 6)
             now += timedelta(hours=7)
@@ -520,19 +520,19 @@ def test_a_polarisation_that_the_model_was_not_trained_on_costs_no_scene(site, o
 
 def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkeypatch):
     """While it sleeps its successor does all the work, with another model."""
-    detected = processing._Work._detected
+    detected = processing.SceneRun._detect
 
     def slow(self, product):
         folder = detected(self, product)
-        monkeypatch.setattr(processing._Work, "_detected", detected)
+        monkeypatch.setattr(processing.SceneRun, "_detect", detected)
         promote(site, "B", 1e-5)
         with site.ledger(clock=lambda: datetime.now(UTC) + timedelta(hours=1)) as ledger, site.alerter() as alerter:
             (claim,) = ledger.claim("process", "successor", 60)
             model = processing.pinned_model(site.settings, alerter)
-            work(claim, ledger, site.settings, alerter, model)
+            SceneRun(claim, ledger, site.settings, alerter, model).run()
         return folder
 
-    monkeypatch.setattr(processing._Work, "_detected", slow)
+    monkeypatch.setattr(processing.SceneRun, "_detect", slow)
     assert site.process(one).outcome == "skipped"
     assert one_result(site, one)
     assert site.state(one).model_id == "B"

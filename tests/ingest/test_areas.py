@@ -106,12 +106,12 @@ def test_border_of_the_whole_map_is_no_jump() -> None:
         ("LINESTRING (1 2, 3 4)", "is a LineString"),
         ("POLYGON EMPTY", "is empty"),
         ("POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))", "Self-intersection"),
-        ("POLYGON ((0 0, 1 0, 1 1, 0 1", "no valid WKT"),
+        ("POLYGON ((0 0, 1 0, 1 1, 0 1", "not valid WKT"),
         ("SRID=3857;POLYGON ((0 0, 1 0, 1 1, 0 0))", "EPSG:3857"),
         ("POLYGON ((54 110, 56 110, 56 115, 54 110))", "54, 110, outside the range of coordinates"),
         ("POLYGON ((0 0, 9 0, 9 9, 0 9, 0 0), (20 1, 21 1, 21 2, 20 1))", "hole outside"),
         ("POLYGON ((0 0, 1 1, 2 2, 0 0))", "invalid polygon"),
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ('{"type": "Polygon"}', "not a GeoJSON geometry"),
         ('{"type": "Polygon", "coordinates": [[["a", "b"], ["c", "d"], ["e", "f"]]]}', "not a GeoJSON geometry"),
         ('{"type": "Polygon", "coordinates": [[[NaN, 1], [2, 3], [4, 9]]]}', "not a GeoJSON geometry"),
@@ -121,7 +121,7 @@ def test_border_of_the_whole_map_is_no_jump() -> None:
         ('{"type": "FeatureCollection", "features": [5]}', "feature 1: has no geometry"),
         ('{"type": "Feature", "geometry": null}', "has no geometry"),
         ('{"type": "Topology", "arcs": []}', "not a GeoJSON geometry"),
-        ('{"a":' * 100_000, "no valid JSON"),
+        ('{"a":' * 100_000, "not valid JSON"),
     ],
 )
 def test_mistakes_are_one_line(text: str, problem: str) -> None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from flows.commands.options import time_option
-from flows.resolve import ledger_address
+from flows.resolve import open_ledger
+from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.ledger.ledger import Ledger
 from ingest.scene import scene_from_name
@@ -73,12 +74,13 @@ def test_times_are_read_as_utc():
 def test_the_ledger_is_the_one_given_else_that_of_the_environment_else_of_the_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLICKWATCH_LEDGER", raising=False)
-    assert ledger_address() == str(tmp_path / "ledger.sqlite")
+    assert Settings.read().ledger_url() == str(tmp_path / "ledger.sqlite")
     (tmp_path / "slickwatch.toml").write_text('[scenes]\nledger = "site.sqlite"\n')
-    assert ledger_address() == str(tmp_path / "site.sqlite")
+    assert Settings.read().ledger_url() == str(tmp_path / "site.sqlite")
     monkeypatch.setenv("SLICKWATCH_LEDGER", "postgresql://host/scenes")
-    assert ledger_address() == "postgresql://host/scenes"
-    assert ledger_address("mine.sqlite") == "mine.sqlite"
+    assert Settings.read().ledger_url() == "postgresql://host/scenes"
+    with pytest.raises(UsageError, match=r"mine\.sqlite: no such ledger"):
+        open_ledger("mine.sqlite")
 
 
 def test_scenes_are_those_of_the_ledger_of_the_settings(cli, ledger, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +174,64 @@ def test_a_network_environment_that_cannot_be_used_is_one_line(cli, here, safe, 
     assert code == 2, err
     assert err.startswith(f"slickwatch: {name}: ")
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def cdse(monkeypatch):
+    """The options of a source on loopback for a server, and no waits between attempts."""
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+
+    def options(server):
+        monkeypatch.setenv("SLICKWATCH_CDSE_USERNAME", server.credentials.user)
+        monkeypatch.setenv("SLICKWATCH_CDSE_PASSWORD", server.credentials.secret.get_secret_value())
+        return {**server.addresses}
+
+    return options
+
+
+def as_arguments(options):
+    return [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
+
+
+@pytest.mark.parametrize("status", ["429", "502", "503"])
+def test_a_catalogue_that_is_busy_is_asked_again_for_a_scene(cli, here, safe, cdse, status):
+    with CdseServer([], faults=[Fault(status, "catalogue", times=2, retry_after="0")]) as server:
+        code, out, err = cli("fetch", safe.name, *as_arguments(cdse(server)))
+    assert (code, out) == (4, "")
+    assert err.endswith("cdse does not list it; check the name, or try another --source\n")
+    assert len(server.requests) == 3
+
+
+def test_a_catalogue_that_stays_busy_or_absent_is_code_4(cli, here, safe, cdse):
+    with CdseServer([], faults=[Fault("503", "catalogue", times=None)]) as server:
+        options = cdse(server)
+        code, out, err = cli("fetch", safe.name, *as_arguments(options))
+        assert (code, out, err.count("\n")) == (4, "", 1)
+        assert "HTTP 503" in err
+        assert len(server.requests) == 8
+    absent = options | {"catalogue_url": "http://127.0.0.1:9/odata/v1"}
+    code, out, err = cli("fetch", safe.name, *as_arguments(absent))
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert "the connection failed" in err
+
+
+def test_a_round_whose_source_is_down_is_code_4(cli, here, cdse):
+    with CdseServer([], faults=[Fault("503", "catalogue", times=8)]) as server:
+        keys = "\n".join(f'{name} = "{value}"' for name, value in cdse(server).items())
+        watch = '[[watch]]\nname = "w"\nsource = "cdse"\narea = "1,1,2,2"\n'
+        (here / "slickwatch.toml").write_text(f"[sources.cdse]\n{keys}\n{watch}")
+        code, out, err = cli("watch", "--once", "--json")
+        assert code == 4, err
+        assert "HTTP 503" in json.loads(out)["down"]["cdse"]
+        assert cli("watch", "--once")[0] == 0
+
+
+def test_a_round_that_ends_for_want_of_space_is_code_5(cli, here, safe, cdse):
+    archive = shutil.make_archive(str(here / "archive"), "zip", safe.parent, safe.name)
+    with CdseServer([product(safe.name, Path(archive).read_bytes())]) as server:
+        keys = "\n".join(f'{name} = "{value}"' for name, value in cdse(server).items())
+        watch = '[scenes]\nbudget_gb = 0.000001\n[[watch]]\nname = "w"\nsource = "cdse"\narea = "-180,-90,180,90"\n'
+        (here / "slickwatch.toml").write_text(f"[sources.cdse]\n{keys}\n{watch}")
+        code, out, err = cli("watch", "--once")
+    assert code == 5, out + err
+    assert "does not fit into the disk budget" in out

@@ -6,7 +6,7 @@ import pytest
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.quality.agreement import Agreement, contrast, surroundings
 from models.quality.nearest import COPY, Nearest, copies, structure
-from models.quality.soft_labels import calibration_scores, soft_class_counts, soft_oil_counts
+from models.quality.soft_labels import calibration_scores, soft_class_counts
 
 
 def slick(seed, shift=0):
@@ -74,11 +74,11 @@ def test_soft_labels_that_are_right_as_often_as_they_say_are_calibrated():
     labels = np.where(rng.random(p.shape) < p, OIL, NOT_OIL)
     labels[:3] = IGNORE
     logits = np.stack([np.zeros_like(p), np.log(p / (1 - p))])
-    scores = calibration_scores(soft_oil_counts(logits, labels) + soft_oil_counts(logits[:, ::-1], labels[::-1]))
+    scores = calibration_scores(soft_class_counts(logits, labels) + soft_class_counts(logits[:, ::-1], labels[::-1]))
     assert scores["pixels"] == 2 * 197 * 200
     assert scores["ece"] < 0.02
-    assert scores["brier"] == pytest.approx(1 / 6, rel=0.03)  # the mean of p (1 - p)
-    sharper = calibration_scores(soft_oil_counts(4 * logits, labels))
+    assert scores["brier"] == pytest.approx(2 / 6, rel=0.03)  # the mean of p (1 - p), of both classes
+    sharper = calibration_scores(soft_class_counts(4 * logits, labels))
     assert sharper["ece"] > 0.1
     assert sharper["brier"] > scores["brier"]
 

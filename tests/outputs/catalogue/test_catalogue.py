@@ -80,7 +80,6 @@ def test_slicks_come_back_as_they_were_found(catalogue, tmp_path):
     assert len(slicks) == 3
     published = catalogue.publish(run, SCENE, FOOTPRINT, slicks, result_folder=tmp_path / "results" / SCENE.id, now=NOW)
     assert (published.repeated, published.current, published.superseded) == (False, True, ())
-    assert set(published.slick_ids) == set(published.new_ids) == set(slicks.id)
     back = catalogue.slicks()
     expected = slicks.sort_values("id").reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.DataFrame(back[expected.columns].drop(columns="geometry")),
@@ -118,7 +117,6 @@ def test_a_footprint_that_is_not_given_is_the_scenes_own(catalogue):
 def test_the_same_result_again_is_not_doubled(catalogue):
     outlines = squares(3)
     first = publish(catalogue, "run-1", outlines)
-    assert first.new_ids == tuple(outlines)
     same = publish(catalogue, "run-1", outlines, now=LATER)
     rerun = publish(catalogue, "run-2", outlines, now=LATER, ended_at=STARTED + timedelta(hours=5))
     for again in (same, rerun):
@@ -143,7 +141,6 @@ def test_another_result_takes_the_place_of_the_former_one(catalogue, changes, ou
     publish(catalogue, "run-1", squares(3))
     published = publish(catalogue, "run-2", outlines, now=LATER, **changes)
     assert (published.repeated, published.current, published.superseded) == (False, True, ("run-1",))
-    assert set(published.new_ids) == set(outlines) - set(squares(3))
     former = catalogue.run("run-1")
     assert (former.state, former.superseded_by, former.superseded_at, former.why) == (
         "superseded",
@@ -194,7 +191,7 @@ def test_the_last_word_on_which_processing_goes_first_counts(catalogue):
     publish(catalogue, "run-1", squares(3))
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
     back = publish(catalogue, "run-3", squares(3), supersedes=[REPROCESSED.id])
-    assert (back.current, back.superseded, back.new_ids) == (True, ("run-2",), ())
+    assert (back.current, back.superseded) == (True, ("run-2",))
     assert catalogue.scenes().scene_id.tolist() == [SCENE.id]
     assert set(catalogue.scenes(Selection(current=False)).scene_id) == {SCENE.id, REPROCESSED.id}
     assert flaws(catalogue.path) == []
@@ -238,7 +235,6 @@ def test_whatever_is_published_the_last_word_is_current_and_all_of_it_is_kept(em
                 newest = scene
                 of_scene = catalogue.slicks()
                 assert set(of_scene[of_scene.scene_id == newest.id].id) == set(outlines)
-            assert done.slick_ids == tuple(outlines)
             assert not supersedes or done.current
             assert not supersedes or catalogue.scenes().scene_id.tolist() == [scene.id]
         assert len(catalogue.runs()) == len(published) - doubled
