@@ -23,6 +23,7 @@ from flows.detection import DetectionOptions
 from flows.tasks import Job
 from ingest.files import remove_abandoned, storage_errors
 from models.checkpoint import read_checkpoint, require_five_classes
+from outputs.coverage import Coverage
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Detection:
     scene_id: str
     folder: Path
     slick_count: int
+    coverage: Coverage
 
 
 @flow(name="detect-slicks", flow_run_name="detect-slicks-{safe_path.name}")
@@ -64,6 +66,8 @@ def detect_slicks(
         rejected = watch("judge", lambda: tasks.judge(job))
         found: Any = watch("find_slicks", lambda: tasks.extract_slicks(job, configuration, run_id))
         slicks, candidates = found
+        coverage: Coverage = watch("survey", lambda: tasks.survey(job))
+        blank = () if coverage.nothing_to_see is None else (f"nothing to see: {coverage.nothing_to_see}",)
         record = RunRecord(
             run_id=run_id,
             scene_id=scene.scene.id,
@@ -77,7 +81,9 @@ def detect_slicks(
             ended_at=datetime.now(UTC),
             durations_s=watch.seconds,
             slick_count=len(slicks),
-            flags=(*scene.flags, *rejected),
+            flags=(*blank, *scene.flags, *rejected),
+            analysed=not blank,
+            coverage=coverage,
             peak_memory_bytes=peak_memory_bytes(),
         )
         folder = out / scene.scene.id
@@ -85,7 +91,7 @@ def detect_slicks(
     if report:
         # As a state, so that a failure here does not fail a scene that is published.
         tasks.report(slicks, record, folder, return_state=True)
-    return Detection(record.scene_id, folder, len(slicks))
+    return Detection(record.scene_id, folder, len(slicks), coverage)
 
 
 class _StopWatch:

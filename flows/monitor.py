@@ -37,6 +37,7 @@ from ingest.ledger.ledger import Ledger
 from ingest.store import SceneFolder
 from ingest.watch import Round, release_file
 from outputs.alerting.alerter import Alerter
+from outputs.coverage import finding
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = f"{FLOW}/{FLOW}"
@@ -212,7 +213,8 @@ def round_summary(monitored: Monitored) -> str:
         "",
     ]
     lines += [
-        f"- {one.scene_id}: {one.outcome}, {one.why or f'{one.slick_count} slicks'}" for one in monitored.processed
+        f"- {one.scene_id}: {one.outcome}, {one.why or finding(one.slick_count, one.coverage)}"
+        for one in monitored.processed
     ]
     problems = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
     lines += [f"- {name}: {reason}" for name, reason in problems.items()]

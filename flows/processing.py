@@ -36,7 +36,8 @@ from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
 from outputs.alerting.alerter import Alerter
 from outputs.catalogue import Catalogue, Selection
-from outputs.record import code_version
+from outputs.coverage import Coverage
+from outputs.record import RunRecord, code_version
 from preprocess.pipeline import require_trained
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Processed:
     folder: Path | None = None
     new_alerts: int = 0
     why: str | None = None
+    coverage: Coverage | None = None
 
 
 class BrokenProduct(UnreadableInput):
@@ -115,7 +117,8 @@ def _claim(scene: str | None, ledger: Ledger, settings: Settings, model: Path) -
     if record.state == "processed" and record.path is not None and record.result_folder is not None:
         product, folder = Path(record.path), Path(record.result_folder)
         if is_up_to_date(folder, product, detection_options(settings, model)):
-            return Processed(scene_id, "unchanged", len(read_result(folder).slicks), folder)
+            result = read_result(folder)
+            return Processed(scene_id, "unchanged", len(result.slicks), folder, coverage=result.record.coverage)
     claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
     return claim or Processed(scene_id, "skipped", why="claimed by another process, or not due yet")
 
@@ -202,9 +205,9 @@ class SceneRun:
         # As a state, so that a failure here does not fail a scene that is published.
         tasks.report(result.slicks, result.record, self.folder, return_state=True)
         self.ledger.processed(self.claim, str(self.folder), result.record.model_id, code_version())
-        return Processed(
-            self.claim.scene.id, "unchanged" if done else "processed", len(result.slicks), self.folder, alerts
-        )
+        outcome: Literal["processed", "unchanged"] = "unchanged" if done else "processed"
+        count, coverage = len(result.slicks), result.record.coverage
+        return Processed(self.claim.scene.id, outcome, count, self.folder, alerts, coverage=coverage)
 
     @contextmanager
     def _product(self) -> Iterator[Path]:
@@ -252,9 +255,22 @@ class SceneRun:
             record, scene, result.footprint, result.slicks,
             result_folder=self.folder, supersedes=self.ledger.superseded_by(scene.id),
         )  # fmt: skip
-        if not published.current or result.slicks.empty:
+        if not published.current:
             return 0
+        if result.slicks.empty:
+            return self._reported_blank(record)
         known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
         areas = alerted_areas(self.settings)
         return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))
+
+    def _reported_blank(self, record: RunRecord) -> int:
+        """To the alerts, where no slick could have been seen for want of data or wind; returns how many are new.
+
+        A scene of land is no surprise.
+        """
+        seen = record.coverage
+        if seen is None or seen.nothing_to_see is None or seen.land_km2 > seen.sea_km2 + seen.no_data_km2:
+            return 0
+        reason = f"{seen.nothing_to_see}: it shows no slicks and is not known to be clean"
+        return len(self.alerter.report_failure(record.scene_id, reason, kind="blank", occurrence=record.run_id))

@@ -38,11 +38,13 @@ from models.checkpoint import load_model, read_checkpoint
 from models.classes import CLASSES
 from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
+from outputs.coverage import Coverage, finding
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
+from outputs.survey import measure_coverage
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mask import land_mask
 from preprocess.memory_map import create_memory_map, open_memory_map
@@ -179,6 +181,13 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
         return slicks, candidate_table(found(options=weak, oil=open_memory_map(job.rejected)))
 
 
+@task(name="survey", cache_policy=NO_CACHE)
+def survey(job: Job) -> Coverage:
+    """Measure how much sea was searched, and how much of it was too calm."""
+    scene = job.stored_scene()
+    return measure_coverage(scene, open_probability(job.class_probability, scene.sigma_nought), np.load(job.land))
+
+
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
     """Write all layers of a scene to a hidden folder, then replace those of an earlier run in one step."""
@@ -192,7 +201,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
         write_style(hidden / "slicks.qml")
         write_probability_cog(probability, scene, hidden / "class_probability.tif")
         write_probability_style(CLASSES, hidden / "class_probability.qml")
-        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land)
+        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage)
         write_record(record, hidden / "run.json")
         item = scene_item(
             scene,
@@ -201,6 +210,8 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             model_id=record.model_id,
             processed_at=record.ended_at,
             class_names=CLASSES,
+            coverage=record.coverage,
+            flags=record.flags,
         )
         write_item(item, hidden / "item.json")
 
@@ -264,6 +275,7 @@ def provenance(record: RunRecord) -> str:
         "time": f"{record.started_at:%Y-%m-%d %H:%M:%S} UTC, {seconds:.1f} s",
         "peak memory": memory,
         "slicks": record.slick_count,
+        "result": finding(record.slick_count, record.coverage),
     }
     durations = {name: f"{one:.3f} s" for name, one in record.durations_s.items()}
     inputs = [(f"`{file.path}`", file.size, file.checksum or "unknown") for file in record.inputs]

@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ingest.files import whole_file
+from outputs.coverage import Coverage, finding
 from outputs.map_frame import (
     DPI,
     HALO,
@@ -50,12 +51,13 @@ def write_quicklook(
     path: Path,
     *,
     land: Mask | None = None,
+    coverage: Coverage | None = None,
 ) -> None:
     """Draw sigma nought in dB with land shaded and slicks outlined, as a PNG of at most 1600 pixels.
 
     Sigma nought is that of the first polarisation, averaged in linear power strip by strip, flattened along range
     and stretched between percentiles of the sea. `land` is True on land, (line, pixel), and is added to the land
-    that the model predicts. Raises `StorageError`.
+    that the model predicts; `coverage` goes into the caption. Raises `StorageError`.
     """
     sigma_nought = calibrated.sigma_nought[0]
     step = -(-max(sigma_nought.shape) // round(LONGEST * DPI))
@@ -67,7 +69,7 @@ def write_quicklook(
     _draw_slicks(axes, slicks, calibrated.grid, frame)
     turn(axes, frame)
     draw_north(axes, frame)
-    _write_title(figure, calibrated, slicks)
+    _write_title(figure, calibrated, _summary(slicks, coverage))
     _write_legend(figure, axes, slicks, bool(ground.any()))
     draw_scale_bar(figure, axes, frame)
     with whole_file(path) as hidden:
@@ -142,7 +144,7 @@ def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame)
                 axes.plot(*corners.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
 
 
-def _write_title(figure: Figure, calibrated: CalibratedScene, slicks: gpd.GeoDataFrame) -> None:
+def _write_title(figure: Figure, calibrated: CalibratedScene, summary: str) -> None:
     scene = calibrated.scene
     top = figure.get_figheight()
     polarisation = str(calibrated.sigma_nought.polarisation.values[0])
@@ -151,12 +153,13 @@ def _write_title(figure: Figure, calibrated: CalibratedScene, slicks: gpd.GeoDat
     figure.text(0.5, 1 - 0.2 / top, scene.id, ha="center", va="center", fontsize=10, fontweight="bold")
     second = f"{when}   {scene.platform} {scene.mode} {polarisation}{orbit}"
     figure.text(0.5, 1 - 0.42 / top, second, ha="center", va="center", fontsize=9)
-    figure.text(0.5, 1 - 0.63 / top, _summary(slicks), ha="center", va="center", fontsize=9)
+    figure.text(0.5, 1 - 0.63 / top, summary, ha="center", va="center", fontsize=9)
 
 
-def _summary(slicks: gpd.GeoDataFrame) -> str:
+def _summary(slicks: gpd.GeoDataFrame, coverage: Coverage | None) -> str:
     if slicks.empty:
-        return "No slicks found"
+        words = finding(0, coverage)
+        return words[0].upper() + words[1:]
     counts = slicks.groupby("class").area_m2.agg(["count", "sum"])
     return "   ".join(
         f"{row['count']:.0f} {name} slick{'s' if row['count'] > 1 else ''}, {row['sum'] / 1e6:.3g} km²"

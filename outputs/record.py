@@ -1,6 +1,7 @@
 """The record of one run on one scene: that it was analysed, with what, and at what cost.
 
-A clean scene has a record too; without one, nobody can tell "no oil" from "nobody looked".
+A clean scene has a record too, which says how much sea was looked at; without it, nobody can tell "no oil" from
+"nobody looked" and from "nothing to see".
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import blake3
 
 from ingest.files import write_bytes
 from ingest.hashes import json_sha256
+from outputs.coverage import Coverage
 
-RECORD_VERSION = "1.1.0"
+RECORD_VERSION = "1.2.0"
 
 
 @cache
@@ -81,8 +83,9 @@ class RunRecord:
     ended_at: datetime
     durations_s: Mapping[str, float]
     slick_count: int
-    flags: tuple[str, ...] = ()  # anomalies found by calibration
-    analysed: bool = True
+    flags: tuple[str, ...] = ()  # what readers of the results should know
+    analysed: bool = True  # False where there was nothing to see: see `coverage`
+    coverage: Coverage | None = None  # None in records before version 1.2.0
     peak_memory_bytes: int | None = None
     software_version: str | None = field(default_factory=software_version)
     git_commit: str | None = field(default_factory=git_commit)
@@ -105,6 +108,7 @@ def record_text(record: RunRecord) -> str:
     for entry in values["inputs"]:
         if entry["checksum"] is None:
             del entry["checksum"]
+    values["coverage"] = record.coverage and record.coverage.as_dict()
     return json.dumps(values, default=_plain, indent=2, allow_nan=False)
 
 
@@ -113,6 +117,7 @@ def record_of(text: str) -> RunRecord:
     values = json.loads(text)
     values["inputs"] = tuple(InputFile(**entry) for entry in values["inputs"])
     values["flags"] = tuple(values["flags"])
+    values["coverage"] = values.get("coverage") and Coverage.from_dict(values["coverage"])
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
     return RunRecord(**values)

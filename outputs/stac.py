@@ -19,6 +19,7 @@ from pystac.extensions.sat import OrbitState, SatExtension
 from shapely.geometry.base import BaseGeometry
 
 from ingest.files import write_bytes
+from outputs.coverage import Coverage
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
 from outputs.vectors import bounding_box
@@ -64,10 +65,13 @@ def scene_item(
     model_id: str,
     processed_at: datetime,
     class_names: Sequence[str],
+    coverage: Coverage | None = None,
+    flags: Sequence[str] | None = None,
 ) -> pystac.Item:
     """The STAC item of one scene; `files` are the names of its result files beside item.json, which become assets.
 
-    The footprint is that of the image at sea level. `class_names` name the bands of the probability raster.
+    The footprint is that of the image at sea level. `class_names` name the bands of the probability raster; `flags`
+    are those of the run, by default those of the calibration.
     Raises `KeyError` for a file that is not one of a scene's results.
     """
     scene = calibrated.scene
@@ -79,7 +83,9 @@ def scene_item(
         datetime=scene.acquired_start,
         start_datetime=scene.acquired_start,
         end_datetime=scene.acquired_end,
-        properties=_properties(calibrated, slicks, model_id, processed_at),
+        properties=_properties(calibrated, slicks, model_id, processed_at)
+        | {"slickwatch:flags": list(calibrated.flags if flags is None else flags)}
+        | ({f"slickwatch:{name}": value for name, value in coverage.as_dict().items()} if coverage else {}),
         stac_extensions=[PROCESSING_EXTENSION],
     )
     _describe_radar(item, calibrated)
@@ -119,7 +125,6 @@ def _properties(
         "slickwatch:model_id": model_id,
         "slickwatch:slick_count": len(slicks),
         "slickwatch:slick_area_m2": float(slicks.area_m2.sum()),
-        "slickwatch:flags": list(calibrated.flags),
     }
     version = software_version()
     return properties | ({"processing:software": {"slickwatch": version}} if version else {})

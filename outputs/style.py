@@ -74,7 +74,8 @@ def _scenes_qml() -> str:
     """Outlines without fill."""
     outline = {"style": "no", "outline_color": "90,90,90,255", "outline_style": "solid", "outline_width": "0.3"}
     symbol = _qml_symbol(0, {**outline, "outline_width_unit": "MM"})
-    return _qml_layer("singleSymbol", "", symbol, '[% "scene_id" %], [% "slick_count" %] slicks')
+    found = """coalesce('nothing to see: ' || "nothing_to_see", "slick_count" || ' slicks')"""
+    return _qml_layer("singleSymbol", "", symbol, f'[% "scene_id" %], [% {found} %]')
 
 
 def _qml_layer(renderer: str, rules: str, symbols: str, tip: str) -> str:

@@ -51,6 +51,7 @@ def detect(
     from flows.resolve import detection_options
     from ingest.safe.product import SafeProduct
     from models.checkpoint import load_model
+    from outputs.coverage import finding
     from preprocess.pipeline import usable_polarisations
 
     options = detection_options(
@@ -73,9 +74,10 @@ def detect(
             print_failure(error)
             continue
         if json_:
-            typer.echo(json.dumps(dataclasses.asdict(detection), default=str))
+            values = dataclasses.asdict(detection) | {"coverage": detection.coverage.as_dict()}
+            typer.echo(json.dumps(values, default=str))
         else:
-            found = f"{detection.slick_count} slick{'' if detection.slick_count == 1 else 's'}"
+            found = finding(detection.slick_count, detection.coverage)
             typer.echo(f"{detection.scene_id}: {found}, {detection.folder / 'slicks.geojson'}")
     if failures:
         raise typer.Exit(failures[0].exit_code)

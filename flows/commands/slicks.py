@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.options import Csv, Json, Limit, Verbose, box_option, time_option
-from flows.commands.terminal import Command, command_group, print_list
+from flows.commands.terminal import Command, command_group, print_list, print_note
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ FoundBy = Annotated[
 ]
 Superseded = Annotated[bool, typer.Option("--superseded", help="Include slicks of superseded results.")]
 SlickId = Annotated[str, typer.Argument(metavar="SLICK", help="Id of a slick.")]
+SlickOrScene = Annotated[str, typer.Argument(metavar="SLICK", help="Id of a slick, or of a scene.")]
 
 
 @app.command("list", cls=Command)
@@ -75,20 +76,29 @@ def list_(
         typer.echo(geojson)
         return
     records = slick_records(slicks)
+    if slicks.empty and not status:
+        scenes = opened.scenes(Selection(bbox, since, until, None, model, not superseded))
+        blank = int(scenes["nothing_to_see"].notna().sum())
+        print_note(
+            f"no slicks in {len(scenes)} scene{'' if len(scenes) == 1 else 's'}, {blank} of them with nothing to see"
+        )
     print_list(records, slick_columns(slicks), [slick_line(one) for one in records], json_, csv_)
 
 
 @app.command("show", cls=Command)
-def show(slick: SlickId, catalogue: CatalogueFile = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Show a slick, the run that detected it and its reviews.
+def show(slick: SlickOrScene, catalogue: CatalogueFile = None, json_: Json = False, verbose: Verbose = False) -> None:
+    """Show a slick, the run that detected it and its reviews; or a scene, and how much of it could be searched.
 
     Example: slickwatch slicks show 3f2b8a1c9d4e5f60
     """
     from flows.resolve import open_catalogue
-    from outputs.catalogue.text import slick_document, slick_text
+    from outputs.catalogue.text import scene_document, scene_text, slick_document, slick_text
 
-    document = slick_document(open_catalogue(catalogue), slick)
-    typer.echo(json.dumps(document, indent=2) if json_ else slick_text(document))
+    opened, text = open_catalogue(catalogue), scene_text
+    document = scene_document(opened, slick)
+    if document is None:
+        document, text = slick_document(opened, slick), slick_text
+    typer.echo(json.dumps(document, indent=2) if json_ else text(document))
 
 
 @app.command("review", cls=Command)

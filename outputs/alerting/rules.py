@@ -16,9 +16,10 @@ from ingest.areas import Area
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Alert, Detection, identity, one_line
 
-FailureKind = Literal["scene", "flow", "model", "other"]
+FailureKind = Literal["scene", "blank", "flow", "model", "other"]
 FAILURES: dict[FailureKind, str] = {
     "scene": "Scene failed",
+    "blank": "Nothing to see",
     "flow": "Flow failed",
     "model": "Model rejected",
     "other": "Failure",

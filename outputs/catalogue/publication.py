@@ -16,7 +16,7 @@ from outputs.catalogue.blobs import to_blob
 from outputs.catalogue.database import extend, insert, mark_changed
 from outputs.catalogue.records import Published
 from outputs.catalogue.reviews import last_review, suggested_statuses
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, names, run_row, scene_row, slick_rows
+from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, coverage_values, names, run_row, scene_row, slick_rows
 from outputs.record import RunRecord
 
 
@@ -91,7 +91,9 @@ def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result:
         connection.execute(
             "UPDATE runs SET repeated_at = max(coalesce(repeated_at, ''), ?) WHERE run_id = ?", (ended, run["run_id"])
         )
-    connection.execute("UPDATE scenes SET result_folder = ? WHERE run_id = ?", (folder, run["run_id"]))
+    values = {"result_folder": folder, **coverage_values(result.record)}
+    changes = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(f"UPDATE scenes SET {changes} WHERE run_id = :run_id", {**values, "run_id": run["run_id"]})
 
 
 def _state(successor: Successor | None, now: datetime) -> dict[str, str | None]:

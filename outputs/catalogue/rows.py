@@ -22,6 +22,13 @@ SLICK_EXTRAS: tuple[Attribute, ...] = (
     Attribute("superseded_by", "text", "", "Run whose result replaced it"),
     Attribute("superseded_at", "time", "UTC", "When it was replaced"),
 )
+COVERAGE_COLUMNS: tuple[Attribute, ...] = (
+    Attribute("sea_km2", "real", "km2", "Sea searched for slicks"),
+    Attribute("land_km2", "real", "km2", "Land, by the land mask or the model"),
+    Attribute("no_data_km2", "real", "km2", "Without data, land left out"),
+    Attribute("low_wind_share", "real", "", "Share of the sea too calm for slicks to show"),
+    Attribute("nothing_to_see", "text", "", "Why no slick could have been seen; null where one could"),
+)
 SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("scene_id", "text", "", "Sentinel-1 product name without .SAFE"),
     Attribute("platform", "text", "", "Satellite, such as S1A"),
@@ -38,6 +45,7 @@ SCENE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("model_id", "text", "", "Model of the last run"),
     Attribute("analysed_at", "time", "UTC", "End of the last run"),
     Attribute("slick_count", "integer", "", "Number of slicks found"),
+    *COVERAGE_COLUMNS,
     Attribute("result_folder", "text", "", "Folder of its layers; relative to that of the catalogue, or absolute"),
     Attribute("superseded_by", "text", "", "Scene that replaced it"),
 )
@@ -97,9 +105,16 @@ def scene_row(scene: Scene, record: RunRecord, folder: str | None, superseded_by
         "model_id": record.model_id,
         "analysed_at": time_text(record.ended_at),
         "slick_count": record.slick_count,
+        **coverage_values(record),
         "result_folder": folder,
         "superseded_by": superseded_by,
     }
+
+
+def coverage_values(record: RunRecord) -> dict[str, Any]:
+    """The columns that say how much of a scene was looked at; null where its run did not measure it."""
+    known = {} if record.coverage is None else record.coverage.as_dict()
+    return {column.name: known.get(column.name) for column in COVERAGE_COLUMNS}
 
 
 def run_row(record: RunRecord, folder: str | None, catalogued_at: datetime) -> dict[str, Any]:

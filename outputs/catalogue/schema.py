@@ -26,7 +26,20 @@ from outputs.style import SCENES_QML
 from outputs.vectors import driver_failures, write_geopackage
 
 # SQL from each version of the tables to the next, beginning with version 1.
-_UPGRADES: tuple[tuple[str, ...], ...] = ()
+_UPGRADES: tuple[tuple[str, ...], ...] = (
+    (
+        *(
+            f'ALTER TABLE {layer} ADD COLUMN "{name}" {kind}'
+            for layer in ("scenes", "former_scenes")
+            for name, kind in (
+                ("sea_km2", "REAL"), ("land_km2", "REAL"), ("no_data_km2", "REAL"), ("low_wind_share", "REAL"),
+                ("nothing_to_see", "TEXT"),
+            )
+        ),
+        """UPDATE layer_styles SET styleQML = replace(styleQML, '[% "slick_count" %] slicks',
+            '[% coalesce(''nothing to see: '' || "nothing_to_see", "slick_count" || '' slicks'') %]')""",
+    ),
+)  # fmt: skip
 _GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 TABLES: tuple[str, ...] = (

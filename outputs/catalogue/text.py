@@ -10,6 +10,7 @@ import geopandas as gpd
 from outputs.attributes import plain, time_text
 from outputs.catalogue.catalogue import Catalogue
 from outputs.catalogue.records import Run
+from outputs.coverage import finding
 
 
 def slick_columns(slicks: gpd.GeoDataFrame) -> list[str]:
@@ -38,6 +39,29 @@ def slick_line(record: Mapping[str, Any]) -> str:
     return line if record["former_status"] is None else f"{line}  once {record['former_status']}"
 
 
+def scene_document(catalogue: Catalogue, scene_id: str) -> dict[str, Any] | None:
+    """The last run on a scene and what it found, in words as `result`; None for a scene that the catalogue lacks."""
+    runs = catalogue.runs(scene_id)
+    if not runs:
+        return None
+    record = runs[0].record
+    result = finding(record.slick_count, record.coverage)
+    return {
+        "scene": {
+            "scene_id": scene_id,
+            "result": result,
+            "slick_count": record.slick_count,
+            "model_id": record.model_id,
+        },
+        "run": {"run_id": record.run_id, **_run(runs[0])},
+    }
+
+
+def scene_text(document: Mapping[str, Any]) -> str:
+    """A line for each known attribute of the scene and its run."""
+    return _lines({**document["scene"], **document["run"]})
+
+
 def slick_document(catalogue: Catalogue, slick_id: str) -> dict[str, Any]:
     """A slick, its outline, the run that detected it and its reviews. Raises `UsageError` for an unknown id."""
     slick = catalogue.slick(slick_id)
@@ -54,8 +78,8 @@ def slick_document(catalogue: Catalogue, slick_id: str) -> dict[str, Any]:
 def slick_text(document: Mapping[str, Any]) -> str:
     """A line for each known attribute of the slick and its run, then for each review."""
     known = {name: value for name, value in document["slick"].items() if value is not None}
-    run = {name: value for name, value in document["run"].items() if value not in (None, [], {}) and name not in known}
-    lines = [f"{name:<22}  {_one_line(value)}" for name, value in (known | run).items()]
+    run = {name: value for name, value in document["run"].items() if name not in known}
+    lines = [_lines(known | run)]
     for review in document["reviews"]:
         words = _one_line(f"{review['status']}  {review['reviewer'] or '?'}  {review['notes'] or ''}")
         lines.append(f"{'review':<22}  {review['reviewed_at']}  {words}")
@@ -76,8 +100,14 @@ def _run(run: Run) -> dict[str, Any]:
         "git_commit": record.git_commit,
         "inputs": [vars(file) for file in record.inputs],
         "flags": list(record.flags),
+        **({} if record.coverage is None else record.coverage.as_dict()),
         "result_folder": None if run.result_folder is None else str(run.result_folder),
     }
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    known = {name: value for name, value in values.items() if value not in (None, [], {})}
+    return "\n".join(f"{name:<22}  {_one_line(value)}" for name, value in known.items())
 
 
 def _one_line(value: Any) -> str:

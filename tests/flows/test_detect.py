@@ -106,7 +106,10 @@ def test_a_clean_scene_leaves_an_empty_layer_and_a_record(tmp_path):
     collection = json.loads((detection.folder / "slicks.geojson").read_text())
     assert collection["type"] == "FeatureCollection"
     assert collection["features"] == []
-    assert read_record(detection.folder / "run.json").analysed
+    record = read_record(detection.folder / "run.json")
+    assert record.analysed
+    assert record.coverage.sea_km2 == pytest.approx(16**2, rel=0.02)
+    assert record.coverage.nothing_to_see is None
     assert len(gpd.read_file(detection.folder / "slicks.gpkg", layer="slicks")) == 0
 
 
@@ -131,6 +134,27 @@ def test_border_noise_of_the_case_at_hand_is_no_oil(tmp_path):
     record = read_record(detect_slicks(old, tmp_path / "results").folder / "run.json")
     assert record.slick_count == 0
     assert record.flags[0] == "VV: border noise, up to 150 pixels wide, taken as no data"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("land", "100 % land, 0 % no data"), ("no data", "0 % land, 100 % no data")]
+)
+def test_a_scene_with_nothing_to_see_is_not_clean(kind, reason, tmp_path):
+    metadata = grd_metadata("VV", 300, 320)
+    image = sea(metadata) if kind == "land" else np.zeros((300, 320), np.uint16)
+    product = write_safe(tmp_path, None, {"VV": (image, metadata)})
+    gpd.GeoDataFrame(geometry=[shapely.box(2, 55, 4, 57)], crs=4326).to_file(tmp_path / "coast.geojson")
+    options = DetectionOptions(coastline=tmp_path / "coast.geojson") if kind == "land" else DetectionOptions()
+    detection = detect_slicks(product, tmp_path / "results", options)
+    record = read_record(detection.folder / "run.json")
+    item = json.loads((detection.folder / "item.json").read_text())
+    why = f"{reason}, 0 % calm sea"
+    assert not record.analysed
+    assert record.flags[0] == f"nothing to see: {why}"
+    assert record.coverage == detection.coverage
+    assert (detection.coverage.sea_km2, detection.coverage.nothing_to_see) == (0.0, why)
+    assert item["properties"]["slickwatch:nothing_to_see"] == why
+    assert item["properties"]["slickwatch:flags"] == list(record.flags)
 
 
 def test_horizontal_polarisation_stands_in_with_a_flag(tmp_path):

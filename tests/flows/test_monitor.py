@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import geopandas as gpd
+import numpy as np
 import pytest
+import rasterio
 import shapely
 import torch
 
@@ -25,7 +28,7 @@ import flows.monitor
 from flows import alerts, processing, tasks
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
-from flows.monitor import is_deployed, monitor, process_scene, submit
+from flows.monitor import Monitored, is_deployed, monitor, process_scene, submit
 from flows.processing import SceneRun, process
 from flows.results import is_up_to_date, staged
 from flows.settings import Settings
@@ -33,6 +36,7 @@ from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
 from ingest.ledger.ledger import Ledger
+from ingest.watch import Round
 from models.checkpoint import default_model_folder, default_model_id, load_model, save_model
 from models.registry.registry import Registry
 from models.simulator.product import simulate_product
@@ -516,6 +520,26 @@ def test_a_polarisation_that_the_model_was_not_trained_on_costs_no_scene(site, o
     with pytest.raises(UsageError, match=r"monitor\.polarisation: VH is selected, the model was trained on VV"):
         site.process(one)
     assert (site.state(one).state, site.state(one).attempts) == ("fetched", 0)
+
+
+def test_a_scene_without_data_is_alerted_and_not_taken_for_clean(site, products, direct):
+    blank = shutil.copytree(products[0], site.folder / products[0].name)
+    for file in (blank / "measurement").iterdir():
+        with warnings.catch_warnings(), rasterio.open(file, "r+") as image:
+            warnings.simplefilter("ignore")
+            image.write(np.zeros(image.shape, np.uint16), 1)
+    done = site.process(site.record(blank))
+    why = "0 % land, 100 % no data, 0 % calm sea"
+    assert (done.slick_count, done.new_alerts, done.coverage.nothing_to_see) == (0, 1, why)
+    (alert,) = site.told()
+    assert alert[0] == "failure"
+    (scene,) = site.catalogue.scenes().to_dict("records")
+    assert scene["nothing_to_see"] == why
+    nothing_else = Round(0, (), {}, {}, (), {}, None, 0.0)
+    summary = flows.monitor.round_summary(Monitored(nothing_else, (), (done,), {}, ()))
+    assert f"processed, nothing to see ({why})" in summary
+    assert site.process(done.scene_id).outcome == "unchanged"
+    assert len(site.told()) == 1
 
 
 def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkeypatch):

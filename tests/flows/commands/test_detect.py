@@ -12,9 +12,11 @@ import zipfile
 from contextlib import closing
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from PIL import Image
 
 from flows.resolve import detection_options
@@ -179,10 +181,22 @@ def test_a_polarisation_that_the_model_does_not_know_must_be_forced_and_is_flagg
     assert (code, out) == (2, "")
     assert "VH is selected, the model was trained on VV" in err
     assert not (tmp_path / "results").exists()
-    code, out, err = cli(*arguments, "--force-polarisation")
+    code, out, err = cli(*arguments, "--force-polarisation", "--json")
     assert code == 0, err
+    coverage = json.loads(out)["coverage"]
+    assert coverage["sea_km2"] == pytest.approx(15, rel=0.02)
+    assert (coverage["low_wind_share"], coverage["nothing_to_see"]) == (None, None)
     (run,) = (tmp_path / "results").glob("*/run.json")
     assert "VH used as asked, the model was trained on VV" in json.loads(run.read_text())["flags"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_scene_of_land_is_said_to_show_nothing(cli, good, tmp_path):
+    gpd.GeoDataFrame(geometry=[shapely.box(2, 55, 4, 57)], crs=4326).to_file(tmp_path / "coast.geojson")
+    arguments = ("detect", good, "--out", tmp_path / "results", "--coastline", tmp_path / "coast.geojson")
+    code, out, err = cli(*arguments)
+    assert code == 0, err
+    assert out.startswith(f"{good.stem}: nothing to see (100 % land, 0 % no data, 0 % calm sea), ")
 
 
 def test_an_unreadable_checkpoint_is_code_6(cli, good, tmp_path):

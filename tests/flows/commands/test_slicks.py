@@ -13,6 +13,7 @@ from flows.cli import app
 from ingest.errors import SlickwatchError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, Selection
+from outputs.coverage import Coverage
 from tests.support.catalogue_results import FOOTPRINT, OTHER_MODEL, SCENE, found, record, scene_number, squares, table
 
 NOW = datetime(2021, 1, 20, 12, 0, tzinfo=UTC)
@@ -88,6 +89,20 @@ def test_a_review_is_told_listed_and_shown(slicks, catalogue):
     assert [review["status"] for review in document["reviews"]] == ["rejected"]
     slicks("review", "s1", "unreviewed", "--reviewer", "Ada")
     assert slicks("list", "--status", "rejected") == ""
+
+
+def test_a_scene_is_shown_with_what_could_be_seen_of_it(slicks, catalogue, capsys):
+    blank = scene_number(7)
+    coverage = Coverage(0.0, 75.0, 25.0, None)
+    nothing = record("run-7", blank, coverage=coverage, flags=("nothing to see: all of it",))
+    catalogue.publish(nothing, blank, None, table("run-7", {}, blank), now=NOW)
+    shown = dict(line.split(maxsplit=1) for line in slicks("show", blank.id).splitlines())
+    assert shown["result"] == "nothing to see (75 % land, 25 % no data, 0 % calm sea)"
+    assert (shown["land_km2"], shown["run_id"]) == ("75.0", "run-7")
+    assert json.loads(slicks("show", blank.id, "--json"))["run"]["flags"] == ["nothing to see: all of it"]
+    assert json.loads(slicks("show", scene_number(5).id, "--json"))["scene"]["result"] == "2 slicks"
+    app(["slicks", "list", "--since", "2021-01-19T03:23", "--catalogue", str(catalogue.path)], standalone_mode=False)
+    assert capsys.readouterr().err == "no slicks in 1 scene, 1 of them with nothing to see\n"
 
 
 def test_superseded_slicks_are_shown_only_when_asked_for(slicks, catalogue):

@@ -14,8 +14,9 @@ from models.training.segmentation_options import TrainOptions
 CPU = torch.device("cpu")
 MB = 1e6
 TINY = changed(
-    TrainOptions(), steps=2, batch_size=4, crop=64, warm_up=1, validate_every=2, validation_chips=1, workers=0
-)
+    TrainOptions(), steps=2, batch_size=4, crop=64, warm_up=1, validate_every=2, validation_chips=1, workers=0,
+    half_precision=False,
+)  # fmt: skip
 
 
 def squares(megabytes, tried=None):

@@ -35,7 +35,7 @@ PREPROCESS = PreprocessOptions()
 TINY = changed(
     TrainOptions(),
     steps=4, batch_size=4, crop=SIZE, real_share=1.0, only_oil=True, warm_up=1, validate_every=2, validation_chips=1,
-    workers=0, synthetic_multiple=2.0,
+    workers=0, half_precision=False, synthetic_multiple=2.0,
 )  # fmt: skip
 
 
@@ -83,6 +83,11 @@ def quiet(line):
 
 def weights(folder):
     return load_model(str(folder))[0].state_dict()
+
+
+def assert_equal(some, others):
+    for name, tensor in some.items():
+        assert torch.equal(tensor, others[name]), name
 
 
 @pytest.fixture
@@ -278,8 +283,7 @@ def test_soft_and_hard_labels_train_differently_and_are_recorded(data, tmp_path,
     soft_weights, hard_weights = weights(tmp_path / "soft"), weights(tmp_path / "hard")
     assert not torch.equal(soft_weights["weight"], hard_weights["weight"])
     # Hard labels are soft ones without the distillation: the other losses see the argmax in both.
-    for name, tensor in weights(tmp_path / "weightless").items():
-        assert torch.equal(tensor, hard_weights[name]), name
+    assert_equal(weights(tmp_path / "weightless"), hard_weights)
     record = soft.training["synthetic_pairs"]
     assert record["n"] == 2 * soft.training["real_pairs"]["n"]
     assert record["generator"] == {"sampler": "test"}
@@ -310,8 +314,7 @@ def test_an_interrupted_training_goes_on_exactly_even_where_the_folder_moved_and
     moved = changed(options, synthetic=str(tmp_path / "moved"))
     train(moved, tmp_path / "parts", resume=True, report=said.append)
     assert said[0].startswith("resuming at step 3")
-    for name, tensor in weights(tmp_path / "whole").items():
-        assert torch.equal(tensor, weights(tmp_path / "parts")[name]), name
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     synthesise(tmp_path / "others", SYNTHETIC, seed=8)
     with pytest.raises(UsageError, match="other synthetic pairs"):
         train(changed(options, synthetic=str(tmp_path / "others")), tmp_path / "parts", resume=True, report=quiet)
@@ -338,8 +341,7 @@ def test_a_killed_training_on_synthetic_pairs_goes_on_to_what_an_unkilled_one_gi
     train(read_options(config), tmp_path / "killed", resume=True, report=said.append)
     assert said[0].startswith("resuming at step")
     train(read_options(config), tmp_path / "whole", report=quiet)
-    for name, tensor in weights(tmp_path / "whole").items():
-        assert torch.equal(tensor, weights(tmp_path / "killed")[name]), name
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
 @given(devices=st.integers(1, 2), accumulate=st.integers(1, 2))

@@ -1,6 +1,7 @@
 """The catalogue's file: readers beside a writer, other programs, damage, and whether its indexes are used."""
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -17,9 +18,10 @@ from ingest.errors import StorageError, UnreadableInput, UsageError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, schema
 from outputs.catalogue.database import Database
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.catalogue.rows import COVERAGE_COLUMNS, SCENE_COLUMNS, SLICK_EXTRAS
 from outputs.catalogue.selection import Selection, select_rows
-from outputs.style import LOOKS
+from outputs.coverage import Coverage
+from outputs.style import LOOKS, SCENES_QML
 from outputs.vectors import write_geopackage
 from tests.outputs.test_qgis import PYTHON, with_qgis
 from tests.support.catalogue_results import (
@@ -237,14 +239,38 @@ def test_a_damaged_file_is_said_to_be_so(copy):
 
 
 def test_a_newer_catalogue_is_refused_and_an_older_one_upgraded(copy, monkeypatch):
-    monkeypatch.setattr(schema, "_UPGRADES", (('ALTER TABLE runs ADD COLUMN "mood" TEXT',),))
+    upgrades = (*schema._UPGRADES, ('ALTER TABLE runs ADD COLUMN "mood" TEXT',))
+    monkeypatch.setattr(schema, "_UPGRADES", upgrades)
     Catalogue.open(copy)
     assert len(Catalogue.open(copy).slicks()) == 2
     assert ("mood",) in ask(copy, "SELECT name FROM pragma_table_info('runs')")
-    assert ask(copy, "SELECT version FROM slickwatch_catalogue") == [(2,)]
+    assert ask(copy, "SELECT version FROM slickwatch_catalogue") == [(len(upgrades) + 1,)]
     monkeypatch.undo()
-    with pytest.raises(UnreadableInput, match=r"newer version of Slickwatch \(catalogue 2\); upgrade Slickwatch"):
+    with pytest.raises(UnreadableInput, match=r"newer version of Slickwatch \(catalogue \d\); upgrade Slickwatch"):
         Catalogue.open(copy)
+
+
+def test_a_catalogue_of_version_1_gets_the_columns_of_coverage(tmp_path, monkeypatch):
+    path, coverage = tmp_path / "old.gpkg", Coverage(0.0, 60.0, 40.0, None)
+    names = {column.name for column in COVERAGE_COLUMNS}
+    former = tuple(column for column in SCENE_COLUMNS if column.name not in names)
+    tip = '"scene_id" %], [% "slick_count" %] slicks</mapTip>'
+    with monkeypatch.context() as old:
+        old.setattr(schema, "_UPGRADES", ())
+        old.setattr(schema, "SCENE_COLUMNS", former)
+        old.setattr(schema, "SCENES_QML", re.sub(r'"scene_id" %\].*</mapTip>', tip, SCENES_QML))
+        schema.create_file(path)
+    assert tip in ask(path, "SELECT styleQML FROM layer_styles WHERE f_table_name = 'scenes'")[0][0]
+    catalogue = Catalogue.open(path)
+    catalogue.publish(record("run-1"), SCENE, FOOTPRINT, table("run-1", {}))
+    assert catalogue.scenes().nothing_to_see.isna().all()
+    catalogue.publish(record("run-2", coverage=coverage), SCENE, FOOTPRINT, table("run-2", {}))  # the same again
+    (scene,) = catalogue.scenes().to_dict("records")
+    assert (scene["run_id"], scene["land_km2"]) == ("run-1", 60.0)
+    assert scene["nothing_to_see"] == coverage.nothing_to_see
+    assert ask(path, "SELECT styleQML FROM layer_styles WHERE f_table_name = 'scenes'") == [(SCENES_QML,)]
+    assert set(pyogrio.read_info(path, layer="former_scenes")["fields"]) >= names
+    assert flaws(path) == []
 
 
 def test_a_full_disk_is_a_storage_error_and_nothing_is_half_written(copy):
