@@ -26,7 +26,7 @@ from flows.commands.simulate import simulate
 from flows.commands.synthesize import synthesize
 from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
 from flows.commands.watch import watch
-from ingest.errors import SlickwatchError, SourceError
+from ingest.errors import SlickwatchError, SourceError, UsageError
 from ingest.proxies import without_proxy
 
 COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # As an exception, so that unfinished files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        _require_text(sys.argv[1:] if arguments is None else arguments)
         app(arguments)
     except SlickwatchError as error:
         print_failure(error)
@@ -98,6 +99,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if VERBOSE.get():
             traceback.print_exc()
         sys.exit(1)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Names of files that are no text cannot go into a ledger, a record or a layer."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working folder", "no longer exists", "change to another") from error
+    for word in (*arguments, here):
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(repr(os.fsencode(word)), "is not UTF-8", "rename the file or the folder") from error
 
 
 def _prefect_failure(message: str) -> SourceError | None:

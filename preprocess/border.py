@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import grey_closing
+from scipy.ndimage import grey_closing, grey_opening
 
 from ingest.safe.metadata import Integers
 from preprocess.calibrate import Float32s
@@ -20,7 +20,8 @@ from preprocess.noise import NoiseTable
 FIRST_IPF_WITHOUT = 2.90
 _MARGIN = 2000  # lines and pixels from each edge that are searched
 _GROUP = 8  # lines or pixels along an edge that are averaged
-_CLOSED = 9  # groups; shorter notches in a border, left by something bright in it, are closed
+# In groups: shorter notches in a border, left by something bright in it, are closed; shorter pieces are chance.
+_CLOSED, _SHORTEST = 9, 3
 _SHARE_OF_NOISE = 0.5
 # In DN^2: numbers of 1 to 20 at random have a mean square of 144, half the square of SNAP's limit of 30 is 450.
 _LOWEST_LIMIT, _LIMIT_WITHOUT_NOISE = 180.0, 450.0
@@ -80,7 +81,8 @@ def find_border(measurement: Measurement, noise: NoiseTable | None, rows_per_blo
                 at = start + inside.start - begin
                 end[at : at + inside.stop - inside.start] = _marks(band[inside], across[inside], axis=1)
     found = (np.concatenate(near), np.concatenate(far), _depth(first.T), _depth(last[::-1].T))
-    border = Border((lines, samples), *(grey_closing(depth, (_CLOSED,)) for depth in found))
+    smooth = (grey_opening(grey_closing(depth, (_CLOSED,)), (_SHORTEST,)) for depth in found)
+    border = Border((lines, samples), *smooth)
     return border if border.width else None
 
 

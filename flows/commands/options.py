@@ -96,6 +96,15 @@ def box_option(text: str) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
+def place_option(text: str) -> tuple[float, float]:
+    """Read the text of `--at`: longitude and latitude in degrees. Raises `UsageError`."""
+    try:
+        longitude, latitude = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError("--at", f"{text!r} is not two numbers", "give LON,LAT in degrees such as 64.0,16.0") from None
+    return longitude, latitude
+
+
 def time_option(text: str, now: datetime | None = None) -> datetime:
     """Read a time in ISO 8601 (UTC unless it has an offset) or an age such as 30m, 12h, 7d. Raises `UsageError`."""
     age = re.fullmatch(r"(\d{1,6})([mhd])", text.strip())

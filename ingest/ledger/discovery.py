@@ -29,6 +29,7 @@ def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> l
             new.append(name.id)
         if row.footprint is None and scene.footprint is not None:
             row.footprint = shapely.to_wkb(scene.footprint)
+            touched.add(name.datatake)
         if row.id in new or _published_earlier(row, scene):
             touched.add(name.datatake)
         touched |= _take_offer(row, scene, now)

@@ -42,6 +42,7 @@ def _member(row: SceneRow) -> Member:
         broken=row.progress in ("failed", "quarantined") and not done,
         attempts=row.attempts,
         forgotten=row.progress == "forgotten",
+        footprint=None if row.footprint is None else shapely.from_wkb(row.footprint),
     )
 
 

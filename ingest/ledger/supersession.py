@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+from shapely.geometry.base import BaseGeometry
 
 from ingest.scene import scene_from_name
 
@@ -19,7 +21,7 @@ SLICE_TOLERANCE = timedelta(seconds=5)
 # Catalogues list a COG mostly after the product it was made from, sometimes before.
 COG_WINDOW = timedelta(days=1)
 
-_PARTS = re.compile(r"(?P<kind>.+)_\w{15}_\w{15}_(?P<datatake>\w{6}_\w{6})_(?P<unique>\w{4})(?P<cog>_COG)?$")
+_PARTS = re.compile(r"(?P<kind>.+)_\w{15}_\w{15}_(?P<datatake>\w{6}_\w{6})_(?P<unique>\w{4})(?P<cog>_COG)?")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ProductName:
     def read(cls, name: str) -> ProductName:
         """Parse a product name. Raises `UnreadableInput` if it is not one."""
         scene = scene_from_name(name)
-        parts = _PARTS.match(scene.id)
+        parts = _PARTS.fullmatch(scene.id)
         assert parts is not None  # scene_from_name has accepted it
         return cls(
             scene.id,
@@ -59,6 +61,7 @@ class Member:
     broken: bool = False  # parked or in quarantine before it was fetched
     attempts: int = 0
     forgotten: bool = False
+    footprint: BaseGeometry | None = field(default=None, compare=False)  # WGS 84 lon/lat
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def standings(members: Iterable[Member]) -> dict[str, Standing]:
 
 
 def _slices(members: list[Member]) -> Iterator[list[Member]]:
-    """Products whose start and stop both agree within the tolerance, directly or through others."""
+    """Products of one place whose start and stop both agree within the tolerance, directly or through others."""
     for left in _by_start(members):
         yield from _connected(left)
 
@@ -96,14 +99,20 @@ def _connected(left: list[Member]) -> Iterator[list[Member]]:
         slice, waiting = [], [left.pop(0)]
         while waiting:
             slice.append(waiting.pop())
-            near = [member for member in left if _same_slice(slice[-1].name, member.name)]
+            near = [member for member in left if _same_slice(slice[-1], member)]
             left = [member for member in left if member not in near]
             waiting.extend(near)
         yield slice
 
 
-def _same_slice(one: ProductName, other: ProductName) -> bool:
-    return max(abs(one.start - other.start), abs(one.stop - other.stop)) <= SLICE_TOLERANCE
+def _same_slice(one: Member, other: Member) -> bool:
+    apart = max(abs(one.name.start - other.name.start), abs(one.name.stop - other.name.stop))
+    return apart <= SLICE_TOLERANCE and _overlap(one.footprint, other.footprint)
+
+
+def _overlap(one: BaseGeometry | None, other: BaseGeometry | None) -> bool:
+    """An unknown footprint separates nothing: the times already agree."""
+    return one is None or other is None or bool(one.intersects(other))
 
 
 def _of_slice(slice: list[Member]) -> Iterator[tuple[str, Standing]]:

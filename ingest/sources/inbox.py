@@ -302,7 +302,7 @@ def _require_files(folder: Path, manifest: Document) -> None:
             raise manifest.fail(f"lists a file outside the product, {href[:80]!r}")
         promised = stream.get("size", "")
         there = (folder / member).stat().st_size if (folder / member).is_file() else None
-        if there is None or (promised.isdigit() and there < int(promised)):
+        if there is None or (promised.isdecimal() and there < int(promised)):
             problem = "is missing" if there is None else f"has {there} of {promised} bytes"
             raise UnreadableInput(folder, f"{member} {problem}", "wait until the copy has finished, or copy it again")
 

@@ -6,7 +6,7 @@ Everything at full resolution is made band by band of rows, so that memory stays
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,8 +44,12 @@ MONITORED = {
     "Gulf of Guinea": (3.0, 2.0),
     "Eastern Mediterranean": (29.5, 33.3),
 }
+LATITUDE = 75  # degrees; nearer to the poles the passes run along the parallels
 _HEADINGS = (-12.0, -168.0)  # ascending, descending
-_SCENE_STREAM, _SPECKLE_STREAM = 200, 201
+_SCENE_STREAM, _SPECKLE_STREAM, _TIME_STREAM = 200, 201, 202
+# S1A's orbit at a time; 175 orbits take 12 days
+_ORBIT, _ORBIT_BEGAN, _ORBIT_TIME = 54_100, datetime(2024, 6, 1, 5, 30, tzinfo=UTC), timedelta(days=12) / 175
+_YEARS = 2015, 2099  # in which the orbit's number is a product's
 _INCIDENCE = (30.5, 46.0)  # degrees, of the whole IW swath
 _BAND = 512  # rows
 
@@ -56,6 +60,15 @@ class SimulatedProduct:
 
     safe: Path
     truth: Path  # uint8 classes at full resolution, 255 = no data
+    centre: tuple[float, float]  # longitude, latitude
+    start: datetime
+
+    @property
+    def where(self) -> str:
+        """Place and time for people."""
+        longitude, latitude = self.centre
+        east, north = "W" if longitude < 0 else "E", "S" if latitude < 0 else "N"
+        return f"{abs(latitude):.2f} {north}, {abs(longitude):.2f} {east}, {self.start:%Y-%m-%d %H:%M} UTC"
 
 
 def simulate_product(
@@ -66,24 +79,27 @@ def simulate_product(
     polarisations: tuple[str, ...] = ("VV", "VH"),
     platform: str = "S1A",
     mode: str = "IW",
-    start: datetime = datetime(2024, 6, 1, 5, 30, tzinfo=UTC),
+    start: datetime | None = None,
     centre_lonlat: tuple[float, float] | None = None,
     clean: bool = False,
     options: OceanOptions | None = None,
 ) -> SimulatedProduct:
     """Simulate a GRD product of `size` (lines, samples) in `folder`, and its truth as NAME.truth.tif beside it.
 
-    Place (one of `MONITORED`), pass and incidence angles are drawn by the seed where they are not given; `clean`
-    leaves all oil out. The same arguments give the same bytes. Raises `UsageError` for polarisations other than
-    VV and VH.
+    Place (one of `MONITORED`), time, datatake, pass and incidence angles are drawn by the seed where they are not
+    given; the orbit follows from the time. `clean` leaves all oil out. The same arguments give the same bytes. Raises
+    `UsageError` for polarisations other than VV and VH, and for a place or time where Sentinel-1 is not simulated.
     """
     if not set(polarisations) <= {"VV", "VH"}:
         raise UsageError(" ".join(polarisations), "cannot be simulated", "choose from VV and VH")
+    _require_seen(centre_lonlat, start)
     rng = np.random.default_rng([seed, _SCENE_STREAM])
     heading = _HEADINGS[int(rng.integers(2))]
     place = list(MONITORED.values())[int(rng.integers(len(MONITORED)))]
     drift, share = rng.uniform(-0.2, 0.2, 2), float(rng.uniform())
     centre = centre_lonlat or (place[0] + float(drift[0]), place[1] + float(drift[1]))
+    drawn, datatake = _time_and_datatake(seed, centre[0], heading)
+    start = start or drawn
     spacing = 40.0 if mode == "EW" else 10.0
     options = options or OceanOptions(incidence_near_far=_incidence_range(size[1] * spacing, share))
     options = replace(options, polarisations=polarisations, clean=clean or options.clean)
@@ -102,12 +118,31 @@ def simulate_product(
             incidence_near_far=(float(ocean.incidence_angle[0]), float(ocean.incidence_angle[-1])),
             spacing=spacing,
             noise_equivalent=_refined(ocean.noise_equivalent[polarisation], factor, np.arange(size[1])),
+            absolute_orbit=_ORBIT + (start - _ORBIT_BEGAN) // _ORBIT_TIME,
+            datatake=datatake,
         )
         images[polarisation] = _Image.of(ocean, metadata, factor, seed, number), metadata
     safe = write_safe(folder, None, images)
     truth = safe.with_name(f"{safe.name.removesuffix('.SAFE')}.truth.tif")
     _write_truth(truth, ocean, factor, next(iter(images.values()))[1])
-    return SimulatedProduct(safe, truth)
+    return SimulatedProduct(safe, truth, centre, start)
+
+
+def _require_seen(centre: tuple[float, float] | None, start: datetime | None) -> None:
+    if centre is not None and not (abs(centre[0]) <= 180 and abs(centre[1]) <= LATITUDE):
+        problem = f"{centre[0]:g},{centre[1]:g} is no place that Sentinel-1 images"
+        raise UsageError("place", problem, f"give longitude -180 to 180, latitude -{LATITUDE} to {LATITUDE}")
+    if start is not None and not _YEARS[0] <= start.year <= _YEARS[1]:
+        raise UsageError(f"time {start:%Y-%m-%d}", "not simulated", f"give a year from {_YEARS[0]} to {_YEARS[1]}")
+
+
+def _time_and_datatake(seed: int, longitude: float, heading: float) -> tuple[datetime, int]:
+    """A day of 2024 at the local time of the pass (18 h ascending, 6 h descending), and the datatake's number."""
+    rng = np.random.default_rng([seed, _TIME_STREAM])
+    hours = (18 if heading == _HEADINGS[0] else 6) - longitude / 15
+    day = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=int(rng.integers(366)))
+    seconds = int(3600 * hours) + int(rng.integers(-1200, 1201))
+    return day + timedelta(seconds=seconds), int(rng.integers(1, 1 << 24))
 
 
 @dataclass(frozen=True, eq=False)

@@ -322,6 +322,8 @@ def test_simulated_products_are_where_it_says(cli, tmp_path):
     assert code == 0, err
     safe, truth = out.split()
     assert (tmp_path / safe).is_dir()
+    assert "N, " in err
+    assert "UTC" in err
     with rasterio.open(truth) as dataset:
         assert dataset.shape == (320, 400)
 
@@ -335,6 +337,11 @@ def test_simulated_products_are_where_it_says(cli, tmp_path):
         ("--size", "0,5"),
         ("--format", "tiff"),
         ("--format", "chips", "--size", "2,3"),
+        ("--format", "chips", "--at", "3,56"),
+        ("--at", "3"),
+        ("--at", "3,99"),
+        ("--time", "soon"),
+        ("--time", "1999-01-01"),
     ],
 )
 def test_wrong_sizes_and_formats_are_wrong_usage(cli, tmp_path, arguments):
@@ -449,3 +456,19 @@ def test_a_run_that_is_asked_to_stop_leaves_nothing(tmp_path_factory, tmp_path):
         process.terminate()
         assert process.wait(60) != 0
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["detect", "calibrate", "segment"])
+def test_a_name_that_is_no_text_is_wrong_usage(cli, tmp_path, command):
+    (tmp_path / "a\udcff.zip").write_bytes(b"x")
+    code, out, err = cli(command, tmp_path / "a\udcff.zip", "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert err.endswith("a\\xff.zip': is not UTF-8; rename the file or the folder\n")
+
+
+def test_a_working_folder_that_is_gone(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = cli("detect", "x.SAFE")
+    assert (code, err) == (2, "slickwatch: the working folder: no longer exists; change to another\n")

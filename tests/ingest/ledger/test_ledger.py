@@ -360,6 +360,19 @@ def test_neighbouring_slices_and_other_polarisations_are_scenes_of_their_own(led
     assert ledger.counts()["found"] == 3
 
 
+def test_products_of_one_datatake_and_time_that_do_not_overlap_are_scenes_of_their_own(ledger):
+    old, far = (scene(unique=f"000{n}", footprint=shapely.box(60 * n, 0, 60 * n + 2, 2)) for n in (1, 2))
+    unknown = scene(unique="0003", published=T0 + HOUR)
+    found(ledger, old, far)
+    assert picture(ledger) == {old.id: ("found", None), far.id: ("found", None)}
+    found(ledger, unknown)  # until its place is known, its times count
+    assert ledger.get(old.id).state == "superseded"
+    found(ledger, replace(unknown, footprint=far.footprint))
+    assert picture(ledger) == {
+        old.id: ("found", None), far.id: ("superseded", unknown.id), unknown.id: ("found", None)
+    }  # fmt: skip
+
+
 def test_a_cog_between_two_processings_goes_with_the_first():
     members = [
         member(name(unique="0001"), T0), member(name(unique="0002", cog=True), T0 + 2 * HOUR),

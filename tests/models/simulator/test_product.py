@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from shapely import Point
 
 from ingest.errors import UsageError
+from ingest.ledger.supersession import ProductName
 from ingest.safe.product import SafeProduct
 from models.classes import LAND, OIL, SHIP
 from models.simulator import GRD_CORRELATION, GRD_LOOKS, OceanOptions, simulate_ocean
@@ -136,6 +139,35 @@ def test_the_place_is_a_monitored_sea(tmp_path: Path) -> None:
         assert len(near) == 1
         places.add(near[0])
     assert len(places) > 1
+
+
+def test_products_of_different_seeds_are_scenes_of_their_own(tmp_path: Path) -> None:
+    made = [simulate_product(tmp_path, seed, (80, 80)) for seed in range(6)]
+    scenes = [SafeProduct.open(one.safe).scene for one in made]
+    names = [ProductName.read(scene.id) for scene in scenes]
+    assert len({name.datatake for name in names}) == len({scene.acquired_start for scene in scenes}) == 6
+    assert len({scene.relative_orbit for scene in scenes}) > 3
+    for one, scene in zip(made, scenes, strict=True):
+        assert scene.acquired_start == one.start
+        assert scene.footprint is not None
+        assert scene.footprint.centroid.distance(Point(one.centre)) < 0.05
+        local = (one.start.hour + one.start.minute / 60 + one.centre[0] / 15) % 12
+        assert abs(local - 6) < 0.6  # the passes' local time, in the morning and in the evening
+
+
+def test_a_place_and_a_time_can_be_given(tmp_path: Path) -> None:
+    time = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    made = simulate_product(tmp_path, 1, (80, 80), centre_lonlat=(-179.99, -75.0), start=time)
+    assert SafeProduct.open(made.safe).scene.acquired_start == time
+    assert made.where == "75.00 S, 179.99 W, 2031-02-03 04:05 UTC"
+
+
+@pytest.mark.parametrize("place", [(181.0, 0.0), (0.0, 76.0), (float("nan"), 0.0)])
+def test_places_that_are_not_imaged_are_refused(tmp_path: Path, place: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="latitude -75 to 75"):
+        simulate_product(tmp_path, 0, (80, 80), centre_lonlat=place)
+    with pytest.raises(UsageError, match="2015 to 2099"):
+        simulate_product(tmp_path, 0, (80, 80), start=datetime(1999, 1, 1, tzinfo=UTC))
 
 
 def test_other_polarisations_are_refused(tmp_path: Path) -> None:
