@@ -14,6 +14,7 @@ import typer
 from flows.commands import bench, models, scenes, settings, slicks, train, up
 from flows.commands.balance import balance
 from flows.commands.calibrate import calibrate
+from flows.commands.check import check
 from flows.commands.demo import demo
 from flows.commands.detect import detect
 from flows.commands.evaluate import evaluate
@@ -33,7 +34,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Detect": {"demo": demo, "detect": detect, "calibrate": calibrate, "segment": segment},
     "Monitor": {
         "up": up.up, "down": up.down, "status": up.status, "watch": watch, "fetch": fetch, "scenes": scenes.app,
-        "settings": settings.app,
+        "check": check, "settings": settings.app,
     },
     "Catalogue": {"slicks": slicks.app},
     "Models": {"models": models.app, "train": train.app, "evaluate": evaluate},

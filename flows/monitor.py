@@ -26,6 +26,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
+from flows.agreement import settle
 from flows.alerts import last_run_file, open_alerter
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
@@ -94,6 +95,7 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
     with open_watches(settings, None if watch is None else [watch]) as watching:
         found = watching.run_round(threading.Event())
         _report_failures(found, watching.ledger, alerter)
+        settle(watching.ledger, settings, alerter)
         waiting = watching.ledger.waiting("process")
         parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
         deployed = bool(waiting) and is_deployed()

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -253,7 +254,7 @@ class SceneRun:
         catalogue = Catalogue.open(self.settings.monitor.catalogue)
         published = catalogue.publish(
             record, scene, result.footprint, result.slicks,
-            result_folder=self.folder, supersedes=self.ledger.superseded_by(scene.id),
+            result_folder=self.folder, standings=partial(self.ledger.standings, scene.id),
         )  # fmt: skip
         if not published.current:
             return 0
