@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _KNOWN = (SlickwatchError, ParameterTypeError, SignatureMismatchError)
 
 
-def report_run(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def report_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook of a flow: alert that a run failed or crashed, unless it has alerted on that itself."""
     error = getattr(state.data, "result", state.data)
     if REPORTED in getattr(error, "__notes__", ()):
         return
-    config = run.parameters.get("config")
+    config = flow_run.parameters.get("config")
     with open_alerter(Settings.read(None if config is None else Path(str(config)))) as alerter:
         reason = _one_line(error) if isinstance(error, Exception) else state.message or state.name or "failed"
-        alerter.report_failure(flow.name, f"run {run.name}: {reason}", kind="flow", occurrence=str(run.id))
+        alerter.report_failure(flow.name, f"run {flow_run.name}: {reason}", kind="flow", occurrence=str(flow_run.id))
         alerter.deliver()
 
 

@@ -82,7 +82,7 @@ def _accept_bare_names(url: str) -> None:
         except PrefectHTTPStatusError as error:  # wrong parameters, mostly
             _fail(f"the run was refused: {_detail(error.response)}")
 
-    PrefectClient.create_flow_run_from_deployment = create_flow_run_from_deployment  # type: ignore[method-assign]
+    PrefectClient.create_flow_run_from_deployment = create_flow_run_from_deployment  # type: ignore[assignment, method-assign]
     PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[assignment, method-assign]
 
 
