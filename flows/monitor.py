@@ -221,5 +221,6 @@ def round_summary(monitored: Monitored) -> str:
     ]
     problems = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
     lines += [f"- {name}: {reason}" for name, reason in problems.items()]
+    lines += [f"- {line}" for line in found.passed_over.values()]
     lines += [f"- fetching stopped: {found.stopped}"] if found.stopped else []
     return "\n".join([*lines, ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,9 +69,16 @@ def status(config: Config = None, json_: Json = False, verbose: Verbose = False)
     """
     from flows.operations.plan import with_running_deployments
     from flows.operations.status import collect_status, judge, status_json, status_lines
+    from flows.settings import Settings
+    from ingest.watch import passed_over
 
     plan = with_running_deployments(_plan(config, None))
-    found = judge(plan, collect_status(plan))
+    passed = tuple(
+        f"{id}: outside area {watch}"
+        for watch, products in passed_over(Settings.read(config).scenes.folder).items()
+        for id in sorted(set(products.values()))
+    )
+    found = replace(judge(plan, collect_status(plan)), passed_over=passed)
     typer.echo(status_json(found) if json_ else "\n".join(status_lines(found)))
     if found.problems:
         raise typer.Exit(1)

@@ -78,6 +78,7 @@ class Status:
     failures: tuple[RunStatus, ...] = ()  # of the last day, without a later success of the same
     late: int = 0  # runs that should have started more than `LATE` ago
     monitored: datetime | None = None  # end of the last successful monitoring run
+    passed_over: tuple[str, ...] = ()  # products in inboxes that lie outside the area of a watch
     problems: tuple[str, ...] = ()
 
 
@@ -250,6 +251,7 @@ def status_lines(status: Status) -> list[str]:
         *[_limit_line(one) for one in status.limits],
         *[_run_line(one) for one in status.runs],
         f"monitored   {_time(status.monitored)}",
+        *[f"passed over {line}" for line in status.passed_over],
         *([f"problem     {problem}" for problem in status.problems] or ["all is well"]),
     ]
 
