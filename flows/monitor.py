@@ -28,6 +28,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.agreement import settle
 from flows.alerts import last_run_file, open_alerter
+from flows.failures import report_run
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
 from flows.settings import Settings
@@ -61,7 +62,7 @@ def _run_name() -> str:
     return f"{runtime.flow_run.flow_name}-{given.get('scene') or given.get('watch') or 'all'}"
 
 
-@flow(name=FLOW, flow_run_name=_run_name)
+@flow(name=FLOW, flow_run_name=_run_name, on_failure=[report_run], on_crashed=[report_run])
 def process_scene(scene: str | None = None, config: str | None = None) -> Processed:
     """Process one scene: an id of the ledger, the path of a product (with a / in it), else the next one waiting.
 
@@ -75,7 +76,7 @@ def process_scene(scene: str | None = None, config: str | None = None) -> Proces
             alerter.deliver()
 
 
-@flow(name="monitor", flow_run_name=_run_name)
+@flow(name="monitor", flow_run_name=_run_name, on_failure=[report_run], on_crashed=[report_run])
 def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     """One round: find and fetch new scenes of one watch or of all, then have each waiting scene processed once.
 

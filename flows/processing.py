@@ -35,7 +35,7 @@ from ingest.store import SceneFolder
 from models.checkpoint import read_checkpoint
 from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
-from outputs.alerting.alerter import Alerter
+from outputs.alerting.alerter import REPORTED, Alerter
 from outputs.catalogue import Catalogue, Selection
 from outputs.coverage import Coverage
 from outputs.record import RunRecord, code_version
@@ -170,6 +170,7 @@ class SceneRun:
         except BaseException as error:
             with suppress(LeaseLost):
                 self._record_failure(error)
+                error.add_note(REPORTED)  # the ledger says if it is tried again, and an alert if not
             raise
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)

@@ -62,7 +62,7 @@ def down(config: Config = None, verbose: Verbose = False) -> None:
 
 
 def status(config: Config = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Show processes, schedules, runs and problems; exit code 0 if there are no problems.
+    """Show processes, schedules, runs and problems; exit code 0 if all is well, 1 if there are problems.
 
     Example: slickwatch status --json
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import pytest
 import rasterio
 import shapely
 import torch
+from prefect.exceptions import ParameterTypeError
 
 import flows.detect
 import flows.monitor
@@ -29,6 +31,7 @@ from flows import alerts, processing, tasks
 from flows.agreement import disagreements, forget
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
+from flows.failures import OneLine
 from flows.monitor import Monitored, is_deployed, monitor, process_scene, submit
 from flows.processing import SceneRun, process
 from flows.results import is_up_to_date, staged
@@ -327,6 +330,27 @@ def _down(site):
         import threading
 
         return watching.run_round(threading.Event()).down["inbox"]
+
+
+@pytest.mark.parametrize("scene", ["S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234", ["no text"]])
+def test_a_run_that_fails_is_told_of(site, prefect_server, scene, caplog):
+    with pytest.raises((UsageError, ParameterTypeError)):
+        process_scene(scene, str(site.config))
+    (alert,) = [record.getMessage() for record in caplog.records if record.name == "outputs.alerting.channels"]
+    assert alert.startswith("Flow failed: process-scene")
+    assert "not in the ledger" in alert or "valid string" in alert
+
+
+def test_a_known_failure_is_logged_without_traceback():
+    def logged(error: Exception) -> str:
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "Encountered %r", (error,), (type(error), error, None))
+        assert OneLine().filter(record)
+        return logging.Formatter().format(record)
+
+    assert logged(UsageError("a", "is wrong", "mend it")) == "a: is wrong; mend it"
+    assert logged(ParameterTypeError("no\n - scene: text")) == "ParameterTypeError: no - scene: text"
+    assert logged(KeyError("k")).startswith("Encountered KeyError('k')\n")
+    assert any(isinstance(one, OneLine) for one in logging.getLogger("prefect.flow_runs").filters)
 
 
 # One scene
