@@ -3,7 +3,7 @@
 python -m benchmarks.object_stage --model saross-nano-4 --imagenet efficientnet-lite0-57934424.pth --out runs/objects
 
 What is slow is kept in --out and goes on where it stopped. Every figure is of a region that neither the classifier of
-the surroundings nor the judge nor its threshold has seen; SOS counts as a region.
+the surroundings nor the judge has seen; SOS counts as a region.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ingest.progress import step
-from models.checkpoint import load_model, save_model
+from models.checkpoint import load_model, packed_weights, save_model
 from models.classes import OIL
 from models.datasets.catalogue import data_root
 from models.datasets.csiro import SeaChip, SeaChips, labelled_chips
 from models.datasets.pairs import LabelledImages, chip_input, spread_out
 from models.datasets.sos import sos_clean
+from models.evaluation.calibration import expected_calibration_error, oil_calibration
 from models.networks.efficientnet import imagenet_weights
 from models.objects import FEATURES, Judge, Sea, Surroundings, save_judge
 from models.objects.fit import (
@@ -64,7 +65,9 @@ WINDOW = (180, 281)  # pixels a side of the windows that stand for images of fin
 LEAST_OIL = 100  # pixels that make an image with a mask one with oil
 MOSTLY, HARDLY = 0.5, 0.1  # share of oil in a candidate that is oil, and in one that is none
 LEAST_CHIP_SPREAD_DB = 1.0  # of a calibrated sea at 40 m
-FALSE_SHARE = 0.05  # of the oil-free chips that may keep a candidate
+THRESHOLD = 0.5  # oil is likelier than not
+# What tells oil from look-alikes on seas that the judge has not seen; other features do so on those it has seen alone.
+JUDGED = ("surroundings", "mean_probability", "log_cells")
 _N = len(FEATURES)
 UNFITTED = Judge("", (0.0,) * _N, (1.0,) * _N, (0.0,) * _N, 0.0, 0.5)
 Array = NDArray[np.float64]
@@ -267,7 +270,7 @@ def blind(image: Tensor) -> Tensor:
 
 
 def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: Found) -> dict[str, float]:
-    """Figures of one region with everything, the threshold too, fitted to the others."""
+    """Figures of one region with everything fitted to the others."""
     regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
     whole = np.array([not view.name.endswith("-window") for view in views])
     searched = np.array([view.searched for view in views])
@@ -276,14 +279,13 @@ def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: 
     logits[others] = out_of_region(x[others], oil[others], regions[others], SURROUNDINGS_PENALTY)
     fitted = fit_logistic(x[others], oil[others], SURROUNDINGS_PENALTY, groups=regions[others])
     logits[~others] = fitted.logit(x[~others])
-    judge = judge_of(logits, found, others[found.view])
+    judge = judge_of(logits, found, np.where(others, regions, ""))
     probability = judge.probability(with_logits(logits, found))
     score = chip_scores(probability, found, len(views))
-    threshold = threshold_of(score[searched & others], oil[searched & others], regions[searched & others])
     here = searched & whole & (regions == region)
     if region in SOS:
         here = searched & (regions == region)  # hardly an image of it is free of oil
-    kept = probability >= threshold
+    kept = probability >= THRESHOLD
     in_region, known = regions[found.view] == region, ~found.of_oil_chip
     return {
         "oil_chips": int(oil[here].sum()),
@@ -291,22 +293,27 @@ def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: 
         "auc_surroundings": auc(logits[here], oil[here]),
         "auc_surroundings_all_chips": auc(logits[~others & whole], oil[~others & whole]),
         "auc": auc(score[here], oil[here]),
-        "threshold": threshold,
-        "false": float((score[here & ~oil] >= threshold).mean()),
-        "found": float((score[here & oil] >= threshold).mean()),
+        "false": float((score[here & ~oil] >= THRESHOLD).mean()),
+        "found": float((score[here & oil] >= THRESHOLD).mean()),
         "found_at_5_percent_false": float((score[here & oil] > np.quantile(score[here & ~oil], 0.95)).mean()),
         "oil_candidates_kept": share(kept[in_region & found.sure]),
         "other_candidates_rejected": share(~kept[in_region & known & ~found.sure]),
+        "ece": float(expected_calibration_error(oil_calibration(score[here], oil[here], 10))),
         "network_false": float(has_candidate(found, len(views))[here & ~oil].mean()),
         "network_found": float(has_candidate(found, len(views))[here & oil].mean()),
     }
 
 
-def judge_of(logits: Array, found: Found, used: Bools, threshold: float = 0.5, weights_sha256: str = "") -> Judge:
-    """Fit the judge to the candidates in `used`."""
+def judge_of(logits: Array, found: Found, regions: NDArray[np.str_], weights_sha256: str = "") -> Judge:
+    """Fit the judge to the candidates of CSIRO's and simulated chips in `regions` (views,), "" where not to be used.
+
+    Not to SOS's: it has hardly a sea without oil, and its slicks are so large and sure that others would be rejected.
+    """
+    used = np.isin(regions, (*REGIONS, SIMULATED))[found.view]
     x = with_logits(logits, found)[used]
-    oil = likely_oil(x, found.sure[used], found.of_oil_chip[used], found.view[used])
-    return fitted_judge(x, oil, weights_sha256, threshold)
+    seen = x[:, [FEATURES.index(name) for name in JUDGED]]
+    oil = likely_oil(seen, found.sure[used], found.of_oil_chip[used], found.view[used])
+    return fitted_judge(x, oil, weights_sha256, THRESHOLD, JUDGED)
 
 
 def with_logits(logits: Array, found: Found) -> Array:
@@ -326,14 +333,6 @@ def chip_scores(probability: Array, found: Found, views: int) -> Array:
 def has_candidate(found: Found, views: int) -> Bools:
     """Whether the network alone finds anything, by view."""
     return np.bincount(found.view, minlength=views) > 0
-
-
-def threshold_of(score: Array, oil: Bools, regions: NDArray[np.str_]) -> float:
-    """The threshold at which `FALSE_SHARE` of the real oil-free views keep a candidate; regions weigh the same."""
-    free = [score[(regions == region) & ~oil] for region in np.unique(regions) if region not in (SIMULATED, *SOS)]
-    grid = np.linspace(0.02, 0.98, 481)
-    false = np.mean([(one[:, None] >= grid).mean(axis=0) for one in free], axis=0)
-    return float(grid[np.argmax(false <= FALSE_SHARE)])
 
 
 def share(values: Bools) -> float:
@@ -359,18 +358,16 @@ def save(
     """Save the model with an object stage fitted to all regions."""
     network, checkpoint = load_model(model)
     regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
-    searched = np.array([view.searched for view in views])
     logits = out_of_region(x, oil, regions, SURROUNDINGS_PENALTY)
-    judge = judge_of(logits, found, np.ones(len(found.view), np.bool_), weights_sha256=checkpoint.weights_sha256)
-    score = chip_scores(judge.probability(with_logits(logits, found)), found, len(views))
-    threshold = threshold_of(score[searched], oil[searched], regions[searched])
+    _, digest = packed_weights(network, half_precision=True)
+    judge = judge_of(logits, found, regions, weights_sha256=digest)
     surroundings = fitted_surroundings(encoder, fit_logistic(x, oil, SURROUNDINGS_PENALTY, groups=regions))
     preprocess = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     save_model(
         folder, network, checkpoint.architecture, preprocess, checkpoint.metrics, checkpoint.training,
-        checkpoint.classes, checkpoint.tiling,
+        checkpoint.classes, checkpoint.tiling, half_precision=True,
     )  # fmt: skip
-    save_judge(folder, replace(judge, threshold=threshold, metrics=metrics), surroundings)
+    save_judge(folder, replace(judge, metrics=metrics), surroundings)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import typer
 from flows.commands import bench, models, scenes, settings, slicks, train, up
 from flows.commands.balance import balance
 from flows.commands.calibrate import calibrate
+from flows.commands.check import check
 from flows.commands.demo import demo
 from flows.commands.detect import detect
 from flows.commands.evaluate import evaluate
@@ -26,14 +27,14 @@ from flows.commands.simulate import simulate
 from flows.commands.synthesize import synthesize
 from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
 from flows.commands.watch import watch
-from ingest.errors import SlickwatchError, SourceError
+from ingest.errors import SlickwatchError, SourceError, UsageError
 from ingest.proxies import without_proxy
 
 COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Detect": {"demo": demo, "detect": detect, "calibrate": calibrate, "segment": segment},
     "Monitor": {
         "up": up.up, "down": up.down, "status": up.status, "watch": watch, "fetch": fetch, "scenes": scenes.app,
-        "settings": settings.app,
+        "check": check, "settings": settings.app,
     },
     "Catalogue": {"slicks": slicks.app},
     "Models": {"models": models.app, "train": train.app, "evaluate": evaluate},
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # As an exception, so that unfinished files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        _require_text(sys.argv[1:] if arguments is None else arguments)
         app(arguments)
     except SlickwatchError as error:
         print_failure(error)
@@ -98,6 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if VERBOSE.get():
             traceback.print_exc()
         sys.exit(1)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Names of files that are no text cannot go into a ledger, a record or a layer."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working folder", "no longer exists", "change to another") from error
+    for word in (*arguments, here):
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(repr(os.fsencode(word)), "is not UTF-8", "rename the file or the folder") from error
 
 
 def _prefect_failure(message: str) -> SourceError | None:

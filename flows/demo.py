@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 
 from flows.detect import Detection, detect_slicks
@@ -18,8 +19,9 @@ from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import read_checkpoint
-from models.evaluation.scene import Score, score_slicks
+from models.evaluation.scene import Score, compared_cells, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
+from outputs.quicklook import write_comparison
 from outputs.record import read_record
 from outputs.vectors import read_slicks
 from preprocess.pipeline import calibrated_scene
@@ -36,6 +38,8 @@ class Demo:
     product: SimulatedProduct
     detection: Detection
     score: Score
+    slicks: gpd.GeoDataFrame
+    comparison: Path  # picture of what was found, missed and falsely found
     summary: Path
 
 
@@ -46,6 +50,12 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         inbox.mkdir(parents=True, exist_ok=True)
         product = simulate_product(inbox, seed, size)
     detection, score = detect_and_score(product, out)
+    comparison = out / "comparison.png"
+    slicks = read_slicks(detection.folder / "slicks.geojson")
+    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(DetectionOptions().model).preprocess)
+    found = f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false"
+    with step("draw the comparison"):
+        write_comparison(scene, slicks, *compared_cells(slicks, product.truth, scene.grid), found, comparison)
     summary = out / "summary.json"
     record = {
         "scene_id": detection.scene_id,
@@ -53,10 +63,11 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         "product": str(product.safe),
         "truth": str(product.truth),
         "results": str(detection.folder),
+        "comparison": str(comparison),
         **score.as_dict(),
     }
     write_json(summary, record, indent=2)
-    return Demo(product, detection, score, summary)
+    return Demo(product, detection, score, slicks, comparison, summary)
 
 
 def detect_and_score(

@@ -26,7 +26,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
+from flows.agreement import settle
 from flows.alerts import last_run_file, open_alerter
+from flows.failures import report_run
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
 from flows.settings import Settings
@@ -60,7 +62,7 @@ def _run_name() -> str:
     return f"{runtime.flow_run.flow_name}-{given.get('scene') or given.get('watch') or 'all'}"
 
 
-@flow(name=FLOW, flow_run_name=_run_name)
+@flow(name=FLOW, flow_run_name=_run_name, on_failure=[report_run], on_crashed=[report_run])
 def process_scene(scene: str | None = None, config: str | None = None) -> Processed:
     """Process one scene: an id of the ledger, the path of a product (with a / in it), else the next one waiting.
 
@@ -74,7 +76,7 @@ def process_scene(scene: str | None = None, config: str | None = None) -> Proces
             alerter.deliver()
 
 
-@flow(name="monitor", flow_run_name=_run_name)
+@flow(name="monitor", flow_run_name=_run_name, on_failure=[report_run], on_crashed=[report_run])
 def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     """One round: find and fetch new scenes of one watch or of all, then have each waiting scene processed once.
 
@@ -94,6 +96,7 @@ def _round(watch: str | None, config: str | None, settings: Settings, alerter: A
     with open_watches(settings, None if watch is None else [watch]) as watching:
         found = watching.run_round(threading.Event())
         _report_failures(found, watching.ledger, alerter)
+        settle(watching.ledger, settings, alerter)
         waiting = watching.ledger.waiting("process")
         parameters = {"config": None if settings.file is None else str(settings.file.absolute())}
         deployed = bool(waiting) and is_deployed()
@@ -218,5 +221,6 @@ def round_summary(monitored: Monitored) -> str:
     ]
     problems = {**found.failed, **found.quarantined, **found.down, **monitored.failed}
     lines += [f"- {name}: {reason}" for name, reason in problems.items()]
+    lines += [f"- {line}" for line in found.passed_over.values()]
     lines += [f"- fetching stopped: {found.stopped}"] if found.stopped else []
     return "\n".join([*lines, ""])

@@ -64,6 +64,7 @@ def _url_of_settings() -> str:
 
 def _accept_bare_names(url: str) -> None:
     from prefect.client.orchestration import PrefectClient
+    from prefect.exceptions import PrefectHTTPStatusError
 
     read: Any = PrefectClient.read_deployment_by_name
 
@@ -72,7 +73,26 @@ def _accept_bare_names(url: str) -> None:
         _require_server(url)
         return await read(client, name if "/" in name else await _full_name(client, name))
 
+    create: Any = PrefectClient.create_flow_run_from_deployment
+
+    @functools.wraps(create)
+    async def create_flow_run_from_deployment(client: PrefectClient, *given: Any, **named: Any) -> Any:
+        try:
+            return await create(client, *given, **named)
+        except PrefectHTTPStatusError as error:  # wrong parameters, mostly
+            _fail(f"the run was refused: {_detail(error.response)}")
+
+    PrefectClient.create_flow_run_from_deployment = create_flow_run_from_deployment  # type: ignore[assignment, method-assign]
     PrefectClient.read_deployment_by_name = read_deployment_by_name  # type: ignore[assignment, method-assign]
+
+
+def _detail(response: Any) -> str:
+    """What the server says, in one line."""
+    try:
+        said = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        said = response.text
+    return " ".join(str(said).split())[:500]
 
 
 async def _full_name(client: PrefectClient, name: str) -> str:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,7 @@ from ingest.store import SceneFolder
 from models.checkpoint import read_checkpoint
 from models.registry.inventory import CHAMPION, find_model
 from models.registry.registry import Registry
-from outputs.alerting.alerter import Alerter
+from outputs.alerting.alerter import REPORTED, Alerter
 from outputs.catalogue import Catalogue, Selection
 from outputs.coverage import Coverage
 from outputs.record import RunRecord, code_version
@@ -169,6 +170,7 @@ class SceneRun:
         except BaseException as error:
             with suppress(LeaseLost):
                 self._record_failure(error)
+                error.add_note(REPORTED)  # the ledger says if it is tried again, and an alert if not
             raise
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
@@ -253,7 +255,7 @@ class SceneRun:
         catalogue = Catalogue.open(self.settings.monitor.catalogue)
         published = catalogue.publish(
             record, scene, result.footprint, result.slicks,
-            result_folder=self.folder, supersedes=self.ledger.superseded_by(scene.id),
+            result_folder=self.folder, standings=partial(self.ledger.standings, scene.id),
         )  # fmt: skip
         if not published.current:
             return 0

@@ -67,7 +67,7 @@ def staging(results: Path, scene_id: str, token: int) -> Path:
 def staged(results: Path) -> list[tuple[str, Path]]:
     """The working folders of claims, including abandoned ones, each with its scene."""
     found = sorted((results / _STAGED).glob("*.*"))
-    return [(left.stem, left) for left in found if left.suffix[1:].isdigit()]
+    return [(left.stem, left) for left in found if left.suffix[1:].isdecimal()]
 
 
 def put_in_place(staged_folder: Path, folder: Path) -> None:

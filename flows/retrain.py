@@ -14,6 +14,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from flows.failures import report_run
 from flows.retraining.pipeline import Outcome, retrain
 from flows.retraining.plan import make_plan
 from flows.settings import Settings
@@ -23,7 +24,7 @@ from models.retraining.champion import TEXT, ChampionReport, report_champion
 from outputs.record import code_version
 
 
-@flow(name="retrain-dakd", log_prints=True)
+@flow(name="retrain-dakd", log_prints=True, on_failure=[report_run], on_crashed=[report_run])
 def retrain_dakd(
     config: Path | None = None,
     hours: float | None = None,
@@ -42,7 +43,7 @@ def retrain_dakd(
     return outcome
 
 
-@flow(name="evaluate-champion", log_prints=True)
+@flow(name="evaluate-champion", log_prints=True, on_failure=[report_run], on_crashed=[report_run])
 def evaluate_champion(config: Path | None = None) -> ChampionReport:
     """Evaluate the champion on held-out data; fails where a score has dropped beyond its margin since its promotion."""
     plan = make_plan(Settings.read(config))

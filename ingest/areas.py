@@ -28,8 +28,10 @@ _NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _BOX = re.compile(",".join([_NUMBER] * 4))
 _WKT = re.compile(r"(?:SRID=(?P<srid>\d+);)?\s*(?P<geometry>(?:MULTI)?(?:POLYGON|POINT|LINESTRING)|GEOMETRYCOLLECTION)\b", re.I)  # fmt: skip # noqa: E501
 # What shapely raises for members that are missing or of the wrong type.
-_NO_GEOMETRY = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, ShapelyError)
-_WGS84 = re.compile(r"(CRS:?84|EPSG:+(\d*:)?4326)$", re.I)
+_NO_GEOMETRY = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError, ShapelyError,
+)  # fmt: skip
+_WGS84 = re.compile(r"(CRS:?84|EPSG:+(\d*:)?4326)\Z", re.I)
 
 Point = tuple[float, float]
 Fail = Callable[[str, str], UsageError]  # problem, remedy
@@ -62,13 +64,13 @@ def read_areas(given: str | Path) -> tuple[Area, ...]:
     return _read_file(Path(given))
 
 
-def read_footprint(text: str | None) -> Polygon | MultiPolygon | None:
+def read_footprint(text: object) -> Polygon | MultiPolygon | None:
     """The outline of a scene in a catalogue, as WKT or GeoJSON; None for a bad one, which must not cost the scene.
 
     The outline is then read from the product.
     """
     try:
-        return read_areas(text)[0].geometry if text else None
+        return _read_text(text.strip(), "the footprint", "footprint")[0].geometry if isinstance(text, str) else None
     except (UsageError, ShapelyError):
         return None
 
@@ -185,15 +187,25 @@ def _geometry(document: Any, subject: str) -> BaseGeometry:
     if not isinstance(geometry, dict) or not isinstance(geometry.get("type"), str):
         raise UsageError(subject, "has no geometry", "draw a polygon")
     try:
-        return shape(geometry)
+        with np.errstate(invalid="ignore"):  # NaN is reported with its point
+            return shape(_without_heights(geometry))
     except _NO_GEOMETRY as error:
         raise UsageError(subject, "not a GeoJSON geometry", "save it again as GeoJSON") from error
+
+
+def _without_heights(value: Any) -> Any:
+    """A GeoJSON geometry with two numbers a position; some writers give a height to a part of the positions only."""
+    if isinstance(value, dict):
+        return {name: _without_heights(inner) for name, inner in value.items()}
+    if not isinstance(value, list) or not value:
+        return value
+    return [_without_heights(inner) for inner in value] if isinstance(value[0], list | dict) else value[:2]
 
 
 def _area(geometry: BaseGeometry, fail: Fail) -> Polygon | MultiPolygon:
     if geometry.is_empty:
         raise fail("is empty", "draw a polygon")
-    return _polygonal([_divided(polygon, fail) for polygon in _polygons(geometry, fail)])
+    return _polygonal([_divided(polygon, fail) for polygon in _polygons(geometry, fail) if not polygon.is_empty])
 
 
 def _polygons(geometry: BaseGeometry, fail: Fail) -> Iterator[Polygon]:
@@ -213,7 +225,7 @@ def _divided(polygon: Polygon, fail: Fail) -> BaseGeometry:
     and takes the inside of a clockwise ring around a pole for the rest of the world.
     """
     shell = _enclosed(list(polygon.exterior.coords), fail)
-    holes = [_enclosed(list(ring.coords), fail) for ring in polygon.interiors]
+    holes = [_enclosed(list(ring.coords), fail) for ring in polygon.interiors if not ring.is_empty]
     for hole in holes:
         if not shell.buffer(1e-9).covers(hole):
             raise fail("hole outside the polygon", "draw holes inside their polygon")

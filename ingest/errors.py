@@ -19,7 +19,8 @@ class SlickwatchError(Exception):
         self.subject, self.problem, self.remedy = str(subject), problem, remedy
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.problem}; {self.remedy}"
+        # Names of files and of products may contain line breaks.
+        return " ".join(f"{self.subject}: {self.problem}; {self.remedy}".splitlines())
 
 
 class UsageError(SlickwatchError):

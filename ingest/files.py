@@ -32,28 +32,30 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 def storage_errors(path: Path, action: Literal["read", "write"] = "write") -> Iterator[None]:
     """Turn disk failures on `path`, or on a file beside or below it, into `StorageError`.
 
-    An `OSError` of another kind, or about a file elsewhere, passes unchanged.
+    A file elsewhere is named itself where there is no space or no permission; other failures there pass unchanged.
     """
     try:
         yield
     except OSError as error:
-        if (found := _problem_and_remedy(error, path, action)) is None:
+        is_near = _is_near(error.filename, path)
+        if (found := _problem_and_remedy(error, action if is_near else None)) is None:
             raise
-        raise StorageError(path, *found) from error
+        raise StorageError(path if is_near else os.fsdecode(error.filename), *found) from error
 
 
-def _problem_and_remedy(error: OSError, path: Path, action: Literal["read", "write"]) -> tuple[str, str] | None:
+def _problem_and_remedy(error: OSError, action: Literal["read", "write"] | None) -> tuple[str, str] | None:
     reason = f" ({error.strerror})" if error.strerror else ""
     if error.errno in _NO_SPACE or "No space left" in str(error):
         return f"no space left to write it{reason}", _FREE_SPACE
     if error.errno in _NO_PERMISSION:
         remedy = "choose a folder you may write to" if action == "write" else "change its permissions"
-        return f"no permission to {action} it{reason}", remedy
+        return f"no permission to {action or 'read or write'} it{reason}", remedy
     if error.errno in _IN_THE_WAY:
         return f"another file is in its place{reason}", "move it away or choose another path"
-    if error.errno is None or isinstance(error, _NOT_OF_A_DISK) or not _is_near(error.filename, path):
+    if error.errno is None or isinstance(error, _NOT_OF_A_DISK) or action is None:
         return None
-    done = {"read": "read", "write": "written"}[action]
+    # What writes a file may also read others beside it.
+    done = "read" if action == "read" else "read or written"
     return f"cannot be {done}{reason}", "check the disk and the permissions"
 
 
@@ -66,11 +68,13 @@ def _is_near(name: object, path: Path) -> bool:
 
 def require_writable(folder: Path, remedy: str | None = None) -> None:
     """Raise `StorageError` unless files can be made in a folder, or where it is to be made; leaves nothing behind."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     try:
-        with storage_errors(folder):
-            existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-            with tempfile.TemporaryFile(dir=existing):
-                pass
+        os.fspath(folder).encode()
+        with storage_errors(existing / "new"), tempfile.TemporaryFile(dir=existing):
+            pass
+    except UnicodeEncodeError as error:
+        raise StorageError(repr(os.fsencode(folder)), "its path is not UTF-8", remedy or "choose another") from error
     except StorageError as error:
         raise StorageError(folder, error.problem, remedy or error.remedy) from error
 

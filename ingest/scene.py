@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from shapely.geometry.base import BaseGeometry
 
@@ -14,8 +14,10 @@ _NAME = re.compile(
     r"(?P<platform>S1[A-Z])_(?P<mode>IW|EW|S[1-6]|WV)_(?P<kind>GRD|SLC|RAW|OCN)(?P<resolution>[FHM_])_"
     r"(?P<level>[012])(?P<category>[SAN])(?P<polarisation>SH|SV|DH|DV|HH|HV|VV|VH)_"
     r"(?P<start>\d{8}T\d{6})_(?P<stop>\d{8}T\d{6})_(?P<orbit>\d{6})_(?P<datatake>[0-9A-F]{6})_(?P<unique>[0-9A-F]{4})"
-    r"(?P<cog>_COG)?(?:\.SAFE)?(?:\.zip)?$"
+    r"(?P<cog>_COG)?(?:\.SAFE)?(?:\.zip)?",
+    re.ASCII,
 )
+_LEAP_SECOND = re.compile(r"(?<=T)(23:?59:?)60")
 _POLARISATIONS = {
     "SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH"),
     "HH": ("HH",), "HV": ("HV",), "VV": ("VV",), "VH": ("VH",),
@@ -52,16 +54,16 @@ def scene_from_name(name: str) -> Scene:
 
     Raises `UnreadableInput` if the name does not follow ESA's naming convention.
     """
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     if match is None:
         raise UnreadableInput(name, "not a Sentinel-1 product name", "give a product named S1x_..._GRDx_....SAFE")
     platform, mode, orbit = match["platform"], match["mode"], int(match["orbit"])
     try:
-        start, stop = _utc(match["start"]), _utc(match["stop"])
+        start, stop = parse_utc(match["start"]), parse_utc(match["stop"])
     except ValueError as error:
         raise UnreadableInput(name, "invalid time in a Sentinel-1 product name", "restore its original name") from error
     return Scene(
-        id=re.sub(r"(\.SAFE)?(\.zip)?$", "", name),
+        id=without_suffixes(name),
         platform=platform,
         mode="SM" if mode.startswith("S") else mode,
         product_type=match["kind"],
@@ -73,6 +75,11 @@ def scene_from_name(name: str) -> Scene:
     )
 
 
+def without_suffixes(name: str) -> str:
+    """A product's name without ``.SAFE`` and ``.zip``."""
+    return name.removesuffix(".zip").removesuffix(".SAFE")
+
+
 def _relative_orbit(platform: str, absolute_orbit: int) -> int | None:
     offset = _RELATIVE_ORBIT_OFFSET.get(platform)
     if platform == "S1C" and absolute_orbit <= _S1C_LAST_ORBIT_BEFORE_MOVE:
@@ -80,5 +87,13 @@ def _relative_orbit(platform: str, absolute_orbit: int) -> int | None:
     return None if offset is None else (absolute_orbit - offset) % 175 + 1
 
 
-def _utc(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+def parse_utc(text: str) -> datetime:
+    """A time as ISO 8601 writes it; a leap second (23:59:60) is the first second of the next day.
+
+    Raises `ValueError`.
+    """
+    usual = _LEAP_SECOND.sub(r"\g<1>59", text)
+    try:
+        return datetime.fromisoformat(usual).replace(tzinfo=UTC) + timedelta(seconds=usual != text)
+    except OverflowError as error:  # after the year 9999
+        raise ValueError(text) from error

@@ -23,11 +23,13 @@ import tenacity
 
 from ingest.download import BrokenScene, FetchOptions, LocalSource, Unreachable, fetch
 from ingest.errors import SlickwatchError, SourceError, StorageError, TransientError, UnreadableInput, UsageError
+from ingest.files import read_json, write_json
 from ingest.ledger.ledger import Ledger, keep_lease
 from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import Stopped
 from ingest.retries import retrying
 from ingest.scene import Scene
+from ingest.sources.inbox import Inbox
 from ingest.sources.source import Query, SceneSource
 from ingest.store import SceneFolder, megabytes
 
@@ -37,6 +39,7 @@ _REFUSALS = 3
 # Not the failed ones: they may be retried with the existing file.
 _DONE = {"processed", "superseded", "duplicate", "forgotten"}
 
+_PASSED_OVER = ".passed-over"
 SIGNALLED = "stopped by a signal"
 
 SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
@@ -77,6 +80,7 @@ class Round:
     down: dict[str, str]  # source: reason; its scenes wait for the next round
     stopped: str | None  # why scenes were left waiting: a signal, a full disk, a full budget
     seconds: float
+    passed_over: dict[str, str] = field(default_factory=dict)  # watch: products outside its area, told of once
 
 
 def watch_once(
@@ -161,6 +165,7 @@ class _Round:
         self.evicted: list[str] = []
         self.down: dict[str, str] = {}
         self.stopped: str | None = None
+        self.passed_over: dict[str, str] = {}
         self.promised: dict[str, int] = {}  # bytes by id of what is being fetched
         self.delivered: set[str] = set()  # names of sources
         self.refusals: dict[str, list[tuple[Claim, SourceError]]] = defaultdict(list)
@@ -178,7 +183,7 @@ class _Round:
             self.stopped = SIGNALLED
         return Round(
             self.found, tuple(self.fetched), self.failed, self.quarantined, tuple(self.evicted), self.down,
-            self.stopped, round(time.monotonic() - began, 3),
+            self.stopped, round(time.monotonic() - began, 3), self.passed_over,
         )  # fmt: skip
 
     def _find(self, watch: Watch) -> None:
@@ -196,11 +201,30 @@ class _Round:
         """Record finds batch by batch: each attempt continues from the watermark left by the last."""
         mark = self.ledger.watermark(watch.source.name, watch.name)
         after = self.options.since if mark is None else mark - self.options.overlap
+        inside = 0
         for batch in _batches(watch.source.find(watch.query, after), self.options.batch):
             published = max((one.published for one in batch if one.published), default=None)
             self.found += len(self.ledger.record_found(watch.source.name, watch.name, batch, published))
+            inside += len(batch)
             if self.stop.is_set():
                 raise Stopped
+        if isinstance(watch.source, Inbox):
+            self._note_passed_over(watch, watch.source, inside)
+
+    def _note_passed_over(self, watch: Watch, inbox: Inbox, inside: int) -> None:
+        """Say once of each product in the inbox that it lies outside the watch's area."""
+        all_noted = passed_over(self.scenes.path)
+        noted = all_noted.get(watch.name, {})
+        new = sorted(id for path, id in inbox.passed_over.items() if str(path) not in noted)
+        noted = {path: id for path, id in noted.items() if os.path.exists(path)}
+        noted |= {str(path): id for path, id in inbox.passed_over.items()}
+        if noted != all_noted.get(watch.name, {}):
+            write_json(self.scenes.path / _PASSED_OVER, all_noted | {watch.name: noted})
+        if new:
+            total = inside + len(inbox.passed_over)
+            products = "1 product" if total == 1 else f"{total} products"
+            line = f"{products} in the {inbox.name}, {inside} in area {watch.name}; outside: {', '.join(new)}"
+            self._note(self.passed_over, watch.name, line)
 
     def _work(self) -> None:
         """Fetch scene after scene until none is waiting."""
@@ -324,6 +348,15 @@ class _Round:
         if used > budget:
             problem = f"{scene.id} does not fit into the disk budget of {megabytes(budget)}, no scene can be evicted"
             raise StorageError(self.scenes.path, problem, "process the waiting scenes or raise the budget")
+
+
+def passed_over(folder: Path) -> dict[str, dict[str, str]]:
+    """By watch, the ids by path of the products in inboxes that lie outside its area."""
+    try:
+        noted: dict[str, dict[str, str]] = read_json(folder / _PASSED_OVER)
+    except FileNotFoundError:
+        return {}
+    return noted
 
 
 def release_file(ledger: Ledger, scene_id: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from ingest.errors import ModelError, UsageError
 from ingest.files import write_bytes
@@ -27,6 +27,7 @@ from models.networks.build import build_network
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
 
+_LARGE = 2000  # numbers in a tensor that is worth saving in half precision
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
 SHIPPED = Path(__file__).parent / "shipped"
@@ -84,19 +85,30 @@ def save_model(
     training: dict[str, Any],
     classes: tuple[str, ...] = CLASSES,
     tiling: Tiling = Tiling(),  # noqa: B008 - frozen
+    half_precision: bool = False,
 ) -> Checkpoint:
-    """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete."""
+    """Write a model under `folder`, whose name becomes its id; the JSON comes last and makes it complete.
+
+    `half_precision`: weights take half the space, and are brought back to single precision when loaded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    weights, digest = packed_weights(network)
+    weights, digest = packed_weights(network, half_precision)
     checkpoint = Checkpoint(folder.name, architecture, preprocess, digest, classes, tiling, metrics, training)
     write_bytes(folder / WEIGHTS, weights)
     write_bytes(folder / "checkpoint.json", json.dumps({"format": FORMAT, **asdict(checkpoint)}, indent=2).encode())
     return checkpoint
 
 
-def packed_weights(network: nn.Module) -> tuple[bytes, str]:
+def halved(tensor: Tensor) -> Tensor:
+    """A tensor to be saved, in half precision if it is large; the variances of norms are too small for that."""
+    large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > _LARGE
+    return (tensor.half() if large else tensor).contiguous()
+
+
+def packed_weights(network: nn.Module, half_precision: bool = False) -> tuple[bytes, str]:
     """Return the weights of a network as a safetensors file, and its SHA-256."""
-    weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    state = network.state_dict()
+    weights = save({name: halved(tensor) if half_precision else tensor.contiguous() for name, tensor in state.items()})
     return weights, hashlib.sha256(weights).hexdigest()
 
 

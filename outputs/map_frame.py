@@ -8,15 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from preprocess.grid import Grid
 
 DPI = 100
 LONGEST = 14.0  # inches of the image; with title and legend the picture stays below 1600 pixels
 NARROWEST = 8.5  # inches that title and legend need
-HALO = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
 NO_DATA_COLOUR = "#dfe6ec"
+_STEPS = (20, 10, 5, 2, 1, 0.5, 1 / 3, 1 / 6, 1 / 12, 1 / 30, 1 / 60)  # degrees between lines of the graticule
 _HEADER, _FOOTER, _SIDE = 0.8, 0.5, 0.15  # inches around the image
 
 
@@ -76,6 +77,35 @@ def canvas(frame: Frame) -> tuple[Figure, Axes]:
 def turn(axes: Axes, frame: Frame) -> None:
     axes.set_xlim((0, frame.columns) if frame.columns_rightwards else (frame.columns, 0))
     axes.set_ylim((0, frame.rows) if frame.rows_upwards else (frame.rows, 0))
+
+
+def draw_graticule(axes: Axes, grid: Grid) -> None:
+    """Meridians and parallels at round degrees or minutes, labelled; none within a degree of a pole."""
+    rows, columns = np.linspace(0, grid.shape[0], 40), np.linspace(0, grid.shape[1], 40)
+    line, pixel = np.meshgrid(rows * grid.looks[0] - 0.5, columns * grid.looks[1] - 0.5, indexing="ij")
+    longitude, latitude = grid.geolocation.lonlat(line, pixel)
+    if np.abs(latitude).max() > 89:
+        return
+    middle = longitude[20, 20]
+    longitude = middle + (longitude - middle + 180) % 360 - 180  # without a jump at the antimeridian
+    for degrees, letters in ((longitude, "EW"), (latitude, "NS")):
+        step = next((s for s in _STEPS if np.ptp(degrees) / s >= 2), _STEPS[-1])
+        levels = np.arange(np.ceil(degrees.min() / step), np.floor(degrees.max() / step) + 1) * step
+        if not levels.size:
+            continue
+        lines = axes.contour(columns, rows, degrees, levels=levels, colors="#ffffff", linewidths=0.8, alpha=0.8)
+        labels = axes.clabel(
+            lines, fontsize=9, colors="black", fmt=lambda value, ends=letters: degree_text(value, ends)
+        )
+        for label in labels:
+            label.set(path_effects=HALO, fontweight="bold")
+
+
+def degree_text(value: float, letters: str) -> str:
+    """Degrees and minutes with the letter of the hemisphere: 12.5 of "EW" is 12°30'E."""
+    value = (value + 180) % 360 - 180 if letters == "EW" else value
+    degrees, minutes = divmod(round(abs(value) * 60), 60)
+    return f"{degrees}°{minutes:02}'{letters[int(value < 0)]}"
 
 
 def draw_north(axes: Axes, frame: Frame) -> None:

@@ -29,6 +29,7 @@ from outputs.map_frame import (
     NO_DATA_COLOUR,
     Frame,
     canvas,
+    draw_graticule,
     draw_north,
     draw_scale_bar,
     turn,
@@ -41,6 +42,8 @@ from preprocess.pipeline import CalibratedScene
 
 _STRETCH = (0.5, 99.5)  # percentiles of the sea's decibels
 _LAND = "#8a7f66"
+_OUTCOMES = (("Oil, found", "#1a9850"), ("Oil, missed", "#2c7fb8"), ("False", "#e31a1c"))
+_NUMBERED = 60  # slicks whose numbers are drawn
 _SMALL = 14.0  # pixels; a smaller slick is circled so that it is seen
 
 
@@ -55,25 +58,60 @@ def write_quicklook(
 ) -> None:
     """Draw sigma nought in dB with land shaded and slicks outlined, as a PNG of at most 1600 pixels.
 
+    Slicks are numbered in the order of the table, from 1 on.
+
     Sigma nought is that of the first polarisation, averaged in linear power strip by strip, flattened along range
     and stretched between percentiles of the sea. `land` is True on land, (line, pixel), and is added to the land
     that the model predicts; `coverage` goes into the caption. Raises `StorageError`.
     """
+    ground = predicted_land(class_probability)
+    if land is not None:
+        ground |= land
+    figure, axes, frame = _picture(calibrated, ground)
+    _draw_slicks(axes, slicks, calibrated.grid, frame)
+    _write_title(figure, calibrated, _summary(slicks, coverage))
+    _write_legend(figure, axes, _slick_handles(slicks), bool(ground.any()))
+    _save(figure, calibrated, path)
+
+
+def write_comparison(
+    calibrated: CalibratedScene, slicks: gpd.GeoDataFrame, oil: Mask, published: Mask, summary: str, path: Path
+) -> None:
+    """Draw a scene whose truth is known: oil that was found, missed, or falsely found, and the numbers of the slicks.
+
+    oil, published: (line, pixel) of the scene's grid. Raises `StorageError`.
+    """
+    figure, axes, frame = _picture(calibrated, np.zeros(oil.shape, bool))
+    shade = np.zeros((*oil.shape, 4))
+    handles: list[Line2D | Patch] = []
+    for cells, (label, colour) in zip((oil & published, oil & ~published, published & ~oil), _OUTCOMES, strict=True):
+        shade[cells] = to_rgba(colour, 0.75)
+        handles.append(Patch(facecolor=colour, label=label))
+    axes.imshow(shade, extent=(0, oil.shape[1], oil.shape[0], 0), aspect="auto", interpolation="nearest")
+    turn(axes, frame)
+    _draw_numbers(axes, slicks, calibrated.grid, frame)
+    _write_title(figure, calibrated, summary)
+    _write_legend(figure, axes, handles, ground=False)
+    _save(figure, calibrated, path)
+
+
+def _picture(calibrated: CalibratedScene, ground: Mask) -> tuple[Figure, Axes, Frame]:
+    """The backscatter with land shaded, graticule, north and scale; ground: (line, pixel), changed."""
     sigma_nought = calibrated.sigma_nought[0]
     step = -(-max(sigma_nought.shape) // round(LONGEST * DPI))
-    power = _reduced(sigma_nought, step)
-    ground = _land(class_probability, land, step)
     frame = Frame.of(calibrated.grid)
     figure, axes = canvas(frame)
-    _draw_backscatter(axes, power, ground, step)
-    _draw_slicks(axes, slicks, calibrated.grid, frame)
+    _draw_backscatter(axes, _reduced(sigma_nought, step), _land(ground, step), step)
+    draw_graticule(axes, calibrated.grid)
     turn(axes, frame)
     draw_north(axes, frame)
-    _write_title(figure, calibrated, _summary(slicks, coverage))
-    _write_legend(figure, axes, slicks, bool(ground.any()))
     draw_scale_bar(figure, axes, frame)
+    return figure, axes, frame
+
+
+def _save(figure: Figure, calibrated: CalibratedScene, path: Path) -> None:
     with whole_file(path) as hidden:
-        figure.savefig(hidden, dpi=DPI, metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
+        figure.savefig(hidden, dpi=DPI, format="png", metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
 
 
 def _reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
@@ -93,11 +131,8 @@ def _reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
     return (total / np.where(count > 0, count, np.nan)).astype(np.float32)
 
 
-def _land(probability: xr.DataArray, land: Mask | None, step: int) -> Mask:
-    """Squares of `step` cells with land in them, by the mask or the model."""
-    ground = predicted_land(probability)
-    if land is not None:
-        ground |= land
+def _land(ground: Mask, step: int) -> Mask:
+    """Squares of `step` cells with land in them."""
     rows, columns = np.arange(0, ground.shape[0], step), np.arange(0, ground.shape[1], step)
     squares: Mask = np.logical_or.reduceat(np.logical_or.reduceat(ground, rows, axis=0), columns, axis=1)
     return squares
@@ -142,6 +177,20 @@ def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame)
         if size.max() < _SMALL:
             for edge, width in (("white", 2.6), (colour, 1.3)):
                 axes.plot(*corners.mean(axis=0), "o", ms=12, mfc="none", mec=edge, mew=width)
+    _draw_numbers(axes, slicks, grid, frame)
+
+
+def _draw_numbers(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame) -> None:
+    """The number of each slick beside it; of many, those of the largest."""
+    largest = set(slicks.area_m2.nlargest(_NUMBERED).index)
+    for number, (index, outline) in enumerate(slicks.geometry.items(), start=1):
+        if index in largest:
+            west, _, east, _ = grid.from_lonlat(outline).bounds
+            row = grid.from_lonlat(outline).centroid.y
+            axes.annotate(
+                str(number), (east if frame.columns_rightwards else west, row), (5, 0), textcoords="offset points",
+                va="center", fontsize=9, fontweight="bold", path_effects=HALO, annotation_clip=True,
+            )  # fmt: skip
 
 
 def _write_title(figure: Figure, calibrated: CalibratedScene, summary: str) -> None:
@@ -167,11 +216,12 @@ def _summary(slicks: gpd.GeoDataFrame, coverage: Coverage | None) -> str:
     )
 
 
-def _write_legend(figure: Figure, axes: Axes, slicks: gpd.GeoDataFrame, ground: bool) -> None:
-    shown = {_look(*pair).label: _look(*pair) for pair in zip(slicks["class"], slicks.confidence_level, strict=True)}
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=look.colour, linewidth=2, label=look.label) for look in LOOKS if look.label in shown
-    ]
+def _slick_handles(slicks: gpd.GeoDataFrame) -> list[Line2D | Patch]:
+    shown = {_look(*pair).label for pair in zip(slicks["class"], slicks.confidence_level, strict=True)}
+    return [Line2D([], [], color=look.colour, linewidth=2, label=look.label) for look in LOOKS if look.label in shown]
+
+
+def _write_legend(figure: Figure, axes: Axes, handles: list[Line2D | Patch], ground: bool) -> None:
     if ground:
         handles.append(Patch(facecolor=_LAND, label="Land"))
     handles.append(Patch(facecolor=NO_DATA_COLOUR, edgecolor="#9aa5ae", label="No data"))

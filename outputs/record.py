@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -138,7 +139,7 @@ def input_file(path: Path) -> InputFile:
     for name in sorted(inside):
         size, digest = _hashed(inside[name])
         total += size
-        tree.update(f"{name}\0{digest}\0".encode())
+        tree.update(os.fsencode(f"{name}\0{digest}\0"))
     return InputFile(str(path), total, f"blake3-tree:{tree.hexdigest()}")
 
 

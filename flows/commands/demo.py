@@ -50,7 +50,15 @@ def demo(
     typer.echo(f"truth       {shown.product.truth}")
     for name, layer in _LAYERS.items():
         typer.echo(f"{layer:<11} {folder / name}")
+    typer.echo(f"comparison  {shown.comparison}")
     typer.echo(f"summary     {shown.summary}")
+    typer.echo("\n  no.  area km2  confidence  longitude   latitude")
+    for number, slick in enumerate(shown.slicks.itertuples(), start=1):
+        typer.echo(
+            f"{number:5}  {slick.area_m2 / 1e6:8.2f}  {slick.confidence_mean:10.2f}  {slick.centroid_lon:9.4f}  "
+            f"{slick.centroid_lat:9.4f}"
+        )
+    typer.echo()
     typer.echo(
         f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false; "
         f"oil IoU {score.oil_iou:.2f}, precision {score.precision:.2f}, recall {score.recall:.2f}"

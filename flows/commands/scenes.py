@@ -13,6 +13,7 @@ import typer
 from flows.commands.options import Csv, Json, Limit, Verbose, time_option
 from flows.commands.terminal import Command, command_group, print_failure, print_list
 from ingest.errors import SlickwatchError
+from ingest.scene import scene_from_name
 
 app = command_group("List scenes, retry or forget them.")
 LedgerAddress = Annotated[
@@ -68,10 +69,13 @@ def retry(scene: SceneIds, ledger: LedgerAddress = None, verbose: Verbose = Fals
 
     Example: slickwatch scenes retry S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234
     """
+    from flows.agreement import settle
     from flows.resolve import open_ledger
+    from flows.settings import Settings
 
     with open_ledger(ledger) as opened:
         _for_each(scene, lambda id: f"{opened.retry(id).state}, due now")
+        settle(opened, Settings.read())
 
 
 @app.command("forget", cls=Command)
@@ -83,18 +87,24 @@ def forget(
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Ignore scenes from now on, also under other archive formats.
+    """Ignore scenes from now on, also under other archive formats; their slicks are no longer current.
+
+    Those of an older processing are current again. `retry` takes it back.
 
     Example: slickwatch scenes forget S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234
     """
+    from flows.agreement import forget as forget_scene
     from flows.resolve import open_ledger
+    from flows.settings import Settings
 
     done = "deleted; found again if a source lists it" if entirely else "forgotten; will not be found again"
+    settings = Settings.read()
     with open_ledger(ledger) as opened:
 
         def forget_one(id: str) -> str:
-            opened.forget(id, entirely)
-            return done
+            changed = forget_scene(id, entirely, opened, settings)
+            again = ", ".join(other for other in changed if other != scene_from_name(id).id)
+            return f"{done}; results current again: {again}" if again else done
 
         _for_each(scene, forget_one)
 

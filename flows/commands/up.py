@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,15 +63,22 @@ def down(config: Config = None, verbose: Verbose = False) -> None:
 
 
 def status(config: Config = None, json_: Json = False, verbose: Verbose = False) -> None:
-    """Show processes, schedules, runs and problems; exit code 0 if there are no problems.
+    """Show processes, schedules, runs and problems; exit code 0 if all is well, 1 if there are problems.
 
     Example: slickwatch status --json
     """
     from flows.operations.plan import with_running_deployments
     from flows.operations.status import collect_status, judge, status_json, status_lines
+    from flows.settings import Settings
+    from ingest.watch import passed_over
 
     plan = with_running_deployments(_plan(config, None))
-    found = judge(plan, collect_status(plan))
+    passed = tuple(
+        f"{id}: outside area {watch}"
+        for watch, products in passed_over(Settings.read(config).scenes.folder).items()
+        for id in sorted(set(products.values()))
+    )
+    found = replace(judge(plan, collect_status(plan)), passed_over=passed)
     typer.echo(status_json(found) if json_ else "\n".join(status_lines(found)))
     if found.problems:
         raise typer.Exit(1)

@@ -47,5 +47,6 @@ def _text(done: Round) -> str:
     lines += [f"  failed       {scene}: {reason}" for scene, reason in done.failed.items()]
     lines += [f"  quarantined  {scene}: {reason}" for scene, reason in done.quarantined.items()]
     lines += [f"  down         {source}: {reason}" for source, reason in done.down.items()]
+    lines += [f"  passed over  {line}" for line in done.passed_over.values()]
     lines += [f"  stopped      {done.stopped}"] if done.stopped else []
     return "\n".join(lines)

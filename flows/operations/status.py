@@ -13,9 +13,13 @@ from flows.operations.home import Home
 from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import holder
+from ingest.errors import SourceError
 
 LATE = timedelta(minutes=15)
 RUNS = 10  # the most recent ones
+FAILURES_SINCE = timedelta(days=1)
+ENDED = 200  # runs looked through for failures, the most a server gives at once
+_RAISED = "Flow run encountered an exception: "
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,15 @@ class Status:
     deployments: tuple[DeploymentStatus, ...] = ()
     limits: tuple[LimitStatus, ...] = ()
     runs: tuple[RunStatus, ...] = ()
+    failures: tuple[RunStatus, ...] = ()  # of the last day, without a later success of the same
     late: int = 0  # runs that should have started more than `LATE` ago
     monitored: datetime | None = None  # end of the last successful monitoring run
+    passed_over: tuple[str, ...] = ()  # products in inboxes that lie outside the area of a watch
     problems: tuple[str, ...] = ()
 
 
 def collect_status(plan: Plan) -> Status:
-    """Query locks and API once; raises `SourceError` if the server stops answering meanwhile."""
+    """Query locks and API once; a server that stops answering meanwhile does not answer."""
     home = Home(plan.home)
     state = home.state()
     processes: dict[str, Any] = {
@@ -88,7 +94,10 @@ def collect_status(plan: Plan) -> Status:
     with Api(plan.api_url, timeout=10.0) as api:
         if not api.is_up():
             return Status(plan.api_url, **processes)
-        return Status(plan.api_url, server_answers=True, **processes, **_server_status(api, plan))
+        try:
+            return Status(plan.api_url, server_answers=True, **processes, **_server_status(api, plan))
+        except SourceError:
+            return Status(plan.api_url, **processes)
 
 
 def _server_status(api: Api, plan: Plan) -> dict[str, Any]:
@@ -107,6 +116,7 @@ def _server_status(api: Api, plan: Plan) -> dict[str, Any]:
         "deployments": tuple(_deployment(api, one) for one in deployments),
         "limits": tuple(_limits(api, pool, deployments)),
         "runs": tuple(_recent_runs(api, pools, deployments)),
+        "failures": tuple(_failures(api, pools, deployments)),
         "late": api.post("/flow_runs/count", work_pools=pools, flow_runs=late),
         "monitored": _last_monitoring(api, pools),
     }
@@ -140,17 +150,37 @@ def _recent_runs(api: Api, pools: dict[str, Any], deployments: list[dict[str, An
     names = {one["id"]: one["name"] for one in deployments}
     started = {"state": {"type": {"any_": ["RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
     runs = api.post("/flow_runs/filter", work_pools=pools, flow_runs=started, sort="START_TIME_DESC", limit=RUNS)
-    return [
-        RunStatus(
-            run["name"],
-            names.get(run["deployment_id"], ""),
-            run["state"]["name"],
-            _utc(run["start_time"]),
-            round(run["total_run_time"], 1),
-            run["state"]["message"] or "",
-        )
-        for run in runs
-    ]
+    return [_run(run, names) for run in runs]
+
+
+def _run(run: dict[str, Any], names: dict[str, str]) -> RunStatus:
+    message = " ".join((run["state"]["message"] or "").split()).removeprefix(_RAISED)
+    return RunStatus(
+        run["name"],
+        names.get(run["deployment_id"], ""),
+        run["state"]["name"],
+        _utc(run["start_time"]),
+        round(run["total_run_time"], 1),
+        message[:300],
+    )
+
+
+def _failures(api: Api, pools: dict[str, Any], deployments: list[dict[str, Any]]) -> list[RunStatus]:
+    """Runs that failed or crashed in the last day, unless the same has been done successfully since."""
+    names = {one["id"]: one["name"] for one in deployments}
+    ended = {
+        "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}},
+        "end_time": {"after_": (datetime.now(UTC) - FAILURES_SINCE).isoformat()},
+    }
+    found: dict[tuple[Any, ...], RunStatus] = {}
+    done: set[tuple[Any, ...]] = set()
+    for run in api.post("/flow_runs/filter", work_pools=pools, flow_runs=ended, sort="END_TIME_DESC", limit=ENDED):
+        same = run["deployment_id"], run["parameters"].get("scene"), run["parameters"].get("watch")
+        if run["state"]["type"] == "COMPLETED":
+            done.add(same)
+        elif same not in done:
+            found.setdefault(same, _run(run, names))
+    return list(found.values())
 
 
 def _last_monitoring(api: Api, pools: dict[str, Any]) -> datetime | None:
@@ -191,6 +221,7 @@ def _problems(plan: Plan, status: Status) -> list[str]:
     problems += [f"{name} has no concurrency limit: run slickwatch up" for name in without]
     if status.late:
         problems.append(f"{status.late} runs are more than {LATE.seconds // 60} minutes late: all slots are taken")
+    problems += [f"{one.deployment}: run {one.name} {one.state.lower()}: {one.message}" for one in status.failures]
     began = datetime.fromisoformat(state["began"]) if state.get("began") else None
     return problems + _idle(plan, status.monitored, began)
 
@@ -220,6 +251,7 @@ def status_lines(status: Status) -> list[str]:
         *[_limit_line(one) for one in status.limits],
         *[_run_line(one) for one in status.runs],
         f"monitored   {_time(status.monitored)}",
+        *[f"passed over {line}" for line in status.passed_over],
         *([f"problem     {problem}" for problem in status.problems] or ["all is well"]),
     ]
 

@@ -20,6 +20,7 @@ from ingest.errors import SlickwatchError, UsageError
 from ingest.ledger import discovery, rows
 from ingest.ledger.database import PATIENCE_S, Database, exists, migrate
 from ingest.ledger.records import STATES, TASKS, Claim, LeaseLost, SceneRecord, Task
+from ingest.ledger.supersession import ProductName, Standing
 from ingest.ledger.tables import STATE, SceneRow, WatermarkRow
 from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
@@ -282,11 +283,27 @@ class Ledger:
         with self._database.reading() as session:
             return rows.record_of(self._known(session, scene_id))
 
-    def superseded_by(self, scene_id: str) -> tuple[str, ...]:
-        """The scenes that this one is a newer processing of."""
-        wanted = select(SceneRow.id).where(SceneRow.yields_to == scene_id, SceneRow.standing == "superseded")
+    def standings(self, scene_id: str | None = None) -> dict[str, Standing]:
+        """The standing of every scene, or of all products of one scene's datatake; see `catalogue.settle`."""
+        wanted = select(SceneRow.id, SceneRow.progress, SceneRow.standing, SceneRow.yields_to).order_by(SceneRow.id)
+        if scene_id is not None:
+            wanted = wanted.where(SceneRow.datatake == ProductName.read(scene_id).datatake)
         with self._database.reading() as session:
-            return tuple(session.scalars(wanted.order_by(SceneRow.id)))
+            return {
+                id: Standing("forgotten") if progress == "forgotten" else Standing(standing, by)
+                for id, progress, standing, by in session.execute(wanted)
+            }
+
+    def outdated(self) -> list[str]:
+        """The scenes whose recorded standing is not the one that follows from the products; none, but for a fault."""
+        with self._database.reading() as session:
+            return rows.outdated(session)
+
+    def settle(self) -> None:
+        """Redetermine all standings, as after an upgrade that changes their rules."""
+        if self.outdated():
+            with self._writing() as (session, now):
+                rows.update_standings(session, set(session.scalars(select(SceneRow.datatake))), now)
 
     def list(
         self, states: Collection[str] | None = None, since: datetime | None = None, limit: int | None = None

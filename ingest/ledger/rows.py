@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from ingest.ledger.records import TASKS, Claim, LeaseLost, SceneRecord, Task
-from ingest.ledger.supersession import Member, ProductName, standings
+from ingest.ledger.supersession import Member, ProductName, Standing, standings
 from ingest.ledger.tables import OfferRow, SceneRow
 from ingest.scene import Scene, scene_from_name
 
@@ -21,16 +21,26 @@ _CHUNK = 500  # names in one IN (...)
 
 def update_standings(session: Session, datatakes: Iterable[str], now: datetime) -> None:
     """Redetermine which products of these datatakes are current."""
-    groups: dict[str, list[SceneRow]] = defaultdict(list)
     for chunk in chunks(sorted(datatakes)):
-        for row in session.scalars(select(SceneRow).where(SceneRow.datatake.in_(chunk))):
-            groups[row.datatake].append(row)
-    for rows in groups.values():
-        decided = standings(map(_member, rows))
-        for row in rows:
+        for row, standing in _changed(session.scalars(select(SceneRow).where(SceneRow.datatake.in_(chunk)))):
+            row.standing, row.yields_to, row.changed_at = standing.kind, standing.by, now
+
+
+def outdated(session: Session) -> list[str]:
+    """The scenes whose standing is not the one that follows from the products."""
+    return sorted(row.id for row, _ in _changed(session.scalars(select(SceneRow))))
+
+
+def _changed(rows: Iterable[SceneRow]) -> Iterator[tuple[SceneRow, Standing]]:
+    groups: dict[str, list[SceneRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.datatake].append(row)
+    for group in groups.values():
+        decided = standings(map(_member, group))
+        for row in group:
             standing = decided[row.id]
             if (row.standing, row.yields_to) != (standing.kind, standing.by):
-                row.standing, row.yields_to, row.changed_at = standing.kind, standing.by, now
+                yield row, standing
 
 
 def _member(row: SceneRow) -> Member:

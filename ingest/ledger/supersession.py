@@ -21,7 +21,7 @@ SLICE_TOLERANCE = timedelta(seconds=5)
 # Catalogues list a COG mostly after the product it was made from, sometimes before.
 COG_WINDOW = timedelta(days=1)
 
-_PARTS = re.compile(r"(?P<kind>.+)_\w{15}_\w{15}_(?P<datatake>\w{6}_\w{6})_(?P<unique>\w{4})(?P<cog>_COG)?$")
+_PARTS = re.compile(r"(?P<kind>.+)_\w{15}_\w{15}_(?P<datatake>\w{6}_\w{6})_(?P<unique>\w{4})(?P<cog>_COG)?")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ProductName:
     def read(cls, name: str) -> ProductName:
         """Parse a product name. Raises `UnreadableInput` if it is not one."""
         scene = scene_from_name(name)
-        parts = _PARTS.match(scene.id)
+        parts = _PARTS.fullmatch(scene.id)
         assert parts is not None  # scene_from_name has accepted it
         return cls(
             scene.id,

@@ -6,7 +6,7 @@ Element names and meanings: Sentinel-1 Product Specification, S1-RS-MDA-52-7441.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -25,6 +25,7 @@ from ingest.safe.metadata import (
     NoiseRangeVector,
     ThermalNoise,
 )
+from ingest.scene import parse_utc
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Document:
     def time(self, path: str) -> datetime:
         text = self.text(path)
         try:
-            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+            return parse_utc(text)
         except ValueError as error:
             raise self.fail(f"{_leaf(path)} {text!r} is not a time") from error
 

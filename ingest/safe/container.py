@@ -146,7 +146,8 @@ def open_container(path: str | Path) -> Container:
 
 def _folder_members(folder: Path) -> tuple[str, ...]:
     files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return tuple(sorted(file.relative_to(folder).as_posix() for file in files if file.is_file()))
+    members = (file.relative_to(folder).as_posix() for file in files if file.is_file())
+    return tuple(sorted(member for member in members if not _is_hidden(member)))
 
 
 def _open_zip(path: Path) -> ZipContainer:
@@ -157,12 +158,17 @@ def _open_zip(path: Path) -> ZipContainer:
         raise UnreadableInput(path, "not a zip archive, or a truncated one", _GIVE) from error
     for entry in entries:
         _refuse_hostile(path, entry)
-    names = [entry.filename for entry in entries if not entry.is_dir()]
+    names = [entry.filename for entry in entries if not entry.is_dir() and not _is_hidden(entry.filename)]
     if len(set(names)) < len(names):
         raise UnreadableInput(path, "duplicate member in the archive", "fetch the product again")
     prefix = _product_folder(path, names)
     members = tuple(sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
     return ZipContainer(path, PurePosixPath(prefix).name or path.name, members, prefix)
+
+
+def _is_hidden(member: str) -> bool:
+    """Whether a member, or a folder above it, is named with a dot, as macOS and editors name what they add."""
+    return any(part.startswith(".") for part in PurePosixPath(member).parts)
 
 
 def _refuse_hostile(path: Path, entry: zipfile.ZipInfo) -> None:

@@ -18,7 +18,7 @@ from ingest.errors import UnreadableInput, UsageError
 from ingest.safe.annotation import Document, read_annotation, read_calibration, read_noise
 from ingest.safe.container import Container, open_container
 from ingest.safe.metadata import Annotation, ImageMetadata
-from ingest.scene import Scene, scene_from_name
+from ingest.scene import Scene, scene_from_name, without_suffixes
 
 # Co-polarised first, as users expect.
 POLARISATIONS = ("VV", "HH", "VH", "HV")
@@ -185,7 +185,7 @@ def _annotated_scene(container: Container, annotation: Annotation) -> Scene:
         name += "_COG"
     scene = scene_from_name(name)
     # Without a manifest the name is incomplete: use the folder's own name instead.
-    return scene if _MANIFEST in container.members else replace(scene, id=_stem(container.name) or scene.id)
+    return scene if _MANIFEST in container.members else replace(scene, id=without_suffixes(container.name) or scene.id)
 
 
 def _name_polarisation(container: Container) -> str:
@@ -243,6 +243,9 @@ def _no_image(container: Container, manifest: Document | None, members: dict[tup
         if tags and tags[0].text and tags[0].text.strip() != "GRD":
             return _not_grd(container, tags[0].text.strip())
     if not members and manifest is None:
+        inner = sorted(name.partition("/annotation/")[0] for name in container.members if "/annotation/" in name)
+        if inner:
+            return UnreadableInput(container.path, "has a product in a subfolder", f"give {container.path / inner[0]}")
         return UnreadableInput(container.path, "is not a Sentinel-1 SAFE product", "give a SAFE folder or a zip of one")
     missing = "annotation" if any(kind == "measurement" for kind, _ in members) else "measurement"
     return UnreadableInput(container.path, f"has no {missing} file of any polarisation", "fetch the product again")
@@ -250,7 +253,3 @@ def _no_image(container: Container, manifest: Document | None, members: dict[tup
 
 def _not_grd(container: Container, kind: str) -> UnreadableInput:
     return UnreadableInput(container.path, f"is a {kind} product", _GIVE_GRD)
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"(\.SAFE)?(\.zip)?$", "", name)

@@ -63,7 +63,7 @@ class Catalogue:
         A scene that comes online after its publication is found by a later query whose `published_after` precedes it.
         """
         for product in self._products(query, published_after):
-            scene = scene_of(product, source) if product.online else None
+            scene = None if product.online is False else scene_of(product, source)
             # The catalogue knows the relative orbit better than the name does, and has already filtered by it.
             if scene is not None and replace(query, relative_orbit=None).matches(scene):
                 yield scene, product
@@ -78,18 +78,23 @@ class Catalogue:
         while True:
             walked, before, page = 0, len(seen), Page(value=[])
             for page in self._pages(filter_text(query, since, inclusive=inclusive)):
-                walked += len(page.products)
+                walked += len(page.entries)
                 for product in page.products:
                     if product.id not in seen:
                         seen.add(product.id)
                         yield product
-            if not page.products or (len(page.products) < self._page_size and walked < LARGEST_SKIP):
+            if not page.entries or (len(page.entries) < self._page_size and walked < LARGEST_SKIP):
                 return
             if len(seen) == before:
                 if walked < LARGEST_SKIP:
                     return
                 raise SourceError(_TITLE, f"{walked} products have the same publication time", "choose a smaller area")
-            since, inclusive = page.products[-1].published, True
+            published = [product.published for product in page.products if product.published is not None]
+            if not published:
+                raise SourceError(
+                    f"{_TITLE} catalogue", "gives no publication times to continue from", "try again later"
+                )
+            since, inclusive = published[-1], True
 
     def _pages(self, condition: str) -> Iterator[Page]:
         address: httpx.URL | None = self._address.copy_merge_params(

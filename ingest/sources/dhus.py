@@ -196,15 +196,16 @@ class _Body(httpx.SyncByteStream):
 def _scene_of(uuid: str, properties: dict[str, Any], source: str) -> Scene | None:
     try:
         scene = scene_from_name(str(properties.get("identifier") or properties.get("title")))
+        orbit = properties.get("relativeorbitnumber")
         return replace(
             scene,
-            relative_orbit=properties.get("relativeorbitnumber", scene.relative_orbit),
+            relative_orbit=orbit if isinstance(orbit, int) else scene.relative_orbit,
             footprint=read_footprint(properties.get("footprint")),
             source=source,
             published=properties["ingestiondate"].replace(tzinfo=UTC),
             key=uuid,
         )
-    except (UnreadableInput, KeyError, AttributeError) as error:
+    except (UnreadableInput, KeyError, AttributeError, TypeError) as error:
         reason = str(error) if isinstance(error, UnreadableInput) else "it has no ingestion date"
         _log.warning("Skipped product %s of a DHuS node: %s", uuid, reason)
         return None

@@ -279,7 +279,7 @@ def _error_of(subject: str, error: ClientError) -> Exception:
     status = about.get("HTTPStatusCode", 0)
     if may_pass(status) or code == "SlowDown":
         wait = about.get("HTTPHeaders", {}).get("retry-after", "")
-        return TransientError(f"{subject}: HTTP {status} {code} from S3", float(wait) if wait.isdigit() else None)
+        return TransientError(f"{subject}: HTTP {status} {code} from S3", float(wait) if wait.isdecimal() else None)
     if code == "RequestTimeTooSkewed":
         return SourceError(subject, "the clock of this machine is wrong", "set the clock")
     if code in _NO_ACCESS or status in (401, 403):

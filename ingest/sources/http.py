@@ -27,7 +27,7 @@ _REMEDIES = {
     410: "the product has been withdrawn",
     422: "this is a bug: report it with the command you ran",
 }
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 
 def http_client(timeout: float | None = None) -> httpx.Client:
@@ -112,7 +112,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds to wait from a Retry-After header, in seconds or as a date; None without a meaningful one."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         date = parsedate_to_datetime(value)
@@ -136,7 +136,7 @@ def require_type(response: httpx.Response, subject: str, *, json: bool) -> None:
 
 def content_range(value: str | None) -> tuple[int | None, int | None]:
     """First byte and total size from a Content-Range header; None for what it does not say."""
-    match = _CONTENT_RANGE.match(value.strip()) if value else None
+    match = _CONTENT_RANGE.fullmatch(value.strip()) if value else None
     if match is None:
         return None, None
     first, _, total = match.groups()
@@ -197,7 +197,7 @@ def _body(response: httpx.Response, offset: int, subject: str) -> ByteStream:
     require_type(response, subject, json=False)
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
-        return ByteStream(0, int(length) if length.isdigit() else None, body_blocks(response, subject))
+        return ByteStream(0, int(length) if length.isdecimal() else None, body_blocks(response, subject))
     first, total = content_range(response.headers.get("Content-Range"))
     if first != offset:
         raise TransientError(f"{subject}: asked for bytes from {offset} on, got bytes from {first} on")

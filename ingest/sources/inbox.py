@@ -110,6 +110,7 @@ class Inbox:
     report: Report = _log_unreadable
     clock: Callable[[], float] = time.time
     name: str = "inbox"
+    passed_over: dict[Path, str] = field(default_factory=dict, init=False)  # ids by path: outside the area, last find
     _known: dict[Path, _Entry] = field(default_factory=dict, init=False, repr=False)
 
     def find(self, query: Query, published_after: datetime | None) -> Iterator[Scene]:
@@ -120,6 +121,7 @@ class Inbox:
         """
         since = None if published_after is None else published_after.timestamp()
         found = []
+        self.passed_over = {}
         for path, arrived in self._settled(query):
             if since is not None and arrived <= since:
                 continue
@@ -199,7 +201,11 @@ class Inbox:
             if known.product is None and not known.reported:
                 str(path).encode()  # names that are not text cannot go into a ledger
                 known.product = _Product(path)
-            if known.product is None or not _matches(known.product, query):
+            if known.product is None:
+                return None
+            if not _matches(known.product, query):
+                if query.area is not None and _matches(known.product, replace(query, area=None)):
+                    self.passed_over[path] = known.product.scene.id
                 return None
             published = datetime.fromtimestamp(known.snapshot.changed / 1e9, UTC)
             footprint = known.product.footprint
@@ -302,7 +308,7 @@ def _require_files(folder: Path, manifest: Document) -> None:
             raise manifest.fail(f"lists a file outside the product, {href[:80]!r}")
         promised = stream.get("size", "")
         there = (folder / member).stat().st_size if (folder / member).is_file() else None
-        if there is None or (promised.isdigit() and there < int(promised)):
+        if there is None or (promised.isdecimal() and there < int(promised)):
             problem = "is missing" if there is None else f"has {there} of {promised} bytes"
             raise UnreadableInput(folder, f"{member} {problem}", "wait until the copy has finished, or copy it again")
 

@@ -5,19 +5,22 @@ Facts of the interface: https://documentation.dataspace.copernicus.eu/APIs/OData
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import shapely
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError, field_validator
-from shapely.geometry import shape
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from shapely.geometry.base import BaseGeometry
 
+from ingest.areas import read_footprint
 from ingest.errors import SourceError, UnreadableInput, UsageError
 from ingest.scene import Scene, scene_from_name
+from ingest.sources.lenient import Lenient
 from ingest.sources.source import Query, time_text
 
 LARGEST_PAGE = 1000  # $top
@@ -42,33 +45,41 @@ _log = logging.getLogger(__name__)
 
 
 class Checksum(BaseModel):
-    algorithm: str | None = Field(default=None, alias="Algorithm")
-    value: str | None = Field(default=None, alias="Value")
+    algorithm: Lenient[str] = Field(default=None, alias="Algorithm")
+    value: Lenient[str] = Field(default=None, alias="Value")
 
 
 class Product(BaseModel):
-    """One product of the catalogue, as far as a scene needs it."""
+    """One product of the catalogue, as far as a scene needs it; what is not as specified is None."""
 
     id: str = Field(alias="Id", min_length=1)
     name: str = Field(alias="Name")
-    published: AwareDatetime = Field(alias="PublicationDate")
-    online: bool = Field(alias="Online")
-    length: int | None = Field(default=None, alias="ContentLength")
-    checksums: list[Checksum] = Field(default=[], alias="Checksum")
-    s3_path: str | None = Field(default=None, alias="S3Path")
-    footprint: dict[str, Any] | None = Field(default=None, alias="GeoFootprint")
-
-    @field_validator("checksums", mode="before")
-    @classmethod
-    def _null_is_none(cls, value: object) -> object:
-        return [] if value is None else value
+    published: Lenient[AwareDatetime] = Field(default=None, alias="PublicationDate")
+    online: Lenient[bool] = Field(default=None, alias="Online")
+    length: Lenient[int] = Field(default=None, alias="ContentLength")
+    checksums: Lenient[list[Lenient[Checksum]]] = Field(default=None, alias="Checksum")
+    s3_path: Lenient[str] = Field(default=None, alias="S3Path")
+    footprint: Lenient[dict[str, Any]] = Field(default=None, alias="GeoFootprint")
 
 
 class Page(BaseModel):
     """One response of the catalogue."""
 
-    products: list[Product] = Field(alias="value")
+    entries: list[Any] = Field(alias="value")
     next_link: str | None = Field(default=None, alias="@odata.nextLink")
+
+    @cached_property
+    def products(self) -> tuple[Product, ...]:
+        """The products; a warning in the log for each entry that is none, which must not cost the others."""
+        return tuple(filter(None, map(_product, self.entries)))
+
+
+def _product(entry: object) -> Product | None:
+    try:
+        return Product.model_validate(entry)
+    except ValidationError as error:
+        _log.warning("Skipped a product of the catalogue: %s", _first(error))
+        return None
 
 
 def read_page(text: bytes, subject: str) -> Page:
@@ -76,9 +87,12 @@ def read_page(text: bytes, subject: str) -> Page:
     try:
         return Page.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise SourceError(subject, f"unexpected answer: {where}: {first['msg']}", "try again later") from None
+        raise SourceError(subject, f"unexpected answer: {_first(error)}", "try again later") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
 
 
 def filter_text(query: Query, published_since: datetime | None, *, inclusive: bool = False) -> str:
@@ -157,28 +171,16 @@ def scene_of(product: Product, source: str) -> Scene | None:
         return None
     return replace(
         named,
-        footprint=_footprint(product),
+        footprint=None if product.footprint is None else read_footprint(json.dumps(product.footprint)),
         source=source,
         # The catalogue gives 0 for an unknown size.
         size=product.length or None,
-        checksum=_checksum(product.checksums),
+        checksum=_checksum(filter(None, product.checksums or [])),
         published=product.published,
         key=product.id,
     )
 
 
-def _footprint(product: Product) -> BaseGeometry | None:
-    if product.footprint is None:
-        return None
-    try:
-        footprint = shape(product.footprint)
-        return footprint if footprint.is_valid else shapely.make_valid(footprint)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, shapely.GEOSException):
-        # A bad outline must not cost the scene: the outline is read from the product later.
-        _log.warning("%s: invalid footprint in the catalogue", product.name)
-        return None
-
-
-def _checksum(given: list[Checksum]) -> str | None:
+def _checksum(given: Iterable[Checksum]) -> str | None:
     known = {each.algorithm.upper(): each.value for each in given if each.algorithm and each.value}
     return next((f"{name.lower()}:{known[name].lower()}" for name in _CHECKSUMS if name in known), None)

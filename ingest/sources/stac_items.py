@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationErr
 from ingest.areas import read_footprint
 from ingest.errors import UnreadableInput
 from ingest.scene import Scene, scene_from_name
+from ingest.sources.lenient import Lenient
 
 _PUBLISHED = ("published", "created", "updated")
 _ZIP_ASSETS = ("product", "safe", "archive", "zip", "download")
@@ -32,22 +33,22 @@ class Asset(BaseModel):
     """One file of an item."""
 
     href: str
-    title: str | None = None
-    type: str | None = None
-    alternate: dict[str, dict[str, Any]] = {}
-    size: int | None = Field(default=None, alias="file:size")
-    checksum: str | None = Field(default=None, alias="file:checksum")
-    local_path: str | None = Field(default=None, alias="file:local_path")
+    title: Lenient[str] = None
+    type: Lenient[str] = None
+    alternate: Lenient[dict[str, dict[str, Any]]] = None
+    size: Lenient[int] = Field(default=None, alias="file:size")
+    checksum: Lenient[str] = Field(default=None, alias="file:checksum")
+    local_path: Lenient[str] = Field(default=None, alias="file:local_path")
 
 
 class Item(BaseModel):
     """One item, as far as a scene needs it."""
 
     id: str
-    geometry: dict[str, Any] | None = None
+    geometry: Lenient[dict[str, Any]] = None
     properties: dict[str, Any]
-    assets: dict[str, Asset]
-    links: list[dict[str, Any]] = []
+    assets: dict[str, Lenient[Asset]]
+    links: Lenient[list[dict[str, Any]]] = None
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ def published(item: Item, published_property: str | None) -> datetime | None:
 
 def archive_of(item: Item) -> Archive | None:
     """The product zip that an item offers over HTTP, identified by its type, or else by its name."""
-    zips = [(key, asset) for key, asset in item.assets.items() if _is_zip(key, asset)]
+    zips = [(key, asset) for key, asset in item.assets.items() if asset is not None and _is_zip(key, asset)]
     for _, asset in sorted(zips, key=lambda each: each[0].lower() not in _ZIP_ASSETS):
-        for href in (asset.href, *(str(other.get("href", "")) for other in asset.alternate.values())):
-            address = urljoin(_own_address(item), href)
+        for href in (asset.href, *(str(other.get("href", "")) for other in (asset.alternate or {}).values())):
+            address = _joined(_own_address(item), href)
             if urlsplit(address).scheme in ("http", "https"):
                 return Archive(address, asset)
     return None
@@ -107,13 +108,23 @@ def archive_of(item: Item) -> Archive | None:
 
 def _is_zip(key: str, asset: Asset) -> bool:
     kind = (asset.type or "").split(";")[0].strip().lower()
-    path = urlsplit(asset.href).path.lower()
+    path = urlsplit(_joined("", asset.href)).path.lower()
     by_name = kind in _NO_TYPES and (path.endswith(".zip") or (key.lower() in _ZIP_ASSETS and path.endswith("$value")))
     return kind in _ZIP_TYPES or by_name
 
 
+def _joined(address: str, href: str) -> str:
+    """Where a reference leads from an address; empty if nowhere."""
+    try:
+        joined = urljoin(address, href)
+        urlsplit(joined)
+        return joined
+    except ValueError:
+        return ""
+
+
 def _own_address(item: Item) -> str:
-    return next((str(link.get("href", "")) for link in item.links if link.get("rel") == "self"), "")
+    return next((str(link.get("href", "")) for link in item.links or [] if link.get("rel") == "self"), "")
 
 
 def checksum_of(multihash: str | None) -> str | None:

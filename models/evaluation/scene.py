@@ -44,12 +44,7 @@ def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
 
     The polygons are transformed back through the geolocation, so errors there lower the score too.
     """
-    with rasterio.open(truth) as dataset:
-        full = dataset.read(1)
-    azimuth, across = grid.looks
-    true_class = full[azimuth // 2 :: azimuth, across // 2 :: across]
-    published = _rasterised(slicks, grid, true_class.shape) & (true_class != NO_DATA)
-    oil = true_class == OIL
+    oil, published = compared_cells(slicks, truth, grid)
     hits, union = int((published & oil).sum()), int((published | oil).sum())
     true_slicks, n_true = ndimage.label(oil, np.ones((3, 3)))
     found, n_found = ndimage.label(published, np.ones((3, 3)))
@@ -66,6 +61,15 @@ def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
         published_cells=int(published.sum()),
         true_cells=int(oil.sum()),
     )
+
+
+def compared_cells(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Cells (line, pixel) with true oil, and cells in published slicks, on a multilooked grid of the whole image."""
+    with rasterio.open(truth) as dataset:
+        full = dataset.read(1)
+    azimuth, across = grid.looks
+    true_class = full[azimuth // 2 :: azimuth, across // 2 :: across]
+    return true_class == OIL, _rasterised(slicks, grid, true_class.shape) & (true_class != NO_DATA)
 
 
 def _rasterised(slicks: gpd.GeoDataFrame, grid: Grid, shape: tuple[int, ...]) -> NDArray[np.bool_]:

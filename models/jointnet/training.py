@@ -25,7 +25,7 @@ from models.jointnet.pairs import JointPairs, Noisy
 from models.training.engine import Learner, Losses, Progress, Report, Session, Stage, run_stage
 from models.training.memory import PartStep
 from models.training.options import flat
-from models.training.state import read_state
+from models.training.state import read_state, with_stored_parts
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def train_jointnet(
         session.report(f"resuming stage {number} at step {first} of {options.schedule.steps[number - 1]}")
     for stage in range(number, 4):
         if options.schedule.steps[stage - 1] and (stage == 3 or isinstance(network, SARJointNet)):
-            _train_stage(session, options, data, network, stage, first, state)
+            of_stage = options if state is None else with_stored_parts(options, state)
+            _train_stage(session, of_stage, data, network, stage, first, state)
         first, state = 0, None
     return read_jointnet(folder)
 

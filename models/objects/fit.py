@@ -120,9 +120,15 @@ def fitted_surroundings(encoder: dict[str, Tensor], fitted: Logistic) -> Surroun
     return surroundings.eval()
 
 
-def fitted_judge(x: Floats, y: NDArray[np.bool_], weights_sha256: str, threshold: float) -> Judge:
-    """Fit the judge to candidates x (n, `FEATURES`), y (n,) whether they are oil; it is calibrated on them."""
-    fitted = fit_logistic(x, y, JUDGE_PENALTY, balanced=False)
+def fitted_judge(
+    x: Floats, y: NDArray[np.bool_], weights_sha256: str, threshold: float, features: tuple[str, ...] = FEATURES
+) -> Judge:
+    """Fit the judge to some `features` of candidates x (n, `FEATURES`), y (n,) whether they are oil.
+
+    It is calibrated on them.
+    """
+    fitted = fit_logistic(x[:, [FEATURES.index(name) for name in features]], y, JUDGE_PENALTY, balanced=False)
     mean, std, weights = (tuple(float(v) for v in part) for part in (fitted.mean, fitted.std, fitted.weights))
-    assert len(weights) == len(FEATURES), "one weight a feature"
-    return Judge(weights_sha256, mean, std, weights, fitted.intercept, threshold, candidates=CandidateOptions())
+    return Judge(
+        weights_sha256, mean, std, weights, fitted.intercept, threshold, features, candidates=CandidateOptions()
+    )

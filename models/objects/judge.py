@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 
 from ingest.errors import ModelError
 from ingest.files import read_json, write_json
 from ingest.hashes import file_sha256
-from models.checkpoint import Checkpoint, check_model, model_folder
+from models.checkpoint import Checkpoint, check_model, halved, model_folder
 from models.objects.candidates import CandidateOptions
 from models.objects.features import FEATURES
 from models.objects.surroundings import Surroundings
@@ -34,25 +34,26 @@ class Judge:
     weights: tuple[float, ...]
     intercept: float
     threshold: float  # less probable candidates are rejected
-    features: tuple[str, ...] = FEATURES
+    features: tuple[str, ...] = FEATURES  # those that it looks at
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     metrics: dict[str, Any] = field(default_factory=dict)
     surroundings_sha256: str = ""  # of the weights beside the record; empty in older ones
 
     def __post_init__(self) -> None:
-        if self.features != FEATURES or not len(FEATURES) == len(self.mean) == len(self.std) == len(self.weights):
+        known = set(self.features) <= set(FEATURES)
+        if not known or not len(self.features) == len(self.mean) == len(self.std) == len(self.weights):
             raise ValueError("other features than this release measures")
 
     def probability(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probability of oil of candidates (n, features)."""
-        scaled = (features - np.array(self.mean)) / np.array(self.std)
-        logit = self.intercept + scaled @ np.array(self.weights)
-        return np.asarray(1 / (1 + np.exp(-logit)), np.float64)
+        """Calibrated probability of oil of candidates, (n, `FEATURES`) to (n,)."""
+        used = features[:, [FEATURES.index(name) for name in self.features]]
+        scaled = (used - np.array(self.mean)) / np.array(self.std)
+        return np.asarray(expit(self.intercept + scaled @ np.array(self.weights)), np.float64)
 
 
 def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     """Write a judge beside the model in `folder`; the weights of its encoder in half precision."""
-    weights = {name: _halved(tensor) for name, tensor in surroundings.state_dict().items()}
+    weights = {name: halved(tensor) for name, tensor in surroundings.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
     record = asdict(replace(judge, surroundings_sha256=file_sha256(folder / _WEIGHTS)))
     write_json(folder / _RECORD, {"format": FORMAT, **record})
@@ -96,7 +97,3 @@ def _judge(record: dict[str, Any]) -> Judge:
         raise ValueError("of another format")
     listed = {name: tuple(record[name]) for name in ("mean", "std", "weights", "features")}
     return Judge(**{**record, **listed, "candidates": CandidateOptions(**record["candidates"])})
-
-
-def _halved(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.half().contiguous() if tensor.is_floating_point() else tensor

@@ -29,6 +29,7 @@ from models.networks.efficientnet import EfficientNetLite0, imagenet_weights
 from models.networks.saross import SAROSSNet
 from models.simulator import simulate_chip
 from models.training.losses import cross_entropy, dice
+from models.training.state import save_state
 from preprocess.options import PreprocessOptions, contrast_input
 from preprocess.tiles import Tiling
 
@@ -299,9 +300,7 @@ def _step(network: SAROSSNet, optimiser: torch.optim.Optimizer, batch: tuple[Ten
 
 def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
     state: dict[str, Any] = {"network": network.state_dict(), "averaged": averaged.state_dict()}
-    aside = path.with_suffix(".part")
-    torch.save({**state, "optimiser": optimiser.state_dict(), "step": step}, aside)
-    aside.replace(path)
+    save_state(path, {**state, "optimiser": optimiser.state_dict(), "step": step})
 
 
 def _restored(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:

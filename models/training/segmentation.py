@@ -25,7 +25,7 @@ from models.training.memory import PartStep
 from models.training.options import changed, flat
 from models.training.pairs import TrainingPairs, synthetic_record, teacher_classes, used_synthetic
 from models.training.segmentation_options import TrainOptions
-from models.training.state import read_state
+from models.training.state import read_state, with_stored_parts
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
@@ -77,6 +77,7 @@ def train(
     if resume and session.state.is_file():
         state = read_state(session.state, options, pairs, session.fabric.device)
         learner.restore(state)
+        options = with_stored_parts(options, state)
         first = int(state["step"])
         session.report(f"resuming at step {first} of {options.schedule.steps}")
     options = run_stage(session, options, learner, _stage(session.fabric, options, learner, data, pairs), first)

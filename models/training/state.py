@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +15,7 @@ from ingest.errors import ModelError, UsageError
 from ingest.files import whole_file, write_bytes
 from models.training.options import CommonOptions, flat
 
+Options = TypeVar("Options", bound=CommonOptions)
 _REMEDY = "train in another folder or without --resume"
 
 
@@ -42,6 +44,17 @@ def read_state(
         if stored_pairs.get(kind, sha256) != sha256:
             raise UsageError(path, f"was written with other {kind} pairs", _REMEDY)
     return state
+
+
+def with_stored_parts(options: Options, state: dict[str, Any]) -> Options:
+    """Return options that divide a batch as the training that wrote the state did.
+
+    With a budget of memory the parts are measured, and another measurement could lead to other parts, and weights.
+    """
+    if options.memory.memory_gb is None:
+        return options
+    parts = max(options.memory.accumulate, int(_options(state, options)["accumulate"]))
+    return replace(options, memory=replace(options.memory, accumulate=parts))
 
 
 def _options(state: dict[str, Any], options: CommonOptions) -> dict[str, Any]:

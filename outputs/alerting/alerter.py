@@ -23,6 +23,8 @@ from outputs.alerting.silence import last_run, record_run, silence_alerts
 
 _LOG = logging.getLogger(__name__)
 
+REPORTED = "(an alert reports this)"  # a note on an exception: whoever meets it later need not
+
 
 class Alerter:
     """Alerts on slicks, failures and silence; a context manager that closes its state file.
@@ -106,6 +108,7 @@ class Alerter:
             known = isinstance(error, SlickwatchError)
             reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
             self.report_failure(flow, reason, kind="flow")
+            error.add_note(REPORTED)
             raise
 
     def check_silence(

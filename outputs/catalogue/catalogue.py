@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UsageError
+from ingest.ledger.supersession import Standing
 from ingest.scene import Scene
 from outputs.attributes import Attribute
+from outputs.catalogue.consistency import disagreements
 from outputs.catalogue.database import LOCK_TIMEOUT_S, Database
-from outputs.catalogue.publication import Result, publish
+from outputs.catalogue.publication import Result, publish, settle
 from outputs.catalogue.records import Published, Review, Run
 from outputs.catalogue.reviews import find_slick, record_review, reviews_of
 from outputs.catalogue.rows import folder_of, folder_text, scene_frame, slick_frame, time_of
@@ -22,6 +24,7 @@ from outputs.catalogue.schema import create_file, upgrade
 from outputs.catalogue.selection import Selection, require_status, select_rows
 from outputs.record import RunRecord, record_of
 
+Standings = Callable[[], Mapping[str, Standing]]
 _FILES: tuple[Attribute, ...] = (
     Attribute("result_folder", "text", "", "Folder of the layers of its run"),
     Attribute("product", "text", "", "Product that its run processed"),
@@ -68,26 +71,46 @@ class Catalogue:
         slicks: gpd.GeoDataFrame,
         *,
         result_folder: Path | None = None,
-        supersedes: Iterable[str] = (),
+        standings: Standings = dict,
         now: datetime | None = None,
     ) -> Published:
         """Publish the result of a run, all or nothing; the same result is not published twice.
 
-        It replaces the former result of the scene and of the scenes in `supersedes`, of which this one is a later
-        processing (docs/operator/ledger.md). If a later processing was published first, the result is kept as
-        superseded. `footprint` is a polygon in WGS 84, by default that of the scene; `slicks` come from
-        `outputs.slicks.find_slicks`, their reviews from the catalogue. Raises `ValueError` where the parts do not
-        belong together.
+        It replaces the former result of the scene and of the scenes that yield to it; if the scene yields to another
+        one with a result, it is kept as superseded. `standings` says so, within the transaction, as
+        `ingest.ledger.Ledger.standings` does. `footprint` is a polygon in WGS 84, by default that of the scene;
+        `slicks` come from `outputs.slicks.find_slicks`, their reviews from the catalogue. Raises `ValueError` where the
+        parts do not belong together.
         """
         folder = folder_text(result_folder, self.path)
-        result = Result(record, scene, footprint, slicks, folder, tuple(dict.fromkeys(supersedes)))
+        result = Result(record, scene, footprint, slicks, folder)
         with self._database.writing() as connection:
-            return publish(connection, result, now or datetime.now(UTC))
+            return publish(connection, result, standings(), now or datetime.now(UTC))
+
+    def settle(self, standings: Standings, now: datetime | None = None) -> list[str]:
+        """Make results current, or not, as the ledger says; returns the scenes that changed.
+
+        `standings` is called within the transaction: settled after every change of the ledger, the catalogue cannot
+        disagree with it, whoever publishes meanwhile.
+        """
+        with self._database.writing() as connection:
+            return settle(connection, standings(), now or datetime.now(UTC))
+
+    def disagreements(self, standings: Standings) -> list[str]:
+        """Where the catalogue disagrees with the ledger or with itself, a line each."""
+        with self._database.reading() as connection:
+            return disagreements(connection, standings())
 
     def slicks(self, selection: Selection = Selection(), limit: int | None = None) -> gpd.GeoDataFrame:  # noqa: B008
         """The selected slicks; by default all current ones."""
         with self._database.reading() as connection:
             return slick_frame(select_rows(connection, "slicks", selection, "id, run_id", limit))
+
+    def former_slicks(self, scene_id: str) -> gpd.GeoDataFrame:
+        """The superseded slicks of a scene."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM former_slicks WHERE scene_id = ? ORDER BY fid", (scene_id,))
+            return slick_frame([dict(row) for row in rows])
 
     def slick(self, slick_id: str) -> gpd.GeoDataFrame:
         """One slick, in one row: the current one of this id, else the last superseded one. Raises `UsageError`."""

@@ -1,15 +1,16 @@
-"""Publication of one result in the catalogue, within one transaction, and what it supersedes."""
+"""Publication of one result within one transaction, and which results are current, as the ledger decides"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
+from ingest.ledger.supersession import Standing
 from ingest.scene import Scene
 from outputs.attributes import ATTRIBUTES, time_text
 from outputs.catalogue.blobs import to_blob
@@ -18,6 +19,8 @@ from outputs.catalogue.records import Published
 from outputs.catalogue.reviews import last_review, suggested_statuses
 from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, coverage_values, names, run_row, scene_row, slick_rows
 from outputs.record import RunRecord
+
+FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,6 @@ class Result:
     footprint: BaseGeometry | None
     slicks: gpd.GeoDataFrame
     folder: str | None
-    supersedes: tuple[str, ...]  # scenes of which this one is a later processing
 
     def __post_init__(self) -> None:
         ids = self.slicks["id"]
@@ -41,26 +43,27 @@ class Result:
             raise ValueError(f"the run has {self.record.slick_count} slicks, but there are {ids.nunique()} ids")
         if self.slicks.crs != "EPSG:4326":
             raise ValueError(f"the slicks are in {self.slicks.crs}, not in EPSG:4326")
-        if self.scene.id in self.supersedes:
-            raise ValueError(f"{self.scene.id} cannot supersede itself")
 
 
-def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Published:
+def publish(
+    connection: sqlite3.Connection, result: Result, standings: Mapping[str, Standing], now: datetime
+) -> Published:
     """Write a result, unless the same is published already; `connection` is in a write transaction."""
-    run_id = result.record.run_id
+    run_id, scene_id = result.record.run_id, result.scene.id
+    settle(connection, standings, now)
     if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
         return _published(connection, run_id, repeated=True)
-    record_supersessions(connection, result.scene.id, result.supersedes)
-    successor = successor_of(connection, result.scene.id)
-    replaced = [] if successor else replaced_runs(connection, result.scene.id, result.supersedes)
+    successor = successor_of(connection, standings.get(scene_id))
+    supersedes = [other for other, standing in standings.items() if standing.by == scene_id]
+    replaced = [] if successor else replaced_runs(connection, (scene_id, *supersedes))
     same = _same_result(connection, result, successor)
     if same is not None:
         replaced = [run for run in replaced if run["run_id"] != same["run_id"]]
         _record_repetition(connection, same, result)
-        supersede(connection, replaced, same["run_id"], result.record, now)
+        replace_runs(connection, replaced, same["run_id"], result.record, now)
         return _published(connection, same["run_id"], True, replaced)
     suggestions = suggested_statuses(connection, replaced, result.slicks)
-    supersede(connection, replaced, run_id, result.record, now)
+    replace_runs(connection, replaced, run_id, result.record, now)
     insert(connection, "runs", [run_row(result.record, result.folder, now) | _state(successor, now)])
     _insert_slicks(connection, result, suggestions, successor, now)
     _insert_scene(connection, result, successor)
@@ -70,9 +73,7 @@ def publish(connection: sqlite3.Connection, result: Result, now: datetime) -> Pu
 def _same_result(connection: sqlite3.Connection, result: Result, successor: Successor | None) -> sqlite3.Row | None:
     """The scene's last run, if it has the same state, model, options and slicks as this one."""
     record, state = result.record, "superseded" if successor else "current"
-    run: sqlite3.Row | None = connection.execute(
-        "SELECT * FROM runs WHERE scene_id = ? ORDER BY fid DESC", (record.scene_id,)
-    ).fetchone()
+    run = last_run(connection, record.scene_id)
     if run is None or (run["state"], run["config_hash"]) != (state, record.config_hash):
         return None
     if model_key(run["weights_sha256"], run["model_id"]) != model_key(record.weights_sha256, record.model_id):
@@ -97,7 +98,7 @@ def _record_repetition(connection: sqlite3.Connection, run: sqlite3.Row, result:
 
 
 def _state(successor: Successor | None, now: datetime) -> dict[str, str | None]:
-    why = f"reprocessed as {successor.scene_id}" if successor else None
+    why = successor.why if successor else None
     return {"state": "superseded" if successor else "current", "why": why, **_superseded(successor, now)}
 
 
@@ -145,71 +146,125 @@ def _published(
 
 @dataclass(frozen=True)
 class Successor:
-    """The later processing of a scene, and the last run on it."""
+    """Why a scene's results are not current: another scene is used, by its last run; or `FORGOTTEN` for both."""
 
     scene_id: str
     run_id: str
 
-
-def record_supersessions(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> None:
-    """Record which scenes a scene supersedes; the latest publication counts."""
-    for other in supersedes:
-        former = (scene_id, other)
-        connection.execute("DELETE FROM supersessions WHERE scene_id = ? AND superseded_by = ?", former)
-        connection.execute("INSERT OR REPLACE INTO supersessions (superseded_by, scene_id) VALUES (?, ?)", former)
+    @property
+    def why(self) -> str:
+        return FORGOTTEN if self.run_id == FORGOTTEN else f"reprocessed as {self.scene_id}"
 
 
-def successor_of(connection: sqlite3.Connection, scene_id: str) -> Successor | None:
-    """The later processing of a scene in the catalogue, if any."""
-    query = """
-        SELECT scene_id, run_id FROM runs
-        WHERE scene_id = (SELECT superseded_by FROM supersessions WHERE scene_id = ?) ORDER BY fid DESC
+def successor_of(connection: sqlite3.Connection, standing: Standing | None) -> Successor | None:
+    """What a scene of this standing yields to; None as long as the scene used instead has no result."""
+    if standing is None or (standing.by is None and standing.kind != FORGOTTEN):
+        return None
+    if standing.by is None:
+        return Successor(FORGOTTEN, FORGOTTEN)
+    run = last_run(connection, standing.by)
+    return None if run is None else Successor(standing.by, run["run_id"])
+
+
+def settle(connection: sqlite3.Connection, standings: Mapping[str, Standing], now: datetime) -> list[str]:
+    """Make the last results of scenes current, or not, as their standings say; returns the scenes that changed.
+
+    Scenes without a standing stay as they are.
     """
-    run = connection.execute(query, (scene_id,)).fetchone()
-    return None if run is None else Successor(*run)
+    changed = unsettled(connection, standings)
+    for run, successor in changed.values():
+        if successor is None:
+            _restore(connection, run)
+        else:
+            _withdraw(connection, run, successor, successor.why, now)
+    return list(changed)
 
 
-def replaced_runs(connection: sqlite3.Connection, scene_id: str, supersedes: Iterable[str]) -> list[sqlite3.Row]:
-    """The current runs of a scene and of the scenes that it supersedes."""
-    scenes = (scene_id, *supersedes)
+def unsettled(
+    connection: sqlite3.Connection, standings: Mapping[str, Standing]
+) -> dict[str, tuple[sqlite3.Row, Successor | None]]:
+    """The scenes whose results are current though they should not be, or the reverse: last run, what it yields to."""
+    found = {}
+    for scene_id, standing in standings.items():
+        run = last_run(connection, scene_id)
+        if run is not None:
+            successor = successor_of(connection, standing)
+            if (run["state"] == "current") is not (successor is None):
+                found[scene_id] = run, successor
+    return found
+
+
+def last_run(connection: sqlite3.Connection, scene_id: str) -> sqlite3.Row | None:
+    """The last published run of a scene; any earlier one is superseded."""
+    run: sqlite3.Row | None = connection.execute(
+        "SELECT * FROM runs WHERE scene_id = ? ORDER BY fid DESC", (scene_id,)
+    ).fetchone()
+    return run
+
+
+def replaced_runs(connection: sqlite3.Connection, scenes: Sequence[str]) -> list[sqlite3.Row]:
+    """The current runs of scenes."""
     holes = ", ".join("?" * len(scenes))
     return connection.execute(
         f"SELECT * FROM runs WHERE state = 'current' AND scene_id IN ({holes})", scenes
     ).fetchall()
 
 
-def supersede(
+def replace_runs(
     connection: sqlite3.Connection, runs: Sequence[sqlite3.Row], by: str, record: RunRecord, now: datetime
 ) -> None:
-    """Move the slicks and scenes of `runs` to the former ones, superseded by run `by`, in favour of `record`."""
-    columns = ", ".join(["geom", *names((*ATTRIBUTES, *SLICK_EXTRAS[:2]))])
+    """Withdraw `runs` in favour of `record`, catalogued as run `by`."""
     for run in runs:
-        connection.execute(
-            f"INSERT INTO former_slicks ({columns}, superseded_by, superseded_at) "
-            f"SELECT {columns}, ?, ? FROM slicks WHERE run_id = ?",
-            (by, time_text(now), run["run_id"]),
-        )
-        connection.execute("DELETE FROM slicks WHERE run_id = ?", (run["run_id"],))
-        connection.execute(
-            "UPDATE runs SET state = 'superseded', superseded_by = ?, superseded_at = ?, why = ? WHERE run_id = ?",
-            (by, time_text(now), _reason(run, record), run["run_id"]),
-        )
-        if run["scene_id"] != record.scene_id:
-            _supersede_scene(connection, run["scene_id"], record.scene_id)
-        extend(connection, "former_slicks", "run_id", run["run_id"])
-        mark_changed(connection, "slicks")
+        _withdraw(connection, run, Successor(record.scene_id, by), _reason(run, record), now)
 
 
-def _supersede_scene(connection: sqlite3.Connection, scene_id: str, by: str) -> None:
-    columns = ", ".join(["geom", *names(SCENE_COLUMNS[:-1])])
-    connection.execute("DELETE FROM former_scenes WHERE scene_id = ?", (scene_id,))
+def _withdraw(connection: sqlite3.Connection, run: sqlite3.Row, successor: Successor, why: str, now: datetime) -> None:
+    """Move the slicks of a run, and its scene if another succeeds it, to the former ones."""
+    columns = ", ".join(["geom", *names((*ATTRIBUTES, *SLICK_EXTRAS[:2]))])
     connection.execute(
-        f"INSERT INTO former_scenes ({columns}, superseded_by) SELECT {columns}, ? FROM scenes WHERE scene_id = ?",
+        f"INSERT INTO former_slicks ({columns}, superseded_by, superseded_at) "
+        f"SELECT {columns}, ?, ? FROM slicks WHERE run_id = ?",
+        (successor.run_id, time_text(now), run["run_id"]),
+    )
+    connection.execute("DELETE FROM slicks WHERE run_id = ?", (run["run_id"],))
+    connection.execute(
+        "UPDATE runs SET state = 'superseded', superseded_by = ?, superseded_at = ?, why = ? WHERE run_id = ?",
+        (successor.run_id, time_text(now), why, run["run_id"]),
+    )
+    if run["scene_id"] != successor.scene_id:
+        _move_scene(connection, "scenes", "former_scenes", run["scene_id"], successor.scene_id)
+    extend(connection, "former_slicks", "run_id", run["run_id"])
+    mark_changed(connection, "slicks")
+
+
+def _restore(connection: sqlite3.Connection, run: sqlite3.Row) -> None:
+    """The reverse: make a scene's last run current, with the reviews that its slicks have by now."""
+    query = "SELECT * FROM former_slicks WHERE run_id = ?"
+    rows = [dict(row) for row in connection.execute(query, (run["run_id"],))]
+    for row in rows:
+        row |= last_review(connection, row["id"]) | {"superseded_by": None, "superseded_at": None}
+        del row["fid"]
+    connection.execute("DELETE FROM former_slicks WHERE run_id = ?", (run["run_id"],))
+    insert(connection, "slicks", rows)
+    connection.execute(
+        "UPDATE runs SET state = 'current', superseded_by = NULL, superseded_at = NULL, why = NULL WHERE run_id = ?",
+        (run["run_id"],),
+    )
+    _move_scene(connection, "former_scenes", "scenes", run["scene_id"], None)
+    extend(connection, "slicks", "run_id", run["run_id"])
+    mark_changed(connection, "former_slicks")
+
+
+def _move_scene(connection: sqlite3.Connection, source: str, target: str, scene_id: str, by: str | None) -> None:
+    columns = ", ".join(["geom", *names(SCENE_COLUMNS[:-1])])
+    connection.execute(f"DELETE FROM {target} WHERE scene_id = ?", (scene_id,))
+    connection.execute(
+        f"INSERT INTO {target} ({columns}, superseded_by) SELECT {columns}, ? FROM {source} WHERE scene_id = ?",
         (by, scene_id),
     )
-    connection.execute("DELETE FROM scenes WHERE scene_id = ?", (scene_id,))
-    extend(connection, "former_scenes", "scene_id", scene_id)
-    mark_changed(connection, "scenes")
+    connection.execute(f"DELETE FROM {source} WHERE scene_id = ?", (scene_id,))
+    extend(connection, target, "scene_id", scene_id)
+    mark_changed(connection, source)
 
 
 def _reason(run: sqlite3.Row, record: RunRecord) -> str:

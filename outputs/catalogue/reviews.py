@@ -24,6 +24,8 @@ def record_review(
     """Set the status of a current slick; a trigger adds it to the journal. Raises `UsageError`."""
     slick = find_slick(connection, slick_id)
     if slick["superseded_by"] is not None:
+        if slick["superseded_by"] == "forgotten":
+            raise UsageError(slick_id, "its scene is forgotten", f"run slickwatch scenes retry {slick['scene_id']}")
         problem = f"superseded by the result of run {slick['superseded_by']}"
         raise UsageError(slick_id, problem, "review the slicks of that run")
     connection.execute(

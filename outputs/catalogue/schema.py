@@ -39,6 +39,7 @@ _UPGRADES: tuple[tuple[str, ...], ...] = (
         """UPDATE layer_styles SET styleQML = replace(styleQML, '[% "slick_count" %] slicks',
             '[% coalesce(''nothing to see: '' || "nothing_to_see", "slick_count" || '' slicks'') %]')""",
     ),
+    ("DROP TABLE IF EXISTS supersessions",),  # the ledger decides
 )  # fmt: skip
 _GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
@@ -60,8 +61,6 @@ TABLES: tuple[str, ...] = (
         slick_id TEXT NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL,
         reviewer TEXT, notes TEXT, reviewed_at DATETIME NOT NULL
     )""",
-    # Kept apart from the scenes: a processing may be superseded before its own result is there.
-    "CREATE TABLE supersessions (scene_id TEXT PRIMARY KEY NOT NULL, superseded_by TEXT NOT NULL)",
     f"""INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES
         ('runs', 'attributes', 'runs', 'Runs: model, options, inputs and resources of each result', {_NOW}),
         ('reviews', 'attributes', 'reviews', 'Journal of all reviews', {_NOW})""",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import shutil
@@ -22,12 +23,15 @@ import pytest
 import rasterio
 import shapely
 import torch
+from prefect.exceptions import ParameterTypeError
 
 import flows.detect
 import flows.monitor
 from flows import alerts, processing, tasks
+from flows.agreement import disagreements, forget
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
+from flows.failures import OneLine
 from flows.monitor import Monitored, is_deployed, monitor, process_scene, submit
 from flows.processing import SceneRun, process
 from flows.results import is_up_to_date, staged
@@ -117,6 +121,10 @@ class Site:
                 return process(scene, self.settings, alerter)
             finally:
                 alerter.deliver()
+
+    def disagreements(self) -> list[str]:
+        with self.ledger() as ledger:
+            return disagreements(self.settings, ledger)
 
     def told(self) -> list[list[str]]:
         file = self.folder / "told"
@@ -324,6 +332,27 @@ def _down(site):
         return watching.run_round(threading.Event()).down["inbox"]
 
 
+@pytest.mark.parametrize("scene", ["S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234", ["no text"]])
+def test_a_run_that_fails_is_told_of(site, prefect_server, scene, caplog):
+    with pytest.raises((UsageError, ParameterTypeError)):
+        process_scene(scene, str(site.config))
+    (alert,) = [record.getMessage() for record in caplog.records if record.name == "outputs.alerting.channels"]
+    assert alert.startswith("Flow failed: process-scene")
+    assert "not in the ledger" in alert or "valid string" in alert
+
+
+def test_a_known_failure_is_logged_without_traceback():
+    def logged(error: Exception) -> str:
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "Encountered %r", (error,), (type(error), error, None))
+        assert OneLine().filter(record)
+        return logging.Formatter().format(record)
+
+    assert logged(UsageError("a", "is wrong", "mend it")) == "a: is wrong; mend it"
+    assert logged(ParameterTypeError("no\n - scene: text")) == "ParameterTypeError: no - scene: text"
+    assert logged(KeyError("k")).startswith("Encountered KeyError('k')\n")
+    assert any(isinstance(one, OneLine) for one in logging.getLogger("prefect.flow_runs").filters)
+
+
 # One scene
 
 
@@ -359,6 +388,7 @@ def test_a_run_cut_off_at_any_step_leaves_one_result_and_one_alert_after_the_nex
         patched.setattr(owner, name, cut)
         with pytest.raises(Killed):
             site.process(one)
+    assert site.disagreements() == []
     done = site.process(one)
     assert done.folder == site.settings.monitor.results / one
     assert one_result(site, one)
@@ -433,6 +463,20 @@ def test_a_later_processing_supersedes_the_former_result(site, one, products):
     assert len(site.told()) == 1
     left = site.process(one)
     assert (left.outcome, left.why) == ("skipped", f"superseded: replaced by {later}")
+
+
+def test_forgetting_the_later_processing_gives_the_former_slicks_back_and_new_ones_are_told_of(site, one, products):
+    site.process(one)
+    later = site.record(products[0], products[0].name[:-9] + "FFFF.SAFE")
+    site.process()
+    with site.ledger() as ledger:
+        assert sorted(forget(later, False, ledger, site.settings)) == sorted([one, later])
+    assert list(site.catalogue.slicks()["scene_id"]) == [one]
+    assert site.disagreements() == []
+    promote(site, "B", 1e-5)
+    assert site.process(one).outcome == "processed"
+    assert site.catalogue.slicks()["model_id"].tolist() == ["B"]
+    assert site.disagreements() == []
 
 
 def test_a_product_that_the_ledger_does_not_know_is_recorded_and_processed(site, products, direct):
@@ -626,6 +670,7 @@ def test_killed_at_random_nothing_is_lost_and_nothing_doubled(site, products, pr
             worker.stdin.write(f"{seconds}\n")
             worker.stdin.flush()
             statuses.append(int(worker.stdout.readline()))
+            assert site.disagreements() == []
             time.sleep(LEASE_S / 4)
         worker.stdin.close()
     assert statuses[-1] == 0

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Point, Polygon, box, mapping
 
-from ingest.areas import read_areas, together
+from ingest.areas import read_areas, read_footprint, together
 from ingest.errors import UsageError
 
 BALTIC = [[10.0, 54.0], [15.0, 54.0], [15.0, 56.0], [10.0, 56.0], [10.0, 54.0]]
@@ -237,3 +237,19 @@ def test_box_is_as_wide_as_its_meridians_say(west: float, east: float, south: fl
     assert area.is_valid
     assert area.bounds[0] >= -180
     assert area.bounds[2] <= 180
+
+
+@pytest.mark.parametrize("heights", ["2.5", "2.5, 1", "null"])
+def test_heights_are_left_out_even_where_only_some_points_have_them(heights: str) -> None:
+    ring = f"[[50, 25, {heights}], [52, 25], [52, 27], [50, 27, {heights}], [50, 25, {heights}]]"
+    mixed = f'{{"type": "Polygon", "coordinates": [{ring}]}}'
+    (area,) = read_areas(mixed)
+    assert area.geometry.equals(box(50, 25, 52, 27))
+    collection = f'{{"type": "GeometryCollection", "geometries": [{mixed}]}}'
+    assert read_areas(collection)[0].geometry.equals(area.geometry)
+    assert read_footprint(mixed).equals(area.geometry)
+
+
+def test_a_footprint_is_text_and_never_a_file(tmp_path: Path) -> None:
+    (tmp_path / "area.wkt").write_text("POLYGON((50 25,52 25,52 27,50 25))")
+    assert read_footprint(str(tmp_path / "area.wkt")) is None

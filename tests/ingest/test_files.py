@@ -8,7 +8,7 @@ import pytest
 
 from ingest import files
 from ingest.errors import StorageError
-from ingest.files import storage_errors, whole_file, whole_folder
+from ingest.files import require_writable, storage_errors, whole_file, whole_folder
 from tests.support.full_disk import full_after
 
 
@@ -156,3 +156,21 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
             hidden.write_text("x")
     assert pipe.is_fifo()
     assert names(tmp_path) == ["pipe"]
+
+
+def test_a_failure_elsewhere_names_the_file_that_failed(tmp_path):
+    source = str(tmp_path / "elsewhere" / "weights")
+    with pytest.raises(StorageError) as caught, whole_file(tmp_path / "results" / "a.json"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), source)
+    assert str(caught.value).startswith(f"{source}: no permission to read or write it (Permission denied); ")
+
+
+def test_a_file_beside_that_cannot_be_read_is_not_one_that_cannot_be_written(tmp_path):
+    beside = str(tmp_path / "input")
+    with pytest.raises(StorageError, match="cannot be read or written"), whole_file(tmp_path / "a.json"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), beside)
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(StorageError, match=r"\\xff.*its path is not UTF-8"):
+        require_writable(tmp_path / "\udcff" / "x")

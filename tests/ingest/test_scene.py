@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import UnreadableInput
-from ingest.scene import scene_from_name
+from ingest.scene import parse_utc, scene_from_name
 
 NAME = "S1A_IW_GRDH_1SDV_20210119T031653_20210119T031718_036201_043ED0_8255"
 
@@ -59,13 +59,20 @@ def test_every_product_name(letter: str, mode: str, kind: str, polarisation: str
 
 @pytest.mark.parametrize(
     "name",
-    ["", "holiday.jpg", NAME[:-1], NAME + "x", "S2A_" + NAME[4:], NAME.replace("T03", "X03")],
+    ["", "holiday.jpg", NAME[:-1], NAME + "x", NAME + "\n", "S2A_" + NAME[4:], NAME.replace("T03", "X03"), NAME + "١"],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UnreadableInput, match="not a Sentinel-1 product name"):
         scene_from_name(name)
 
 
-def test_a_name_with_an_invalid_month_is_refused() -> None:
+@pytest.mark.parametrize("time", ["20211319T031653", "20210119T031660", "99991231T235960"])
+def test_a_name_with_an_invalid_time_is_refused(time: str) -> None:
     with pytest.raises(UnreadableInput, match="invalid time in a Sentinel-1 product name"):
-        scene_from_name(NAME.replace("01", "19"))
+        scene_from_name(NAME.replace("20210119T031653", time))
+
+
+def test_a_leap_second() -> None:
+    scene = scene_from_name(NAME.replace("20210119T031718", "20161231T235960"))
+    assert scene.acquired_end == datetime(2017, 1, 1, tzinfo=UTC)
+    assert parse_utc("2016-12-31T23:59:60.400000") == datetime(2017, 1, 1, 0, 0, 0, 400_000, tzinfo=UTC)

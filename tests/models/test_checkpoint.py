@@ -7,7 +7,7 @@ import torch
 
 from ingest.errors import ModelError
 from models import checkpoint
-from models.checkpoint import load_model, save_model
+from models.checkpoint import halved, load_model, save_model
 from models.classes import OIL_CLASSES
 from models.networks.architecture import Architecture
 from models.networks.saross import SAROSSNet
@@ -34,6 +34,24 @@ def test_a_model_comes_back_as_it_was_stored(stored):
     with torch.inference_mode():
         assert torch.equal(loaded(image), network(image))
     assert not loaded.training
+
+
+def test_half_precision_takes_half_the_space_and_says_nearly_the_same(stored, tmp_path):
+    folder, network, checkpoint = stored
+    save_model(tmp_path / "half", network, checkpoint.architecture, checkpoint.preprocess, {}, {}, half_precision=True)
+    sizes = [(one / "weights.safetensors").stat().st_size for one in (folder, tmp_path / "half")]
+    assert sizes[1] < 0.53 * sizes[0]
+    loaded, _ = load_model(str(tmp_path / "half"))
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    image = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), network(image), atol=0.005, rtol=0.001)
+
+
+def test_the_variances_of_norms_are_not_rounded(tmp_path):
+    tiny = torch.full((4000,), 1e-8)
+    assert torch.equal(halved(tiny), tiny)
+    assert halved(torch.ones(100, 100)).dtype == torch.float16
 
 
 def test_the_folder_holds_no_pickle(stored):

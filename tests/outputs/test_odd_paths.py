@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import UnreadableInput
+from ingest.ledger.ledger import Ledger
 from ingest.safe.product import SafeProduct
 from outputs.catalogue import Catalogue
 from outputs.rasters import write_sigma_nought
@@ -78,6 +79,14 @@ def test_the_catalogue_lies_where_it_was_asked_for(name: str, tmp_path: Path, mo
     assert len(Catalogue.open(Path(name, f"{name}.gpkg")).slicks()) == 3
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert {path.name.strip(".").removesuffix(".lock") for path in (tmp_path / name).iterdir()} == {f"{name}.gpkg"}
+
+
+def test_the_ledger_lies_where_it_was_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / EVERY_SIGN
+    with Ledger.open(str(folder / "ledger #?%41.sqlite")) as ledger:
+        ledger.record_found("local", "w", [SCENE])
+    assert [path.name for path in tmp_path.iterdir()] == [EVERY_SIGN]
+    assert (folder / "ledger #?%41.sqlite").is_file()
 
 
 @pytest.mark.parametrize("suffix", [".shp", ".gpkg"])

@@ -3,8 +3,9 @@ import pytest
 from matplotlib import image
 
 from ingest.errors import StorageError
+from outputs.map_frame import degree_text
 from outputs.options import SlickOptions
-from outputs.quicklook import write_quicklook
+from outputs.quicklook import write_comparison, write_quicklook
 from outputs.slicks import find_slicks
 from outputs.style import LOOKS
 from tests.support.full_disk import full_after
@@ -75,3 +76,34 @@ def test_a_full_disk_is_a_storage_error(tmp_path):
     with full_after(5000), pytest.raises(StorageError):
         draw(tmp_path / "q.png")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_what_was_found_missed_and_falsely_found_is_told_apart(tmp_path):
+    oil, published = np.zeros((2, *SHAPE), bool)
+    oil[50:150, 100:300], published[50:150, 200:400] = True, True
+    calibrated = scene(np.full(SHAPE, 0.05))
+    slicks = find_slicks(
+        probabilities(oil=np.where(published, 0.9, 0.0)), calibrated, land=None, options=SlickOptions(), model_id="m",
+        processed_at=PROCESSED_AT,
+    )  # fmt: skip
+    write_comparison(calibrated, slicks, oil, published, "found 1 of 1", tmp_path / "c.png")
+    red, green, blue = np.moveaxis(image.imread(tmp_path / "c.png")[..., :3], -1, 0)
+    upper = slice(0, -60)  # above the legend
+    areas = [
+        np.count_nonzero(one[upper] - np.maximum(two, three)[upper] > 0.15)
+        for one, two, three in ((green, red, blue), (blue, red, green), (red, green, blue))
+    ]
+    assert min(areas) > 1000
+    assert max(areas) < 1.3 * min(areas)
+
+
+@pytest.mark.parametrize(
+    ("value", "letters", "text"),
+    [
+        (12.5, "EW", "12\N{DEGREE SIGN}30'E"),
+        (-0.25, "NS", "0\N{DEGREE SIGN}15'S"),
+        (181, "EW", "179\N{DEGREE SIGN}00'W"),
+    ],
+)
+def test_degrees_are_written_with_minutes_and_hemisphere(value, letters, text):
+    assert degree_text(value, letters) == text

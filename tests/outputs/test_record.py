@@ -78,6 +78,13 @@ def test_the_size_of_a_folder_is_that_of_its_files(tmp_path):
     assert input_file(tmp_path / "scene.SAFE" / "manifest.safe").size == 10
 
 
+def test_a_folder_may_hold_names_that_are_no_text(tmp_path):
+    (tmp_path / "a\udcff.xml").write_bytes(b"x")
+    checksum = input_file(tmp_path).checksum
+    (tmp_path / "a\udcff.xml").rename(tmp_path / "a\udcfe.xml")
+    assert input_file(tmp_path).checksum != checksum
+
+
 def test_peak_memory_is_in_bytes():
     peak = peak_memory_bytes()
     assert 20e6 < peak < 1e12

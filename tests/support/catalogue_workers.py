@@ -61,7 +61,7 @@ def kill(path: Path, rounds: int = 12) -> None:
         os.waitpid(child, 0)
         with os.fdopen(steps, "rb") as said:
             inside += said.read()[-1:] != b")"
-        wrong += flaws(path)
+        wrong += [*flaws(path), *Catalogue.open(path).disagreements(dict)]
     print(json.dumps({"inside": inside, "published": len(Catalogue.open(path).runs()), "wrong": wrong}))
 
 

@@ -466,3 +466,39 @@ def test_a_run_that_is_asked_to_stop_leaves_nothing(tmp_path_factory, tmp_path):
         process.kill()
         process.wait()
     assert list(results.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["detect", "calibrate", "segment"])
+def test_a_name_that_is_no_text_is_wrong_usage(cli, tmp_path, command):
+    (tmp_path / "a\udcff.zip").write_bytes(b"x")
+    code, out, err = cli(command, tmp_path / "a\udcff.zip", "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert err.endswith("a\\xff.zip': is not UTF-8; rename the file or the folder\n")
+
+
+def test_a_working_folder_that_is_gone(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = cli("detect", "x.SAFE")
+    assert (code, err) == (2, "slickwatch: the working folder: no longer exists; change to another\n")
+
+
+def test_a_georeferenced_chip_is_segmented_into_layers(cli, tmp_path):
+    from models.simulator import simulate_chip
+
+    power, truth = simulate_chip(3, 128)
+    profile = {
+        "driver": "GTiff", "width": 128, "height": 128, "count": 1, "dtype": "float32", "crs": "EPSG:32631",
+        "transform": rasterio.Affine(40, 0, 500_000, 0, -40, 4_000_000),
+    }  # fmt: skip
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(np.sqrt(power), 1)
+    code, out, err = cli("segment", tmp_path / "a.tif", "--out", tmp_path / "maps", "--vectors")
+    assert code == 0, err
+    assert [Path(line).suffix for line in out.split()] == [".png", ".tif", ".geojson"]
+    Image.fromarray(truth).save(tmp_path / "plain.png")
+    code, out, err = cli("segment", tmp_path / "plain.png", "--out", tmp_path / "other", "--vectors")
+    assert code == 2
+    assert "plain.png: not georeferenced" in err
+    assert not (tmp_path / "other").exists()

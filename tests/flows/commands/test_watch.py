@@ -50,6 +50,23 @@ def test_an_inbox_is_watched_and_each_scene_is_taken_once(cli, here, safe):
     assert scene["path"] == str((here / "inbox" / safe.name).resolve())
 
 
+def test_a_product_outside_the_area_is_told_of_once(cli, here, safe, caplog):
+    shutil.copytree(safe, here / "inbox" / safe.name)
+    area = '[[watch]]\nname = "arabian-sea"\nsource = "inbox"\narea = "60,10,70,20"\n'
+    (here / "slickwatch.toml").write_text(INBOX.partition("[[watch]]")[0] + area)
+    id = safe.name.removesuffix(".SAFE")
+    told = f"1 product in the inbox, 0 in area arabian-sea; outside: {id}"
+    code, out, err = cli("watch", "--once")
+    assert (code, out.splitlines()[1]) == (0, f"  passed over  {told}"), err
+    assert told in caplog.text
+    assert "passed over" not in cli("watch", "--once")[1]
+    shown = [line for line in cli("status")[1].splitlines() if line.startswith("passed over")]
+    assert shown == [f"passed over {id}: outside area arabian-sea"]
+    shutil.rmtree(here / "inbox" / safe.name)
+    cli("watch", "--once")
+    assert json.loads(cli("status", "--json")[1])["passed_over"] == []
+
+
 def test_a_watch_from_another_folder_means_the_same_places(cli, here, safe, monkeypatch):
     shutil.copytree(safe, here / "site" / "inbox" / safe.name)
     (here / "site" / "slickwatch.toml").write_text(INBOX)

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from flows.operations import home, processes, start_stop
+from flows.operations import home, processes, start_stop, status
 from flows.operations.crashed_runs import STOPPED, CrashedRuns
 from flows.operations.deployments import ensure_work_pool, render_deployments
 from flows.operations.home import Home
@@ -237,6 +238,33 @@ def test_status_reports_that_all_is_well(prefect_services):
     assert monitor["next_run"] is not None
 
 
+def test_a_failed_run_is_a_problem_until_the_same_succeeds():
+    """The newest first, as the server gives them."""
+
+    def failures(*ended):
+        runs = [
+            {
+                "name": f"run-{number}", "deployment_id": deployment, "parameters": {"scene": scene},
+                "start_time": None, "total_run_time": 1.0,
+                "state": {"type": kind, "name": kind.capitalize(), "message": f"{status._RAISED}a\nb"},
+            }
+            for number, (deployment, scene, kind) in enumerate(ended)
+        ]  # fmt: skip
+        api = SimpleNamespace(post=lambda *_, **__: runs)
+        return [(one.name, one.message) for one in status._failures(api, {}, [{"id": "d", "name": "process-scene"}])]
+
+    assert failures(("d", "a", "FAILED"), ("d", "a", "CRASHED"), ("d", "a", "COMPLETED")) == [("run-0", "a b")]
+    assert failures(("d", "a", "COMPLETED"), ("d", "b", "CRASHED"), ("d", "a", "FAILED")) == [("run-1", "a b")]
+
+
+def test_parameters_that_the_flow_does_not_take_are_one_line(prefect_services):
+    done = prefect_services.prefect("deployment", "run", "retrain-dakd", "-p", "seconds=soon")
+    assert done.returncode == 1
+    assert done.stderr.startswith("prefect: the run was refused: ")
+    assert "seconds" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_second_up_does_nothing(prefect_services):
     before = prefect_services.home.state()
     done = prefect_services.up()
@@ -318,6 +346,11 @@ def test_the_real_process_scene_runs_in_the_worker(prefect_services):
         ended = api.get(f"/flow_runs/{run}")["state"]
     assert ended["type"] == "FAILED", ended
     assert "069A3C_E422" in ended["message"]
+    assert "Traceback" not in prefect_services.home.log("runs").read_text()
+    done = prefect_services.slickwatch("status", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["well"]) == (1, False)
+    assert any(line.startswith("process-scene: run ") and "not in the ledger" in line for line in found["problems"])
 
 
 def begin(api, deployment, **parameters):

@@ -28,7 +28,7 @@ from ingest.errors import SlickwatchError, SourceError, StorageError, Unreadable
 from ingest.ledger.database import REVISIONS, Database, migrate, parse_url, redacted
 from ingest.ledger.ledger import RETRIES, Ledger, keep_lease
 from ingest.ledger.records import LeaseLost
-from ingest.ledger.supersession import Member, ProductName, standings
+from ingest.ledger.supersession import Member, ProductName, Standing, standings
 from ingest.ledger.tables import VERSION_TABLE, Base
 from ingest.retries import RetryPolicy
 from ingest.scene import Scene, scene_from_name
@@ -912,8 +912,9 @@ def test_a_processed_scene_is_processed_again_when_it_is_asked_for_by_name(ledge
 
 def test_a_scene_knows_what_it_supersedes(ledger):
     ledger.record_found("cdse", "w", [scene(unique="0001"), scene(unique="0002", published=T0 + HOUR)])
-    assert ledger.superseded_by(name(unique="0002")) == (name(unique="0001"),)
-    assert ledger.superseded_by(name(unique="0001")) == ()
+    old, new = name(unique="0001"), name(unique="0002")
+    assert ledger.standings(old) == {old: Standing("superseded", new), new: Standing("current")}
+    assert ledger.outdated() == []
     with pytest.raises(UsageError, match=f"superseded, use {name(unique='0002')}"):
         ledger.claim_scene(name(unique="0001"), "fetch", "a", 60)
 

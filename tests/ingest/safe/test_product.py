@@ -1,6 +1,8 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +352,45 @@ def test_real_products(tmp_path: Path) -> None:
         assert renamed.scene.id.replace("1SSV", "1SDV") == path.stem
         assert (renamed.polarisations, renamed.scene.relative_orbit) == (polarisations, relative_orbit)
         shutil.rmtree(tmp_path / "renamed")
+
+
+@pytest.mark.parametrize("layout", ["folder", "zip", "AWS"])
+def test_hidden_files_beside_the_others_are_ignored(layout: str, tmp_path: Path) -> None:
+    product = make_product(tmp_path)
+    if layout == "AWS":
+        for path in [*product.glob("annotation/**/*.xml"), *product.glob("measurement/*.tiff")]:
+            kind = path.name.split("-")[0] if path.parent.name == "calibration" else ""
+            path.rename(path.with_name(f"{kind}-iw-{'vv' if '-vv-' in path.name else 'vh'}{path.suffix}".lstrip("-")))
+        (product / "manifest.safe").unlink()
+    plain = SafeProduct.open(product)
+    members = plain.container.members
+    for path in [path for path in product.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+        path.with_name(f".{path.name}.swp").write_bytes(b"x")
+    (product / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (product / "annotation" / ".cache").mkdir()
+    (product / "annotation" / ".cache" / "x-vv-x.xml").write_text("<broken")
+    opened = SafeProduct.open(zip_safe(product) if layout == "zip" else product)
+    assert opened.container.members == members
+    for polarisation in ("VV", "VH"):
+        assert same_metadata(opened.image(polarisation), plain.image(polarisation))
+        assert "/._" not in opened.measurement(polarisation)
+
+
+def test_a_product_in_a_folder_of_its_name_is_pointed_at(tmp_path: Path) -> None:
+    product = make_product(tmp_path / "inner")
+    outer = tmp_path / product.name
+    outer.mkdir()
+    product.rename(outer / product.name)
+    with pytest.raises(UnreadableInput) as caught:
+        SafeProduct.open(outer)
+    assert str(caught.value) == f"{outer}: has a product in a subfolder; give {outer / product.name}"
+
+
+def test_a_leap_second_in_an_annotation(tmp_path: Path) -> None:
+    product = make_product(tmp_path, ("VV",))
+    annotation = member(product, "annotation/*-vv-*.xml")
+    text = re.sub(r"<stopTime>[^<]*<", "<stopTime>2016-12-31T23:59:60.400000<", annotation.read_text())
+    annotation.write_text(text)
+    stop = SafeProduct.open(product).image("VV").annotation.stop
+    assert stop == datetime(2017, 1, 1, 0, 0, 0, 400_000, tzinfo=UTC)

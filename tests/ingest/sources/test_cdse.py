@@ -284,16 +284,25 @@ def test_an_unreadable_footprint_costs_no_scene() -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        "[]", "{}", "5", '{"value": 5}', '{"value": [{}]}', '{"value": [{"Id"', "", '{"value": null}',
-        json.dumps({"value": [ENTRY | {"PublicationDate": "yesterday"}]}),
-        json.dumps({"value": [ENTRY | {"PublicationDate": "2026-01-01T12:00:00"}]}),
-        json.dumps({"value": [ENTRY | {"ContentLength": "much"}]}),
+        "[]", "{}", "5", '{"value": 5}', '{"value": [{"Id"', "", '{"value": null}',
+        json.dumps({"value": [], "@odata.nextLink": 5}),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_as_agreed(page: str) -> None:
     with pytest.raises(SourceError, match="unexpected answer") as caught:
         read_page(page.encode(), "the catalogue")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", [{"Id": None}, {"Name": None}, {"Name": 5}, {}])
+def test_an_entry_that_is_no_product_is_passed_over_aloud(
+    odd: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = ENTRY | odd if odd else odd
+    page = read_page(json.dumps({"value": [entry, ENTRY | {"Id": "2"}, None]}).encode(), "the catalogue")
+    assert [product.id for product in page.products] == ["2"]
+    assert len(page.entries) == 3, "pages end by the number of entries, not of products"
+    assert len(caplog.records) == 2
 
 
 # Downloads

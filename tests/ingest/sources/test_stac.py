@@ -366,7 +366,7 @@ def test_name_in_the_title_or_the_address_and_items_that_are_none(
         "assets": {"x": {"href": f"{provider.address}/odata/{D}.SAFE.zip?x=1", "type": "application/zip"}},
     }
     nameless |= {"id": "c", "assets": {"x": {"href": f"{provider.address}/1.zip"}}}
-    broken |= {"id": "d", "assets": {"x": {"no href": 1}}}
+    broken |= {"id": "d", "assets": None}
     odd |= {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}}
     provider.items = [titled, addressed, nameless, broken, odd]
     with caplog.at_level(logging.WARNING):

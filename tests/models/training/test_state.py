@@ -1,6 +1,16 @@
 """The log of a training: rows that will be written anew go, and so does one that a kill cut short."""
 
-from models.training.state import keep_rows, log_row
+from models.training.options import changed, flat
+from models.training.segmentation_options import TrainOptions
+from models.training.state import keep_rows, log_row, with_stored_parts
+
+
+def test_a_resumed_training_keeps_its_parts_whatever_a_new_measurement_would_say():
+    measured = changed(TrainOptions(), batch_size=8, memory_gb=2.0)
+    state = {"options": flat(changed(measured, accumulate=4))}
+    assert with_stored_parts(measured, state).memory.accumulate == 4
+    given = changed(TrainOptions(), batch_size=8, accumulate=2)
+    assert with_stored_parts(given, state).memory.accumulate == 2
 
 
 def test_rows_up_to_the_state_are_kept(tmp_path):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, box
 
 from ingest.errors import UsageError
+from ingest.ledger.supersession import CURRENT, Standing
 from outputs.catalogue import Catalogue, Selection
 from outputs.catalogue.blobs import bounds, from_blob, is_empty, to_blob
 from outputs.options import SlickOptions
@@ -45,11 +46,13 @@ def catalogue(empty, tmp_path):
     return Catalogue.open(shutil.copy(empty, tmp_path / "catalogue.gpkg"))
 
 
-def publish(catalogue, run_id, outlines, scene=SCENE, supersedes=(), now=NOW, **changes):
+def publish(catalogue, run_id, outlines, scene=SCENE, supersedes=(), now=NOW, yields_to=None, **changes):
+    standings = {id: Standing("superseded", scene.id) for id in supersedes}
+    standings[scene.id] = Standing("superseded", yields_to.id) if yields_to else CURRENT
     weights, model = changes.get("weights_sha256", "ab" * 32), changes.get("model_id", "saross-1")
     slicks = table(run_id, outlines, scene, model, weights)
     return catalogue.publish(
-        record(run_id, scene, len(outlines), **changes), scene, FOOTPRINT, slicks, supersedes=supersedes, now=now
+        record(run_id, scene, len(outlines), **changes), scene, FOOTPRINT, slicks, standings=lambda: standings, now=now
     )
 
 
@@ -178,9 +181,9 @@ def test_a_product_processed_anew_takes_the_place_of_the_former_scene(catalogue)
 
 def test_a_result_that_comes_after_that_of_its_later_processing_is_kept_as_superseded(catalogue):
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
-    late = publish(catalogue, "run-1", squares(3), now=LATER)
+    late = publish(catalogue, "run-1", squares(3), now=LATER, yields_to=REPROCESSED)
     assert (late.repeated, late.current) == (False, False)
-    assert publish(catalogue, "run-3", squares(3), now=LATER) == replace(late, repeated=True)
+    assert publish(catalogue, "run-3", squares(3), now=LATER, yields_to=REPROCESSED) == replace(late, repeated=True)
     assert set(catalogue.slicks().scene_id) == {REPROCESSED.id}
     assert catalogue.run("run-1").superseded_by == "run-2"
     assert len(catalogue.slicks(Selection(current=False))) == 5
@@ -191,7 +194,7 @@ def test_the_last_word_on_which_processing_goes_first_counts(catalogue):
     publish(catalogue, "run-1", squares(3))
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
     back = publish(catalogue, "run-3", squares(3), supersedes=[REPROCESSED.id])
-    assert (back.current, back.superseded) == (True, ("run-2",))
+    assert (back.current, back.run_id, back.repeated) == (True, "run-1", True)
     assert catalogue.scenes().scene_id.tolist() == [SCENE.id]
     assert set(catalogue.scenes(Selection(current=False)).scene_id) == {SCENE.id, REPROCESSED.id}
     assert flaws(catalogue.path) == []
@@ -202,9 +205,35 @@ def test_told_only_later_that_it_supersedes_another(catalogue):
     publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED)
     assert len(catalogue.scenes()) == 2
     again = publish(catalogue, "run-3", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
-    assert (again.run_id, again.repeated, again.superseded) == ("run-2", True, ("run-1",))
+    assert (again.run_id, again.repeated) == ("run-2", True)
+    assert catalogue.run("run-1").superseded_by == "run-2"
     assert catalogue.scenes().scene_id.tolist() == [REPROCESSED.id]
     assert flaws(catalogue.path) == []
+
+
+def test_results_are_current_as_the_ledger_says(catalogue):
+    """Superseded, the later one forgotten, both forgotten, and back: nothing is lost, reviews neither."""
+    publish(catalogue, "run-1", squares(3))
+    catalogue.review("s1", "confirmed", "Ada")
+    publish(catalogue, "run-2", squares(2, prefix="t"), REPROCESSED, supersedes=[SCENE.id])
+    before = catalogue.slicks()
+    gone, none = Standing("forgotten"), {}
+
+    def settled(old, new):
+        changed = catalogue.settle(lambda: {SCENE.id: old, REPROCESSED.id: new}, LATER)
+        assert catalogue.settle(lambda: {SCENE.id: old, REPROCESSED.id: new}) == []
+        assert flaws(catalogue.path) == []
+        return changed, sorted(catalogue.slicks().id), catalogue.scenes().scene_id.tolist()
+
+    assert settled(CURRENT, gone) == ([SCENE.id, REPROCESSED.id], ["s0", "s1", "s2"], [SCENE.id])
+    assert catalogue.slick("s1").status.tolist() == ["confirmed"]
+    assert (catalogue.run("run-1").why, catalogue.run("run-2").why) == (None, "forgotten")
+    with pytest.raises(UsageError, match=f"its scene is forgotten; run slickwatch scenes retry {REPROCESSED.id}"):
+        catalogue.review("t0", "rejected", "Ada")
+    assert settled(gone, gone) == ([SCENE.id], [], [])
+    assert catalogue.settle(lambda: none) == [], "of scenes that the ledger does not know it says nothing"
+    assert settled(Standing("superseded", REPROCESSED.id), CURRENT)[1:] == (["t0", "t1"], [REPROCESSED.id])
+    pd.testing.assert_frame_equal(pd.DataFrame(catalogue.slicks()), pd.DataFrame(before))
 
 
 results = st.tuples(
@@ -377,18 +406,17 @@ def test_what_cannot_be_is_refused(catalogue):
 
 
 @pytest.mark.parametrize(
-    ("run", "scene", "slicks", "supersedes", "told"),
+    ("run", "scene", "slicks", "told"),
     [
-        (record("r", slick_count=2), SCENE, table("r", squares(1)), (), "has 2 slicks"),
-        (record("r", slick_count=1), SCENE, table("q", squares(1)), (), "of run r"),
-        (record("r", slick_count=1), scene_number(1), table("r", squares(1)), (), "not of one scene"),
-        (record("r", slick_count=1), SCENE, table("r", squares(1)).to_crs("EPSG:3857"), (), "not in EPSG:4326"),
-        (record("r", slick_count=0), SCENE, table("r", {}), (SCENE.id,), "supersede itself"),
+        (record("r", slick_count=2), SCENE, table("r", squares(1)), "has 2 slicks"),
+        (record("r", slick_count=1), SCENE, table("q", squares(1)), "of run r"),
+        (record("r", slick_count=1), scene_number(1), table("r", squares(1)), "not of one scene"),
+        (record("r", slick_count=1), SCENE, table("r", squares(1)).to_crs("EPSG:3857"), "not in EPSG:4326"),
     ],
 )
-def test_parts_that_do_not_belong_together_are_refused(catalogue, run, scene, slicks, supersedes, told):
+def test_parts_that_do_not_belong_together_are_refused(catalogue, run, scene, slicks, told):
     with pytest.raises(ValueError, match=told):
-        catalogue.publish(run, scene, None, slicks, supersedes=supersedes)
+        catalogue.publish(run, scene, None, slicks)
     assert catalogue.runs() == []
 
 
