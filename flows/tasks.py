@@ -40,7 +40,7 @@ from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
 from outputs.coverage import Coverage, finding
 from outputs.quicklook import write_quicklook
-from outputs.rasters import write_probability_cog, write_probability_style
+from outputs.rasters import write_backscatter_cog, write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
@@ -51,8 +51,8 @@ from preprocess.memory_map import create_memory_map, open_memory_map
 from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
-    "slicks.geojson", "slicks.gpkg", "slicks.qml", "candidates.geojson", "class_probability.tif",
-    "class_probability.qml", "quicklook.png", "item.json", "run.json",
+    "slicks.geojson", "slicks.gpkg", "slicks.qml", "candidates.geojson", "sigma_nought.tif",
+    "class_probability.tif", "class_probability.qml", "quicklook.png", "item.json", "run.json",
 )  # fmt: skip
 
 
@@ -199,6 +199,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
         write_geopackage(slicks, hidden / "slicks.gpkg")
         write_geojson(candidates, hidden / "candidates.geojson")
         write_style(hidden / "slicks.qml")
+        write_backscatter_cog(scene, hidden / "sigma_nought.tif")
         write_probability_cog(probability, scene, hidden / "class_probability.tif")
         write_probability_style(CLASSES, hidden / "class_probability.qml")
         write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage)

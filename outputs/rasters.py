@@ -1,12 +1,12 @@
-"""Probabilities as a cloud-optimised GeoTIFF and sigma nought as a GeoTIFF, both in the image's own geometry.
+"""Probabilities and backscatter as cloud-optimised GeoTIFFs, and calibrated sigma nought as a GeoTIFF.
 
-The pixels are the radar's, unwarped; ground control points say where they lie. See
+All are in the image's own geometry. The pixels are the radar's, unwarped; ground control points say where they lie. See
 docs/decisions/0012-probability-raster.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +31,7 @@ from preprocess.pipeline import CalibratedScene
 
 STEPS = 250  # the byte 250 is probability 1, so a step is 0.004
 NO_PROBABILITY = 255
+DARKEST_DB, DB_STEP = -40.0, 0.2  # of the byte 0, and between bytes
 _WGS84 = "EPSG:4326"
 _POLAR = ("EPSG:32661", "EPSG:32761")  # universal polar stereographic, north and south
 _BLOCK = 512
@@ -44,17 +45,41 @@ def write_probability_cog(class_probability: xr.DataArray, calibrated: Calibrate
     A byte times the band's scale, 1/250, is the probability; 255 is no data. Only strips of the
     probabilities are held at a time. Raises `StorageError`.
     """
-    names = class_names(class_probability)
+    planes = {name: class_plane(class_probability, name) for name in class_names(class_probability)}
+    tags = {"CLASSES": " ".join(planes), "QUANTITY": "class probability"}
+    _write_cog(planes, probability_to_byte, (1.0 / STEPS, 0.0), tags, calibrated, path)
+
+
+def write_backscatter_cog(calibrated: CalibratedScene, path: Path) -> None:
+    """Write the sigma nought that was analysed, one band a polarisation, as a COG of bytes with overviews.
+
+    A byte times 0.2 minus 40 is sigma nought in dB, from -40 to 10; 255 is no data. Raises `StorageError`.
+    """
+    planes = {f"sigma nought {one.polarisation.item()}": one for one in calibrated.sigma_nought}
+    _write_cog(planes, backscatter_to_byte, (DB_STEP, DARKEST_DB), {"QUANTITY": "sigma nought, dB"}, calibrated, path)
+
+
+def _write_cog(
+    planes: Mapping[str, Any],
+    to_byte: Callable[[NDArray[np.floating]], NDArray[np.uint8]],
+    scale_and_offset: tuple[float, float],
+    tags: Mapping[str, str],
+    calibrated: CalibratedScene,
+    path: Path,
+) -> None:
+    """Write planes (line, pixel) by name as the bands of a COG of bytes, strip by strip."""
     with whole_file(path) as hidden, _gdal(path):
         plain = hidden.with_suffix(".plain.tif")
         try:
-            with _new(plain, calibrated.grid, "uint8", len(names)) as to:
-                to.scales, to.offsets = (1.0 / STEPS,) * len(names), (0.0,) * len(names)
-                to.descriptions = tuple(names)
-                tags = {"CLASSES": " ".join(names), "QUANTITY": "class probability", "SCENE_ID": calibrated.scene.id}
-                to.update_tags(**tags, TIFFTAG_DATETIME=f"{calibrated.scene.acquired_start:%Y:%m:%d %H:%M:%S}")
-                for band, name in enumerate(names, 1):
-                    _write_bytes(class_plane(class_probability, name), to, band)
+            with _new(plain, calibrated.grid, "uint8", len(planes)) as to:
+                to.scales, to.offsets = ((value,) * len(planes) for value in scale_and_offset)
+                to.descriptions = tuple(planes)
+                when = f"{calibrated.scene.acquired_start:%Y:%m:%d %H:%M:%S}"
+                to.update_tags(**tags, SCENE_ID=calibrated.scene.id, TIFFTAG_DATETIME=when)
+                for band, plane in enumerate(planes.values(), 1):
+                    for first in range(0, plane.shape[0], _BLOCK):
+                        block = to_byte(np.asarray(plane[first : first + _BLOCK]))
+                        to.write(block, band, window=Window(0, first, block.shape[1], block.shape[0]))
             copy(plain, hidden, driver="COG", **_COG)
         finally:
             plain.unlink(missing_ok=True)
@@ -103,6 +128,14 @@ def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> No
 def probability_to_byte(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Probabilities 0..1 to 0..250, rounded; NaN becomes 255."""
     steps = np.rint(np.clip(probability, 0.0, 1.0) * STEPS)
+    return np.where(np.isnan(steps), NO_PROBABILITY, steps).astype(np.uint8)
+
+
+def backscatter_to_byte(sigma_nought: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Linear sigma nought to 0..250 in steps of 0.2 dB from -40 dB on, rounded; NaN becomes 255."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decibels = 10 * np.log10(np.maximum(sigma_nought, 0))
+    steps = np.rint(np.clip((decibels - DARKEST_DB) / DB_STEP, 0, STEPS))
     return np.where(np.isnan(steps), NO_PROBABILITY, steps).astype(np.uint8)
 
 
@@ -161,12 +194,6 @@ def _strips(raster: xr.DataArray) -> Iterator[tuple[int, NDArray[np.float32]]]:
             if i + 1 < len(heights):
                 coming = ahead.submit(values, i + 1)
             yield int(firsts[i]), block
-
-
-def _write_bytes(plane: NDArray[np.floating], to: Any, band: int) -> None:
-    for first in range(0, plane.shape[0], _BLOCK):
-        block = probability_to_byte(plane[first : first + _BLOCK])
-        to.write(block, band, window=Window(0, first, block.shape[1], block.shape[0]))
 
 
 def _new(path: Path, grid: Grid, dtype: str, bands: int) -> Any:

@@ -47,6 +47,7 @@ _KINDS: Mapping[str, _Kind] = {
     "slicks.geojson": _Kind("slicks", "Slicks, GeoJSON", "application/geo+json", ("data",)),
     "candidates.geojson": _Kind("candidates", "Rejected candidates, GeoJSON", "application/geo+json", ("data",)),
     "slicks.gpkg": _Kind("slicks_gpkg", "Slicks, GeoPackage with its style", pystac.MediaType.GEOPACKAGE, ("data",)),
+    "sigma_nought.tif": _Kind("sigma_nought", "Sigma nought in dB", pystac.MediaType.COG, ("data",)),
     "class_probability.tif": _Kind("class_probability", "Class probabilities", pystac.MediaType.COG, ("data",)),
     "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
     "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),

@@ -17,6 +17,7 @@ from ingest.errors import StorageError
 from outputs.rasters import (
     control_points,
     probability_to_byte,
+    write_backscatter_cog,
     write_probability_cog,
     write_probability_style,
     write_sigma_nought,
@@ -38,6 +39,21 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("cog") / "class_probability.tif"
     write_probability_cog(classes, calibrated, path)
     return path, classes, calibrated
+
+
+def test_backscatter_is_what_was_analysed_in_decibels(tmp_path):
+    rng = np.random.default_rng(4)
+    power = 10 ** (rng.uniform(-39, 9, SHAPE) / 10)
+    power[:50], power[60:70] = np.nan, 0.0
+    write_backscatter_cog(scene(power), tmp_path / "s.tif")
+    with rasterio.open(tmp_path / "s.tif") as file:
+        assert file.descriptions == ("sigma nought VV",)
+        assert file.overviews(1)
+        stored = file.read(1)
+        decibels = stored * file.scales[0] + file.offsets[0]
+    assert (stored[:50] == 255).all()
+    assert (decibels[60:70] == -40).all()
+    np.testing.assert_allclose(decibels[70:], 10 * np.log10(power[70:]), atol=0.101)
 
 
 def directories(path):
