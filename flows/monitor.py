@@ -22,9 +22,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.base import ServerType
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, ObjectNotFound
+from prefect.states import Cancelled
 
 from flows.agreement import settle
 from flows.alerts import last_run_file, open_alerter
@@ -63,15 +64,17 @@ def _run_name() -> str:
 
 
 @flow(name=FLOW, flow_run_name=_run_name, on_failure=[report_run], on_crashed=[report_run])
-def process_scene(scene: str | None = None, config: str | None = None) -> Processed:
+def process_scene(scene: str | None = None, config: str | None = None) -> Processed | State[Processed]:
     """Process one scene: an id of the ledger, the path of a product (with a / in it), else the next one waiting.
 
-    `config` names the settings file. Raises the error that the scene failed with; the ledger says if it is retried.
+    `config` names the settings file. Raises the error that the scene failed with; the ledger says if it is retried. The
+    run is Cancelled if another process works on the scene; a scene whose process has died is taken over.
     """
     settings = Settings.read(None if config is None else Path(config))
     with open_alerter(settings) as alerter:
         try:
-            return process(scene, settings, alerter)
+            done = process(scene, settings, alerter)
+            return Cancelled(message=f"{done.scene_id}: {done.why}") if done.outcome == "held" else done
         finally:
             alerter.deliver()
 
@@ -168,7 +171,10 @@ def _process_here(
 
     def run(scene_id: str) -> None:
         try:
-            processed.append(process_scene(scene_id, config))
+            done = process_scene(scene_id, config)
+            processed.extend([done] if isinstance(done, Processed) else [])
+        except CancelledRun as held:
+            _LOG.info("%s: %s", scene_id, held)
         except Exception as error:
             _LOG.warning("%s: %s", scene_id, error)
             failed[scene_id] = str(error) or type(error).__name__

@@ -10,10 +10,12 @@ import logging
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,7 +30,7 @@ from flows.settings import Settings
 from ingest.errors import ModelError, SlickwatchError, SourceError, StorageError, UnreadableInput, UsageError
 from ingest.files import storage_errors
 from ingest.ledger.ledger import Ledger, keep_lease
-from ingest.ledger.records import Claim, LeaseLost
+from ingest.ledger.records import Claim, LeaseLost, SceneRecord
 from ingest.locks import hold_lock
 from ingest.safe.product import SafeProduct
 from ingest.store import SceneFolder
@@ -43,6 +45,7 @@ from preprocess.pipeline import require_trained
 
 _LOG = logging.getLogger(__name__)
 FLOW = "process-scene"
+PATIENCE_S = 75.0  # with which a run waits for the end of a lease that nobody renews
 LOCAL = "local"  # the source of products that somebody names
 
 
@@ -51,7 +54,7 @@ class Processed:
     """The outcome for a scene; `why` it was skipped."""
 
     scene_id: str | None  # None: no scene was waiting
-    outcome: Literal["processed", "unchanged", "skipped"]
+    outcome: Literal["processed", "unchanged", "skipped", "held"]  # held: another process works on it
     slick_count: int = 0
     folder: Path | None = None
     new_alerts: int = 0
@@ -121,7 +124,30 @@ def _claim(scene: str | None, ledger: Ledger, settings: Settings, model: Path) -
             result = read_result(folder)
             return Processed(scene_id, "unchanged", len(result.slicks), folder, coverage=result.record.coverage)
     claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
-    return claim or Processed(scene_id, "skipped", why="claimed by another process, or not due yet")
+    if claim is None and _holder_died(ledger, scene_id):
+        claim = ledger.claim_scene(scene_id, "process", owner, lease_s)
+    return claim or Processed(scene_id, "held", why=_why_held(ledger.get(scene_id)))
+
+
+def _holder_died(ledger: Ledger, scene_id: str) -> bool:
+    """Wait to see whether a claimed scene's lease is renewed, as live workers do, or ends within `PATIENCE_S`."""
+    first = ledger.get(scene_id)
+    if first.claimed_until is None:
+        return False
+    left = (first.claimed_until - datetime.now(UTC)).total_seconds()
+    end = time.monotonic() + left
+    while left < PATIENCE_S and time.monotonic() < end:
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+        now = ledger.get(scene_id)
+        if (now.claimed_by, now.claimed_until) != (first.claimed_by, first.claimed_until):
+            return now.claimed_by is None
+    return left < PATIENCE_S
+
+
+def _why_held(record: SceneRecord) -> str:
+    if record.claimed_by is not None and record.claimed_until is not None:
+        return f"{record.claimed_by} is working on it (lease until {record.claimed_until:%H:%M:%S} UTC)"
+    return "not due yet" if record.due_at is None else f"tried again at {record.due_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _record_product(path: Path, ledger: Ledger, owner: str, lease_s: float) -> str:
@@ -166,7 +192,7 @@ class SceneRun:
             with keep_lease(self.ledger, self.claim, longest):
                 return self._process()
         except LeaseLost as lost:
-            return Processed(self.claim.scene.id, "skipped", why=lost.problem)
+            return Processed(self.claim.scene.id, "held", why=lost.problem)
         except BaseException as error:
             with suppress(LeaseLost):
                 self._record_failure(error)

@@ -62,7 +62,7 @@ class WatchOptions:
     since: datetime | None = None  # publication time to begin a new watch with; None takes all there is
     batch: int = 200  # scenes in one transaction of the ledger
     threads: int = 4
-    lease_s: float = 120.0
+    lease_s: float = 60.0
     fetch: FetchOptions = field(default_factory=FetchOptions)
     budget: int | None = None  # bytes of scenes in the folder
     stale_days: float = 7.0  # after which an abandoned partial download is removed

@@ -14,6 +14,7 @@ from flows.commands.terminal import print_note
 
 if TYPE_CHECKING:
     from flows.operations.plan import Plan
+    from flows.settings import Settings
 
 Deployments = Annotated[
     Path | None,
@@ -73,15 +74,31 @@ def status(config: Config = None, json_: Json = False, verbose: Verbose = False)
     from ingest.watch import passed_over
 
     plan = with_running_deployments(_plan(config, None))
+    settings = Settings.read(config)
     passed = tuple(
         f"{id}: outside area {watch}"
-        for watch, products in passed_over(Settings.read(config).scenes.folder).items()
+        for watch, products in passed_over(settings.scenes.folder).items()
         for id in sorted(set(products.values()))
     )
-    found = replace(judge(plan, collect_status(plan)), passed_over=passed)
+    found = judge(plan, collect_status(plan))
+    found = replace(found, passed_over=passed, problems=found.problems + _held_by_the_dead(settings))
     typer.echo(status_json(found) if json_ else "\n".join(status_lines(found)))
     if found.problems:
         raise typer.Exit(1)
+
+
+def _held_by_the_dead(settings: Settings) -> tuple[str, ...]:
+    from flows.operations.status import held_by_the_dead
+    from ingest.errors import SlickwatchError, UsageError
+    from ingest.ledger.ledger import Ledger
+
+    try:
+        with Ledger.open(settings.ledger_url(), create=False) as ledger:
+            return held_by_the_dead(ledger.list(["found", "fetched"]))
+    except UsageError:  # none yet
+        return ()
+    except SlickwatchError as error:
+        return (str(error),)
 
 
 def _plan(config: Path | None, deployments: Path | None) -> Plan:

@@ -39,6 +39,7 @@ class CrashedRuns:
         run = api.get(f"/flow_runs/{UUID(file.name)}")
         rescheduled = False
         if run is not None and run["state"] is not None:
+            _crash_children(api, run)
             kind = run["state"]["type"]
             if kind == "CANCELLING":
                 _set_state(api, run, "CANCELLED", "The process had already exited.")
@@ -70,6 +71,13 @@ class CrashedRuns:
             return False
         _set_state(api, run, "SCHEDULED", "The process exited; the run starts again.", force=True)
         return True
+
+
+def _crash_children(api: Api, run: dict[str, Any]) -> None:
+    """Runs of flows that a flow called lived in its process."""
+    alive = {"parent_flow_run_id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
+    for child in api.post("/flow_runs/filter", flow_runs=alive):
+        _set_state(api, child, "CRASHED", "The process of its parent exited.")
 
 
 def _set_state(api: Api, run: dict[str, Any], kind: str, message: str, force: bool = False) -> None:

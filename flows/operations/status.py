@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from flows.operations.deployments import render_deployments
@@ -14,6 +17,7 @@ from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import holder
 from ingest.errors import SourceError
+from ingest.ledger.records import SceneRecord
 
 LATE = timedelta(minutes=15)
 RUNS = 10  # the most recent ones
@@ -224,6 +228,22 @@ def _problems(plan: Plan, status: Status) -> list[str]:
     problems += [f"{one.deployment}: run {one.name} {one.state.lower()}: {one.message}" for one in status.failures]
     began = datetime.fromisoformat(state["began"]) if state.get("began") else None
     return problems + _idle(plan, status.monitored, began)
+
+
+def held_by_the_dead(records: Iterable[SceneRecord]) -> tuple[str, ...]:
+    """The scenes of which a worker is dead, a line each: its lease has ended, or its process on this machine."""
+    return tuple(
+        f"{record.id}: held by a dead process, {record.claimed_by}, until {_time(record.claimed_until)}"
+        for record in records
+        if record.claimed_by is not None and _is_dead(record)
+    )
+
+
+def _is_dead(record: SceneRecord) -> bool:
+    host, pid, *_ = [*str(record.claimed_by).split(":"), ""]
+    if record.claimed_until is not None and record.claimed_until < datetime.now(UTC):
+        return True
+    return host == socket.gethostname() and pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc").exists()
 
 
 def _idle(plan: Plan, monitored: datetime | None, began: datetime | None) -> list[str]:

@@ -114,7 +114,7 @@ class Monitor(Section):
         le=7 * DAY_MINUTES,
     )  # fmt: skip
     lease_minutes: float = setting(
-        5.0, "The scene of a dead worker is released after this time; live workers renew it.", "minutes", ge=0.5,
+        1.0, "The scene of a dead worker is released after this time; live workers renew it.", "minutes", ge=0.5,
         le=DAY_MINUTES,
     )  # fmt: skip
     polarisation: Polarisation | None = setting(

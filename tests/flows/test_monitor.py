@@ -39,7 +39,7 @@ from flows.settings import Settings
 from flows.tasks import PUBLISHED
 from ingest.areas import Area
 from ingest.errors import SourceError, StorageError, UnreadableInput, UsageError
-from ingest.ledger.ledger import Ledger
+from ingest.ledger.ledger import Ledger, keep_lease
 from ingest.watch import Round
 from models.checkpoint import default_model_folder, default_model_id, load_model, save_model
 from models.registry.registry import Registry
@@ -499,11 +499,23 @@ def test_a_product_that_changed_is_not_up_to_date(site, one):
     assert not is_up_to_date(done.folder, product, DetectionOptions())
 
 
-def test_what_is_claimed_is_left_alone(site, one):
+def test_what_is_claimed_is_left_alone(site, one, prefect_server):
     with site.ledger() as ledger:
-        ledger.claim("process", "another", 60)
-    assert site.process(one).outcome == "skipped"
-    assert site.process().scene_id is None
+        (claim,) = ledger.claim("process", "another", 3)
+        with keep_lease(ledger, claim):
+            held = process_scene(one, str(site.config), return_state=True)
+        assert (held.type.value, held.name) == ("CANCELLED", "Cancelled")
+        assert held.message.startswith(f"{one}: another is working on it (lease until ")
+        ledger.release(claim)
+        ledger.claim_scene(one, "process", "another", 600)
+        assert site.process(one).outcome == "held"
+        assert site.process().scene_id is None
+
+
+def test_what_a_dead_worker_held_is_taken_over_when_its_lease_ends(site, one):
+    with site.ledger() as ledger:
+        ledger.claim("process", "dead", 1)
+    assert site.process(one).outcome == "processed"
 
 
 def test_failures_are_tried_again_later_and_in_the_end_the_scene_is_parked_and_told_of(site, one):
@@ -555,7 +567,7 @@ def test_a_scene_that_takes_too_long_is_tried_again_later(site, products, prefec
     state = site.state(one)
     assert (state.state, state.attempts, state.reason) == ("fetched", 1, "not finished after 0.005 minutes")
     assert state.due_at is not None
-    assert site.process(one).outcome == "skipped"
+    assert site.process(one).outcome == "held"
     assert staged(site.settings.monitor.results) == []
 
 
@@ -601,7 +613,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(site, one, monkey
         return folder
 
     monkeypatch.setattr(processing.SceneRun, "_detect", slow)
-    assert site.process(one).outcome == "skipped"
+    assert site.process(one).outcome == "held"
     assert one_result(site, one)
     assert site.state(one).model_id == "B"
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ from flows.operations.prefect_api import Api
 from flows.operations.processes import acquire, holder, is_held
 from flows.settings import Settings
 from ingest.errors import UsageError
+from ingest.ledger.ledger import Ledger
+from ingest.scene import scene_from_name
 from tests.support import postgres
 from tests.support.prefect_services import ROOT, deployments, free_port, kill, until
 
@@ -255,6 +258,42 @@ def test_a_failed_run_is_a_problem_until_the_same_succeeds():
 
     assert failures(("d", "a", "FAILED"), ("d", "a", "CRASHED"), ("d", "a", "COMPLETED")) == [("run-0", "a b")]
     assert failures(("d", "a", "COMPLETED"), ("d", "b", "CRASHED"), ("d", "a", "FAILED")) == [("run-1", "a b")]
+
+
+def test_the_runs_that_a_dead_run_had_called_are_crashed_too(tmp_path):
+    at, run, child, said = Home(tmp_path), str(uuid.uuid4()), str(uuid.uuid4()), []
+    at.create()
+    (at.runs / run).write_text("1")
+
+    def post(path, **given):
+        said.append((path, given.get("state", {}).get("type")))
+        alive = {"id": child, "state": {"type": "RUNNING"}}
+        return [alive] if given.get("flow_runs", {}).get("parent_flow_run_id") == {"any_": [run]} else []
+
+    state = {"type": "RUNNING", "timestamp": "2026-01-01T00:00:00+00:00"}
+    known = {"id": run, "state": state, "run_count": 1, "deployment_id": "d"}
+    crashed = CrashedRuns(SimpleNamespace(home=tmp_path, work_pool="p"))
+    for _ in range(2):
+        crashed.reschedule(SimpleNamespace(get=lambda path: known, post=post))
+    assert [one for one in said if one[1]] == [
+        (f"/flow_runs/{child}/set_state", "CRASHED"),
+        (f"/flow_runs/{run}/set_state", "CRASHED"),
+        (f"/flow_runs/{run}/set_state", "SCHEDULED"),
+    ]
+
+
+def test_status_names_the_scenes_that_the_dead_hold(tmp_path):
+    scenes = [
+        scene_from_name(f"S1A_IW_GRDH_1SDV_2024010{day}T000000_2024010{day}T000025_051900_0645F0_1234")
+        for day in (1, 2)
+    ]
+    with Ledger.open(str(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.record_found("x", "w", scenes)
+        ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+        ledger.claim_scene(scenes[0].id, "fetch", f"{socket.gethostname()}:{ended}:a", 60)
+        ledger.claim_scene(scenes[1].id, "fetch", f"{socket.gethostname()}:{os.getpid()}:b", 60)
+        (line,) = status.held_by_the_dead(ledger.list())
+    assert line.startswith(f"{scenes[0].id}: held by a dead process, {socket.gethostname()}:{ended}:a, until ")
 
 
 def test_parameters_that_the_flow_does_not_take_are_one_line(prefect_services):
