@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import signal
 import subprocess
 import sys
 import time
