@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +19,8 @@ from prefect import flow
 from flows import tasks
 from flows.detection import DetectionOptions
 from flows.tasks import Job
-from ingest.files import remove_abandoned, storage_errors
+from flows.termination import require_no_sigterm
+from ingest.files import remove_abandoned, storage_errors, unfinished
 from models.checkpoint import read_checkpoint, require_five_classes
 from outputs.coverage import Coverage
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
@@ -101,6 +100,7 @@ class _StopWatch:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
+        require_no_sigterm()
         began = time.perf_counter()
         result = work()
         self.seconds[name] = round(time.perf_counter() - began, 3)
@@ -113,8 +113,7 @@ def _scratch(out: Path) -> Iterator[Path]:
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         remove_abandoned(out, ".scratch-*")
-        folder = Path(tempfile.mkdtemp(prefix=".scratch-", dir=out))
-    try:
+    with unfinished(out / f".scratch-{uuid.uuid4().hex[:12]}") as folder:
+        with storage_errors(out):
+            folder.mkdir(0o700)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

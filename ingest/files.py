@@ -24,6 +24,7 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _NOT_OF_A_DISK = (ConnectionError, TimeoutError, InterruptedError)
 _FREE_SPACE = "free some space or choose another folder"
 _ABANDONED_AFTER_S = 24 * 3600.0
+_UNFINISHED: set[Path] = set()  # hidden files and folders being written
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -113,20 +114,16 @@ def whole_file(path: Path, suffix: str | None = None) -> Iterator[Path]:
     of `path`, because GDAL drivers depend on it. Raises `StorageError` if the folder cannot be written or the block
     wrote nothing.
     """
-    hidden = _hidden(path, path.suffix if suffix is None else suffix)
-    try:
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.is_file():  # such as /dev/null, which must not be replaced
-                raise FileExistsError(errno.EEXIST, "not a file", str(path))
-            yield hidden
-            _require_written(hidden)
-            sync(hidden)  # or a power cut could leave an empty file under the new name
-            os.replace(hidden, path)
-            sync(path.parent)
-    finally:
-        with suppress(OSError):  # the folder may not exist
-            hidden.unlink(missing_ok=True)
+    hidden_suffix = path.suffix if suffix is None else suffix
+    with unfinished(_hidden(path, hidden_suffix)) as hidden, storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # such as /dev/null, which must not be replaced
+            raise FileExistsError(errno.EEXIST, "not a file", str(path))
+        yield hidden
+        _require_written(hidden)
+        sync(hidden)  # or a power cut could leave an empty file under the new name
+        os.replace(hidden, path)
+        sync(path.parent)
 
 
 @contextmanager
@@ -138,22 +135,42 @@ def whole_folder(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
     it, the next call restores the former folder. After a failure the former folder is untouched. Raises
     `StorageError`.
     """
-    hidden = _hidden(folder)
+    with unfinished(_hidden(folder)) as hidden, storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _recover(folder)
+        hidden.mkdir()
+        yield hidden
+        for name in required:
+            _require_written(hidden / name)
+        for path in sorted(hidden.rglob("*")):
+            sync(path)
+        sync(hidden)
+        _put(hidden, folder)
+        sync(folder.parent)
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Remove a file or folder when the block ends, if it is there; `remove_unfinished` does so before."""
+    _UNFINISHED.add(path)
     try:
-        with storage_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _recover(folder)
-            hidden.mkdir()
-            yield hidden
-            for name in required:
-                _require_written(hidden / name)
-            for path in sorted(hidden.rglob("*")):
-                sync(path)
-            sync(hidden)
-            _put(hidden, folder)
-            sync(folder.parent)
+        yield path
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        _remove(path)
+        _UNFINISHED.discard(path)
+
+
+def remove_unfinished() -> None:
+    """Remove what is unfinished in all threads, for a process that does not wait for them to end."""
+    for path in list(_UNFINISHED):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:  # a folder, or not there
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:

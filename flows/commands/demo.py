@@ -9,6 +9,7 @@ import typer
 
 from flows.commands.options import Json, Out, SceneSize, Verbose, shape_option
 from flows.commands.terminal import quiet_prefect
+from flows.termination import ending_on_sigterm
 
 _LAYERS = {
     "slicks.geojson": "slicks",
@@ -39,7 +40,8 @@ def demo(
     quiet_prefect()
     from flows.demo import DEMO_SEED, run_demo
 
-    shown = run_demo(out, DEMO_SEED if seed is None else seed, shape_option(size))
+    with ending_on_sigterm():
+        shown = run_demo(out, DEMO_SEED if seed is None else seed, shape_option(size))
     if json_:
         typer.echo(shown.summary.read_text())
         return

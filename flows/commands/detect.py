@@ -11,6 +11,7 @@ import typer
 
 from flows.commands.options import Json, Model, Out, Polarisation, Verbose
 from flows.commands.terminal import print_failure, quiet_prefect
+from flows.termination import ending_on_sigterm
 from ingest.errors import SlickwatchError
 
 
@@ -61,23 +62,24 @@ def detect(
     require_detection(options.coastline)
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
-    for path in safe:
-        try:
-            # Before the flow starts: a wrong input is known at once, and nothing is written.
-            usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
-            quiet_prefect()
-            from flows.detect import detect_slicks
+    with ending_on_sigterm():
+        for path in safe:
+            try:
+                # Before the flow starts: a wrong input is known at once, and nothing is written.
+                usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
+                quiet_prefect()
+                from flows.detect import detect_slicks
 
-            detection = detect_slicks(path, out, options)
-        except SlickwatchError as error:
-            failures.append(error)
-            print_failure(error)
-            continue
-        if json_:
-            values = dataclasses.asdict(detection) | {"coverage": detection.coverage.as_dict()}
-            typer.echo(json.dumps(values, default=str))
-        else:
-            found = finding(detection.slick_count, detection.coverage)
-            typer.echo(f"{detection.scene_id}: {found}, {detection.folder / 'slicks.geojson'}")
+                detection = detect_slicks(path, out, options)
+            except SlickwatchError as error:
+                failures.append(error)
+                print_failure(error)
+                continue
+            if json_:
+                values = dataclasses.asdict(detection) | {"coverage": detection.coverage.as_dict()}
+                typer.echo(json.dumps(values, default=str))
+            else:
+                found = finding(detection.slick_count, detection.coverage)
+                typer.echo(f"{detection.scene_id}: {found}, {detection.folder / 'slicks.geojson'}")
     if failures:
         raise typer.Exit(failures[0].exit_code)

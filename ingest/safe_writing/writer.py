@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import shutil
-import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from ingest.errors import StorageError, UsageError
+from ingest.files import unfinished
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
 from ingest.safe_writing.manifest import DataObject, manifest_document, preview_documents, support_documents
@@ -128,12 +129,9 @@ def _check(images: Mapping[str, tuple[DigitalNumbers, ImageMetadata]], noise_sch
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
     """A hidden folder, removed afterwards unless renamed."""
-    draft = Path(tempfile.mkdtemp(prefix=".safe-", dir=folder))
-    draft.chmod(0o755)
-    try:
+    with unfinished(folder / f".safe-{uuid.uuid4().hex[:12]}") as draft:
+        draft.mkdir()
         yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _folder_name(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import shapely
 from PIL import Image
 
 from flows.resolve import detection_options
+from flows.termination import GRACE_S
 from models.checkpoint import default_model_id, model_folder
 from tests.support.safe_products import sea_product
 
@@ -446,16 +448,25 @@ def test_an_environment_that_no_client_can_use_is_refused_before_the_work(
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_is_asked_to_stop_leaves_nothing(tmp_path_factory, tmp_path):
-    product = sea_product(tmp_path_factory.mktemp("large"), 4000, 6000, ("VV",))
-    command = [sys.executable, "-m", "flows.cli", "detect", str(product), "--out", str(tmp_path / "results")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        scratch = tmp_path / "results"
-        while process.poll() is None and not list(scratch.glob(".scratch-*/sigma_nought.npy")):
+    product = sea_product(tmp_path_factory.mktemp("large"), 2000, 3000, ("VV",))
+    results, log = tmp_path / "results", tmp_path / "log"
+    command = [sys.executable, "-X", "faulthandler", "-m", "flows.cli", "detect", str(product), "--out", str(results)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stderr=output)
+    try:
+        while process.poll() is None and not list(results.glob(".scratch-*/sigma_nought.npy")):
             time.sleep(0.05)
-        assert process.poll() is None
+        assert process.poll() is None, log.read_text()
         process.terminate()
-        assert process.wait(60) != 0
-    assert list(scratch.iterdir()) == []
+        assert process.wait(10 * GRACE_S) == 143, log.read_text()
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # prints where all threads are
+        process.wait()
+        pytest.fail(log.read_text())
+    finally:
+        process.kill()
+        process.wait()
+    assert list(results.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["detect", "calibrate", "segment"])
