@@ -196,7 +196,7 @@ def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tm
         patch.setattr(checkpoint, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(tiny(discs), tmp_path / "parts")
-    with pytest.raises(ModelError, match=r"not those of this model.*--resume"):
+    with pytest.raises(ModelError, match=r"not those of this checkpoint.*--resume"):
         load_jointnet(tmp_path / "parts")
     resumed = trained(tiny(discs), tmp_path / "parts", resume=True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -323,7 +323,7 @@ def test_a_damaged_model_is_refused_in_one_line(learnt, tmp_path):
     weights = bytearray((copy / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "weights.safetensors").write_bytes(weights)
-    with pytest.raises(ModelError, match="not those of this model"):
+    with pytest.raises(ModelError, match="not those of this checkpoint"):
         load_jointnet(copy)
     record = json.loads((copy / "jointnet.json").read_text())
     (copy / "jointnet.json").write_text(json.dumps({**record, "format": 99}))
