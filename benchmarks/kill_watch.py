@@ -123,6 +123,7 @@ def flaws(folder: Path, archives: dict[str, bytes | Path]) -> list[str]:
             promised = hashlib.md5(archives[record.id]).hexdigest() if record.id in archives else None
             if record.state != "fetched" or record.claimed_by or record.checksum != f"md5:{promised}":
                 wrong.append(f"{record.id}: {record.state}, {record.reason}, held by {record.claimed_by}")
+        wrong += ledger.outdated()
         if (rows := len(ledger.list())) != len(archives):
             wrong.append(f"{rows} rows in the ledger")
     SceneFolder(scenes).tidy(days=7)  # locks of the killed; parts are not touched

@@ -51,7 +51,7 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         product = simulate_product(inbox, seed, size)
     detection, score = detect_and_score(product, out)
     comparison = out / "comparison.png"
-    slicks = read_slicks(detection.folder / "slicks.geojson")
+    slicks = read_slicks(detection.folder / "slicks.gpkg")  # has its columns without any slick too
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(DetectionOptions().model).preprocess)
     found = f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false"
     with step("draw the comparison"):

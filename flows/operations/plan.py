@@ -148,6 +148,9 @@ def service_environment(plan: Plan) -> dict[str, str]:
 _DEFAULTS = {
     # Waits of 2, 4, 8 ... s: restarting the server may take a minute on a busy machine.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
+    # Prefect gives up on its database after 5 and 10 s, too early where the disk and the processors are busy.
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "15",
     "PYTHONUNBUFFERED": "1",

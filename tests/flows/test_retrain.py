@@ -9,8 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from flows.retraining.pipeline import collect_data, compare_and_promote, retrain
 from flows.retraining.plan import make_plan
@@ -250,7 +252,8 @@ def test_the_champion_holds_until_it_drops(promoted, tmp_path):
     shutil.copytree(heldout, kept)
     try:  # all is oil now that it takes for the sea
         for mask in Path(heldout, "masks").iterdir():
-            shutil.copy(Path(heldout, "images") / mask.name, mask)
+            grey = np.asarray(Image.open(Path(heldout, "images") / mask.name).convert("L"))
+            Image.fromarray(np.where(grey > 127, 255, 0).astype(np.uint8)).save(mask)
         dropped = report_of_champion(plan)
     finally:
         shutil.rmtree(heldout)

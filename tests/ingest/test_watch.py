@@ -315,6 +315,7 @@ def test_a_scene_that_was_fetched_but_not_recorded_is_not_fetched_again(tmp_path
         arguments = [watched.server.address, str(tmp_path / "ledger.sqlite"), str(watched.folder)]
         died = subprocess.run([sys.executable, "-c", CRASH, *arguments], cwd=REPOSITORY, timeout=60)
         assert died.returncode == -signal.SIGKILL
+        assert watched.ledger.outdated() == []
         watched.now = datetime.now(UTC)
         assert watched.round().fetched == ()  # the dead one's lease still runs
         watched.now += timedelta(seconds=OPTIONS.lease_s + 1)

@@ -133,7 +133,8 @@ class Services:
     def until_ready(self) -> None:
         """Wait for deployments and worker."""
         until(lambda: self.home.state().get("phase") == "up" and "worker" in self.home.state(), self.logs)
-        assert self.home.state()["problem"] is None, self.logs()
+        problem = self.home.state()["problem"]
+        assert problem is None, f"{problem}\n{self.logs()}"
 
     def logs(self) -> str:
         """The last log lines of all services, for failing tests."""

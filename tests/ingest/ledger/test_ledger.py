@@ -663,6 +663,7 @@ def test_the_scene_of_a_killed_worker_is_claimed_after_its_lease(made, worker):
         assert ledger.claim("fetch", "heir", 60) == []
         os.kill(victim.pid, signal.SIGKILL)
         victim.wait()
+        assert ledger.outdated() == []
         left = ledger.get(name()).claimed_until - datetime.now(UTC)
         time.sleep(max(0.0, left.total_seconds()) + 0.05)
         (claim,) = ledger.claim("fetch", "heir", 60)
