@@ -46,6 +46,13 @@ def learnt(discs, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(discs, tmp_path_factory):
+    """The weights and the log of a tiny training without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return trained(tiny(discs), folder), (folder / "log.csv").read_text()
+
+
 def tiny(discs, **values):
     return changed(JointOptions(), dataset=str(discs), **{**TINY, **values})
 
@@ -116,26 +123,24 @@ def test_stage_3_learns_at_a_tenth_of_the_rate(discs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 6])
-def test_interrupted_training_goes_on_to_the_very_same_weights(discs, tmp_path, stop_at):
+def test_interrupted_training_goes_on_to_the_very_same_weights(discs, whole, tmp_path, stop_at):
     def interrupted(done, total):
         if done == stop_at:
             raise KeyboardInterrupt
 
-    whole = trained(tiny(discs), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         trained(tiny(discs), tmp_path / "parts", progress=interrupted)
     resumed = trained(tiny(discs), tmp_path / "parts", resume=True)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert (tmp_path / "parts" / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+    weights, log = whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    assert (tmp_path / "parts" / "log.csv").read_text() == log
 
 
-def test_a_time_limit_stops_at_a_saved_state(discs, tmp_path):
-    whole = trained(tiny(discs), tmp_path / "whole")
+def test_a_time_limit_stops_at_a_saved_state(discs, whole, tmp_path):
     with pytest.raises(ModelError, match="continue with --resume"):
         trained(tiny(discs, save_every=100), tmp_path / "parts", hours=0)
-    assert all(
-        torch.equal(whole[name], one) for name, one in trained(tiny(discs), tmp_path / "parts", resume=True).items()
-    )
+    resumed = trained(tiny(discs), tmp_path / "parts", resume=True)
+    assert all(torch.equal(whole[0][name], one) for name, one in resumed.items())
 
 
 def test_other_options_do_not_resume(discs, tmp_path):
@@ -163,8 +168,9 @@ def test_a_damaged_state_is_one_line(discs, tmp_path, damage):
 
 
 @pytest.mark.parametrize("killed_at", [2, 5])  # inside a stage and at the end of one
-def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(discs, tmp_path, monkeypatch, killed_at):
-    trained(tiny(discs), tmp_path / "whole")
+def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(
+    discs, whole, tmp_path, monkeypatch, killed_at
+):  # fmt: skip
     saves = iter(range(1, 100))
     save_state = engine.save_state
 
@@ -178,11 +184,10 @@ def test_killed_between_log_and_state_a_training_goes_on_to_the_same_log(discs, 
         with pytest.raises(KeyboardInterrupt):
             trained(tiny(discs), tmp_path / "parts")
     trained(tiny(discs), tmp_path / "parts", resume=True)
-    assert (tmp_path / "parts" / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+    assert (tmp_path / "parts" / "log.csv").read_text() == whole[1]
 
 
-def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tmp_path, monkeypatch):
-    whole = trained(tiny(discs), tmp_path / "whole")
+def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, whole, tmp_path, monkeypatch):
     from models.jointnet import checkpoint
 
     write_bytes, writes = checkpoint.write_bytes, iter(range(1, 100))
@@ -199,23 +204,27 @@ def test_killed_between_weights_and_record_a_training_writes_both_anew(discs, tm
     with pytest.raises(ModelError, match=r"not those of this checkpoint.*--resume"):
         load_jointnet(tmp_path / "parts")
     resumed = trained(tiny(discs), tmp_path / "parts", resume=True)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(torch.equal(whole[0][name], resumed[name]) for name in resumed)
     load_jointnet(tmp_path / "parts")
 
 
+@pytest.fixture(scope="module")
+def with_dropout(discs, tmp_path_factory):
+    return trained(tiny(discs, dropout=0.3), tmp_path_factory.mktemp("dropout"))
+
+
 @pytest.mark.parametrize("stop_at", [3, 4])  # at the beginning of a stage, and inside it
-def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path, stop_at):
+def test_with_dropout_too_a_resumed_training_is_the_same(discs, with_dropout, tmp_path, stop_at):
     def interrupted(done, total):
         if done == stop_at:
             raise KeyboardInterrupt
 
     options = tiny(discs, dropout=0.3)
-    whole = trained(options, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         trained(options, tmp_path / "parts", progress=interrupted)
     torch.rand(17)  # another process has drawn other random numbers
     resumed = trained(options, tmp_path / "parts", resume=True)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(torch.equal(with_dropout[name], resumed[name]) for name in with_dropout)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_state(discs, tmp_path):
