@@ -117,9 +117,9 @@ def _write_packaged_coastline(path: Path) -> None:
         )
 
 
-def _packaged_polygons() -> NDArray[np.object_]:
+def _packaged_polygons() -> NDArray[np.bytes_]:
     """The polygons of roaring-landmask as WKB."""
     from roaring_landmask import LandmaskProvider, Shapes  # slow and large: imported only when its polygons are needed
 
-    wkb: NDArray[np.object_] = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
+    wkb: NDArray[np.bytes_] = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
     return wkb

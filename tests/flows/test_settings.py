@@ -373,7 +373,7 @@ def test_the_ledger_variable_overrides_the_file(here, file, monkeypatch):
 
 
 def test_reading_settings_imports_neither_prefect_nor_torch():
-    """Prefect's first import fixes its own settings, which are for `up` and the flows to make; PyTorch takes seconds."""
+    """Prefect's first import fixes its settings, which are for `up` and the flows to make; PyTorch takes a second."""
     code = "import sys; from flows.settings import Settings; Settings.read(); "
     code += "sys.exit(bool({'prefect', 'torch'} & set(sys.modules)))"
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "SLICKWATCH_MONITOR__CRON": "1 * * * *"}
