@@ -104,17 +104,22 @@ def _cached_coastline() -> Path:
 
 
 def _write_packaged_coastline(path: Path) -> None:
-    """Write roaring-landmask's polygons as FlatGeobuf."""
-    from roaring_landmask import LandmaskProvider, Shapes  # slow and large: imported only when its polygons are needed
-
-    polygons = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
+    """Write the packaged polygons as FlatGeobuf."""
     with whole_file(path) as hidden, vector_path(hidden) as plain_path:
         pyogrio.raw.write(
             plain_path,
-            polygons,
+            _packaged_polygons(),
             field_data=[],
             fields=[],
             geometry_type="Polygon",
             crs="EPSG:4326",
             driver="FlatGeobuf",
         )
+
+
+def _packaged_polygons() -> NDArray[np.bytes_]:
+    """The polygons of roaring-landmask as WKB."""
+    from roaring_landmask import LandmaskProvider, Shapes  # slow and large: imported only when its polygons are needed
+
+    wkb: NDArray[np.bytes_] = shapely.to_wkb(shapely.get_parts(shapely.from_wkb(Shapes.wkb(LandmaskProvider.Osm))))
+    return wkb

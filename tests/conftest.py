@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Files of many seconds begin first, so that two workers end together; the longest are those with the Prefect server.
-LONG: tuple[str, ...] = ()
+LONG = (
+    "tests/models/jointnet/test_training.py",
+    "tests/models/training/test_segmentation.py",
+    "tests/models/jointnet/test_balance.py",
+    "tests/models/jointnet/test_generate.py",
+)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.settings import Settings
 from models.jointnet.generate import GenerateOptions
 from models.jointnet.options import JointOptions, read_joint_options
-from models.retraining.decision import Margins
+from models.retraining.margins import Margins
 from models.training.options import changed
 from models.training.segmentation_options import TrainOptions, read_options
 

@@ -24,7 +24,7 @@ from flows.settings.field_types import (
     WebAddress,
     setting,
 )
-from models.retraining.decision import Margins
+from models.retraining.margins import Margins
 from outputs.alerting.options import AlertOptions
 
 Polarisation = Literal["VV", "VH", "HH", "HV"]

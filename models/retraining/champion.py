@@ -14,8 +14,9 @@ from models.checkpoint import read_checkpoint
 from models.evaluation.comparison import compare_models
 from models.registry.registry import ChampionModel, Registry
 from models.retraining.card import champion_text
-from models.retraining.decision import Check, Margins, check_scores
+from models.retraining.decision import Check, check_scores
 from models.retraining.heldout import heldout_fingerprints, heldout_record, kept_scores
+from models.retraining.margins import Margins
 
 RECORD, TEXT = "standing.json", "standing.md"
 

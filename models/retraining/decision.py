@@ -13,18 +13,10 @@ from ingest.errors import ModelError
 from models.checkpoint import read_checkpoint, require_five_classes
 from models.registry.records import CARD, CHECKPOINT, WEIGHTS, Provenance
 from models.registry.registry import Registry
+from models.retraining.margins import Margins
 from models.retraining.steps import TrainingData
 
 Scores = Mapping[str, float | None]  # by name; null where undefined
-
-
-@dataclass(frozen=True)
-class Margins:
-    """How much worse the challenger may be."""
-
-    miou: float = 0.01  # lower
-    object_f1: float = 0.02  # lower
-    false_alarms: float = 0.1  # more per image
 
 
 @dataclass(frozen=True)

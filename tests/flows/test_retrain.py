@@ -26,7 +26,8 @@ from models.registry.inventory import describe_model, find_model
 from models.registry.registry import Registry
 from models.retraining import diffusion
 from models.retraining.champion import report_champion
-from models.retraining.decision import Margins, decide_promotion
+from models.retraining.decision import decide_promotion
+from models.retraining.margins import Margins
 from models.retraining.steps import DONE, StepResult
 from models.training.options import changed
 from preprocess.options import PreprocessOptions

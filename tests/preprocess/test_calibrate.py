@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from ingest.safe.metadata import CalibrationVector
 from ingest.safe.product import SafeProduct
+from preprocess import pipeline
+from preprocess.border import Border, find_border
 from preprocess.calibrate import LookUpTable, calibrate, calibration_table
+from preprocess.grd import Measurement
+from preprocess.noise import NoiseTable
 from preprocess.pipeline import sigma_nought
 
 SHARED = Path(__file__).parents[3] / "shared/data/s1"
@@ -99,13 +103,21 @@ def references() -> list[Path]:
 
 
 @pytest.mark.parametrize("pattern", ["S1A_*_20150203*", "S1A_*_20210119*", "S1B_*_20211223*"])
-def test_agrees_with_an_independent_program(pattern: str, tmp_path: Path) -> None:
+def test_agrees_with_an_independent_program(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full rows of real products as Orfeo ToolBox 8.1.1 calibrates them, at a constant digital number of 300."""
     archives = list((SHARED / "safe").glob(f"{pattern}.SAFE.tar.gz"))
     if not archives or not references():
         pytest.skip(f"real products and references are not at {SHARED}")
     shutil.unpack_archive(archives[0], tmp_path, filter="data")
     product = SafeProduct.open(tmp_path / archives[0].name.removesuffix(".tar.gz"))
+    borders: dict[str, Border | None] = {}
+
+    def once(measurement: Measurement, noise: NoiseTable | None) -> Border | None:
+        if measurement.path not in borders:
+            borders[measurement.path] = find_border(measurement, noise)
+        return borders[measurement.path]
+
+    monkeypatch.setattr(pipeline, "find_border", once)
     compared = 0
     for path in references():
         reference = np.load(path)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.retraining.decision import Margins, decide
+from models.retraining.decision import decide
+from models.retraining.margins import Margins
 
 MARGINS = Margins(miou=0.01, object_f1=0.02, false_alarms=0.1)
 CHAMPION = {"miou": 0.70, "object_f1": 0.60, "false_alarms_per_image": 0.5}
