@@ -63,7 +63,11 @@ class Database:
         address = f"{self.path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(address, uri=True, timeout=self.lock_timeout_s, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")  # committed data survive a power cut
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # committed data survive a power cut
+        except sqlite3.Error:
+            connection.close()
+            raise
         for name, function in _FUNCTIONS.items():
             connection.create_function(name, 1, function, deterministic=True)
         return connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -104,7 +105,7 @@ def test_slicks_that_were_never_current_are_told_of_when_they_become_so(site, tm
     ]
     settle(site.ledger, site.settings)
     assert (site.check(), site.current()) == ([], ["s0", "s1", "s2"])
-    with sqlite3.connect(site.settings.prefect.home / "alerts.sqlite") as told:
+    with closing(sqlite3.connect(site.settings.prefect.home / "alerts.sqlite")) as told, told:
         assert any("s2" in line for line in told.iterdump())
 
 
@@ -115,7 +116,7 @@ def test_the_check_names_each_disagreement(superseded):
     assert superseded.check() == [f"{LATER.id}: processed, but {folder} has other slicks than the catalogue"]
     (folder / "run.json").unlink()
     assert superseded.check() == [f"{LATER.id}: processed, but {folder / 'run.json'} is missing"]
-    with sqlite3.connect(superseded.settings.ledger_url()) as ledger:
+    with closing(sqlite3.connect(superseded.settings.ledger_url())) as ledger, ledger:
         ledger.execute("UPDATE scenes SET standing = 'current', yields_to = NULL")
     said = superseded.check()
     assert said[0] == f"{SCENE.id}: its standing in the ledger is outdated"

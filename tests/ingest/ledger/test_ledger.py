@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -868,7 +869,7 @@ def test_on_a_full_disk_nothing_is_half_written(tmp_path):
             ledger.record_found("cdse", "bay", [scene(n, unique="BEEF") for n in range(1, 500)], T0 + HOUR)
         assert (ledger.watermark("cdse", "bay"), len(ledger.list())) == (T0, 1)
         ledger.record_found("cdse", "bay", [scene(1)], T0 + HOUR)
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path)) as raw, raw:
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
 
