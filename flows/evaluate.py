@@ -74,7 +74,7 @@ def _write_contact_sheets(folder: Path, comparison: Comparison) -> Iterator[str]
     for kind, oil in (("oil-free", False), ("oil", True)):
         tiles = []
         for index in worst_images(comparison.split.test, score, oil, WORST):
-            image, maps = comparison.class_maps(index)
+            image, maps = comparison.class_maps(index, [model])
             tiles.append((f"{comparison.split.test.name(index)[:22]} {score[index]:.2f}", image, maps[model] == OIL))
         picture = f"worst-{kind}.png"
         write_contact_sheet(folder / picture, tiles, f"{len(tiles)} worst {kind} images, {model}: probability of oil")

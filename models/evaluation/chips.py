@@ -26,13 +26,13 @@ def evaluate_chips(
     segmenter: Segmenter, chips: LabelledImages, options: EvaluationOptions, progress: Progress = lambda done, n: None
 ) -> Evaluation:
     """Predict every chip once and score it by its label; the bootstrap draws the chips of a scene together."""
-    rows = []
+    rows, judged = [], segmenter.object_stage is not None
     for i in range(len(chips)):
         image, _ = chips.pair(i, segmenter.checkpoint.preprocess)
-        probability, verdicts = segmenter.segment(image, chips.power(i))
+        probability, verdicts = segmenter.segment(image, chips.power(i) if judged else None)
         _, slicks = ndimage.label(segmenter.published(probability) == OIL, structure=np.ones((3, 3)))
         sea = np.count_nonzero(~np.isnan(image[0]))
-        score = chip_score(probability[OIL], verdicts, segmenter.object_stage is not None)
+        score = chip_score(probability[OIL], verdicts, judged)
         rows.append(chip_counts(score, slicks, int(sea), bool(chips.presence(i)), options.calibration_bins))
         progress(i + 1, len(chips))
     counts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

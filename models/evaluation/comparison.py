@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -43,10 +43,16 @@ class Comparison:
         """The evaluation of the first model."""
         return next(iter(self.evaluations.values()))
 
-    def class_maps(self, index: int) -> tuple[NDArray[np.float32], dict[str, NDArray[np.integer]]]:
-        """Return a test image (H, W), NaN = no data, and maps of labels (H, W): the truth, then each model's."""
+    def class_maps(
+        self, index: int, models: Iterable[str] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.integer]]]:
+        """Return a test image (H, W), NaN = no data, and maps of labels (H, W): the truth, then each model's.
+
+        `models` are some of them, all where None.
+        """
         maps: dict[str, NDArray[np.integer]] = {}
-        for model, segmenter in self.segmenters.items():
+        for model in models or self.segmenters:
+            segmenter = self.segmenters[model]
             image, truth = self.split.test.pair(index, segmenter.checkpoint.preprocess)
             _, predicted = predicted_classes(segmenter, self.split.test, index, image)
             if segmenter.checkpoint.classes != CLASSES:
