@@ -16,7 +16,10 @@ from ingest.scene import Scene
 
 
 def record_scenes(session: Session, watch: str | None, scenes: Sequence[Scene], now: datetime) -> list[str]:
-    """Record what a watch, or nobody's watch, found; returns the ids of new scenes in order of arrival. Raises `UnreadableInput`."""
+    """Record what a watch found, or somebody named; returns the ids of new scenes in order of arrival.
+
+    Raises `UnreadableInput`.
+    """
     names = [ProductName.read(scene.id) for scene in scenes]
     known = _rows_by_id(session, {name.id for name in names})
     new: list[str] = []
@@ -115,6 +118,10 @@ def _republished(row: SceneRow, source: str, now: datetime) -> set[str]:
 def _rows_by_id(session: Session, ids: set[str]) -> dict[str, SceneRow]:
     rows: dict[str, SceneRow] = {}
     for chunk in chunks(sorted(ids)):
-        wanted = select(SceneRow).where(SceneRow.id.in_(chunk)).options(selectinload(SceneRow.offers), selectinload(SceneRow.finds))
+        wanted = (
+            select(SceneRow)
+            .where(SceneRow.id.in_(chunk))
+            .options(selectinload(SceneRow.offers), selectinload(SceneRow.finds))
+        )
         rows |= {row.id: row for row in session.scalars(wanted)}
     return rows
