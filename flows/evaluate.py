@@ -12,7 +12,8 @@ from models.classes import LABEL_NAMES, OIL
 from models.evaluation.chips import image_scores, worst_images
 from models.evaluation.comparison import Comparison, compare_models, representative_images
 from models.evaluation.evaluate import EvaluationOptions
-from outputs.report import require_replaceable, table, write_contact_sheet, write_picture, write_reliability
+from outputs.contact_sheet import write_tiles
+from outputs.report import require_replaceable, table, write_picture, write_reliability
 
 TABLE, RECORD = "table.md", "table.json"
 PICTURES = 2  # of the best, the median and the worst images each
@@ -75,9 +76,9 @@ def _write_contact_sheets(folder: Path, comparison: Comparison) -> Iterator[str]
         tiles = []
         for index in worst_images(comparison.split.test, score, oil, WORST):
             image, maps = comparison.class_maps(index, [model])
-            tiles.append((f"{comparison.split.test.name(index)[:22]} {score[index]:.2f}", image, maps[model] == OIL))
+            tiles.append((comparison.split.test.name(index), f"{score[index]:.2f}", image, maps[model] == OIL))
         picture = f"worst-{kind}.png"
-        write_contact_sheet(folder / picture, tiles, f"{len(tiles)} worst {kind} images, {model}: probability of oil")
+        write_tiles(folder / picture, tiles, f"{len(tiles)} worst {kind} images, {model}: probability of oil")
         yield picture
 
 

@@ -11,7 +11,7 @@ from ingest.files import whole_folder, write_json
 from models.classes import LABEL_NAMES, OIL
 from models.quality.assessment import assess
 from models.quality.image_sets import ImageSet
-from outputs.contact_sheet import Sample, write_contact_sheet
+from outputs.contact_sheet import Sample, write_pairs
 from outputs.report import require_replaceable
 
 RECORD, SHEET = "quality.json", "contact-sheet.png"
@@ -34,7 +34,7 @@ def assess_quality(
             f"{title}: {images.name}": _samples(images)
             for title, images in (("real", assessment.real), (kind, assessment.synthetic))
         }
-        write_contact_sheet(folder / SHEET, samples, LABEL_NAMES, "Images and labels, drawn evenly from each set")
+        write_pairs(folder / SHEET, samples, LABEL_NAMES, "Images and labels, drawn evenly from each set")
         write_json(folder / RECORD, assessment.record, indent=2)
     return assessment.record
 

@@ -1,4 +1,4 @@
-"""A contact sheet: real and synthetic images side by side, each with its labels."""
+"""Contact sheets: pairs of image and labels, set beside set; many images with the outlines of their slicks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ingest.files import whole_file
-from outputs.report import CLASS_COLOURS, coloured
+from outputs.captions import fitted
+from outputs.report import CLASS_COLOURS, coloured, grey
 
 _PANEL = 1.5  # inches a side
 _CAPTION = 0.25  # inches of the line above each row
 _GAP = 0.35  # of a panel's width, between two sets
 _DPI = 120
+_TILE = 1.7  # inches a side of the images of a sheet without labels
+_NARROWEST = 5.0  # inches, for the title
 _OIL_RAMP = LinearSegmentedColormap.from_list("oil", [CLASS_COLOURS["sea"], CLASS_COLOURS["oil"]])
 
 
@@ -33,22 +36,39 @@ class Sample:
     oil_probability: NDArray[np.floating] | None = None
 
 
-def write_contact_sheet(
-    path: Path, sets: Mapping[str, Sequence[Sample]], class_names: Mapping[int, str], title: str
-) -> None:
+def write_pairs(path: Path, sets: Mapping[str, Sequence[Sample]], class_names: Mapping[int, str], title: str) -> None:
     """Write a PNG with a row a sample and, for each set, columns of images, labels and, where given, oil probability.
 
     sets: samples by title, at least one each; class_names: label -> key of `outputs.report.CLASS_COLOURS`. Images are
     shown without a stretch, 0 black and 255 white. Raises `StorageError`.
     """
+    with whole_file(path) as hidden:
+        pairs(sets, class_names, title).savefig(hidden, format="png")
+
+
+def write_tiles(
+    path: Path, tiles: Sequence[tuple[str, str, NDArray[np.float32], NDArray[np.bool_]]], title: str, columns: int = 8
+) -> None:
+    """Write a PNG of many images with the outlines of their slicks.
+
+    tiles: name, figure, image (H, W) with NaN = no data, and True on slicks (H, W), each; at least one. Raises
+    `StorageError`.
+    """
+    with whole_file(path) as hidden:
+        outlined_tiles(tiles, title, columns).savefig(hidden, format="png")
+
+
+def pairs(sets: Mapping[str, Sequence[Sample]], class_names: Mapping[int, str], title: str) -> Figure:
+    """Draw what `write_pairs` writes."""
     columns = {name: _columns(samples) for name, samples in sets.items()}
     rows = max(len(samples) for samples in sets.values())
     widths = [width for kinds in columns.values() for width in (*(1.0 for _ in kinds), _GAP)][:-1]
-    figure = Figure(figsize=(sum(widths) * _PANEL + 0.2, rows * (_PANEL + _CAPTION) + 1.3), dpi=_DPI)
-    height = figure.get_figheight()
+    inner = sum(widths) * _PANEL
+    figure = Figure(figsize=(max(inner + 0.2, _NARROWEST), rows * (_PANEL + _CAPTION) + 1.3), dpi=_DPI)
+    height, margin = figure.get_figheight(), (1 - inner / figure.get_figwidth()) / 2
     grid = figure.add_gridspec(
-        rows, len(widths), width_ratios=widths, wspace=0.04, hspace=_CAPTION / _PANEL, left=0.1 / figure.get_figwidth(),
-        right=1 - 0.1 / figure.get_figwidth(), top=1 - 0.85 / height, bottom=0.4 / height,
+        rows, len(widths), width_ratios=widths, wspace=0.04, hspace=_CAPTION / _PANEL, left=margin, right=1 - margin,
+        top=1 - 0.85 / height, bottom=0.4 / height,
     )  # fmt: skip
     left = 0
     for name, samples in sets.items():
@@ -58,8 +78,28 @@ def write_contact_sheet(
         left += len(columns[name]) + 1
     figure.suptitle(title, fontsize=10, y=1 - 0.12 / height, va="top")
     figure.legend(handles=_legend(sets, class_names), loc="lower center", ncols=8, fontsize=8, frameon=False)
-    with whole_file(path) as hidden:
-        figure.savefig(hidden, format="png")
+    return figure
+
+
+def outlined_tiles(
+    tiles: Sequence[tuple[str, str, NDArray[np.float32], NDArray[np.bool_]]], title: str, columns: int = 8
+) -> Figure:
+    """Draw what `write_tiles` writes."""
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    tallest = max(image.shape[0] / image.shape[1] for _, _, image, _ in tiles)
+    width = max(_TILE * columns, _NARROWEST)
+    figure = Figure(figsize=(width, (width / columns * tallest + 0.25) * rows + 0.5), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, (name, score, image, slicks) in zip(panels, tiles, strict=False):
+        panel.imshow(grey(image))
+        if slicks.any():
+            panel.contour(slicks, levels=[0.5], colors=[CLASS_COLOURS["oil"]], linewidths=0.7)
+        panel.set_title(f"{fitted(name, 72 * _TILE - 40, 6)} {score}", fontsize=6)
+    for panel in panels:
+        panel.set_axis_off()
+    figure.suptitle(fitted(title, 72 * width - 10, 10), fontsize=10)
+    return figure
 
 
 def _columns(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -83,10 +123,12 @@ def _draw(
             panel.imshow(coloured(sample.labels, class_names), interpolation="nearest")
         elif sample.oil_probability is not None:
             panel.imshow(sample.oil_probability, cmap=_OIL_RAMP, vmin=0, vmax=1, interpolation="nearest")
-        panel.set_title(sample.name if kind == "image" else kind if set_name else "", fontsize=7, pad=3)
+        caption = fitted(sample.name, 72 * _PANEL - 9, 7) if kind == "image" else kind if set_name else ""
+        panel.set_title(caption, fontsize=7, pad=3)
     if set_name:
+        heading = fitted(set_name, 72 * _PANEL * len(panels) - 9, 9, "bold")
         panels[0].annotate(
-            set_name, (0, 1), (0, 17), xycoords="axes fraction", textcoords="offset points", fontsize=9, weight="bold"
+            heading, (0, 1), (0, 17), xycoords="axes fraction", textcoords="offset points", fontsize=9, weight="bold"
         )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ingest.errors import UsageError
 from ingest.files import whole_file
 from ingest.markdown import markdown_table
+from outputs.captions import fitted
 from outputs.style import LOOKS
 
 _SLICKS = {look.slick_class: look.colour for look in reversed(LOOKS)}  # oil: high confidence, listed first
@@ -55,9 +56,7 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     parts = [
         f"# Evaluation on {dataset['name']}",
         *([f"{dataset['note']}."] if dataset["note"] else []),
-        f"{dataset['n_images']} images; {_labels(dataset)}. In brackets: "
-        f"{options['confidence']:.0%} interval of {options['samples']} bootstrap samples of "
-        f"{'the images' if dataset['n_groups'] is None else _groups(dataset['n_groups'])}.",
+        f"{dataset['n_images']} images; {_labels(dataset)}. {_what_is_in_brackets(dataset, options, models)}.",
         _scores("Whole images", _IMAGE_SCORES, models),
         _scores("Pixels", _PIXEL_SCORES, models),
         _scores("By class", [*(f"{name}_iou" for name in dataset["compared_on"]), *_OIL_SCORES], models),
@@ -77,12 +76,14 @@ def table(record: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """Return the main scores of an evaluation, a line a model."""
-    return "\n".join(
+    """Return the main scores of an evaluation, a line a model, and why they have no intervals, if so."""
+    scores = _MAIN_SCORES[record["dataset"]["labels"]]
+    lines = [
         f"{name}: {model['n_images']} images, "
-        + ", ".join(f"{score} {_with_interval(model, score)}" for score in _MAIN_SCORES[record["dataset"]["labels"]])
+        + ", ".join(f"{score} {_with_interval(model, score)}" for score in scores)
         for name, model in record["models"].items()
-    )
+    ]
+    return "\n".join([*lines, *_no_intervals(record["models"])])
 
 
 def require_replaceable(folder: Path, record: str, kind: str) -> None:
@@ -132,7 +133,7 @@ def write_picture(
     size = columns * image.shape[1] * scale, rows * (image.shape[0] * scale + 0.3) + 0.7
     figure = Figure(figsize=(max(size[0], 5.0), size[1]), dpi=120, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    pictures = {"image": _grey(image)} | {one: coloured(labels, names) for one, labels in maps.items()}
+    pictures = {"image": grey(image)} | {one: coloured(labels, names) for one, labels in maps.items()}
     for panel, (panel_title, picture) in zip(panels, pictures.items(), strict=True):
         panel.imshow(picture, interpolation="nearest" if max(image.shape) < 400 else "antialiased")
         panel.set_title(panel_title, fontsize=9)
@@ -140,29 +141,7 @@ def write_picture(
     present = dict.fromkeys(names[int(label)] for one in maps.values() for label in np.unique(one))
     legend = [Patch(facecolor=CLASS_COLOURS[name], edgecolor="0.4", label=name) for name in present]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=8, frameon=False)
-    figure.suptitle(title, fontsize=10)
-    with whole_file(path) as hidden:
-        figure.savefig(hidden, format="png")
-
-
-def write_contact_sheet(
-    path: Path, tiles: Sequence[tuple[str, NDArray[np.float32], NDArray[np.bool_]]], title: str, columns: int = 8
-) -> None:
-    """Write a PNG of many images with the outlines of their slicks.
-
-    tiles: caption, image (H, W) with NaN = no data, and True on slicks (H, W), each.
-    """
-    rows = max(1, -(-len(tiles) // columns))
-    figure = Figure(figsize=(1.7 * columns, 1.95 * rows + 0.5), dpi=100, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, (caption, image, slicks) in zip(panels, tiles, strict=False):
-        panel.imshow(_grey(image))
-        if slicks.any():
-            panel.contour(slicks, levels=[0.5], colors=[_SLICKS["oil"]], linewidths=0.7)
-        panel.set_title(caption, fontsize=6)
-    for panel in panels:
-        panel.set_axis_off()
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(fitted(title, 72 * figure.get_figwidth() - 10, 10), fontsize=10)
     with whole_file(path) as hidden:
         figure.savefig(hidden, format="png")
 
@@ -175,14 +154,15 @@ def coloured(labels: NDArray[np.integer], names: Mapping[int, str]) -> NDArray[n
     return picture
 
 
-def _grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+def grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return an image (H, W), NaN = no data, stretched to grey, (H, W, 3)."""
     picture = np.zeros((*image.shape, 3), np.uint8)
     picture[:] = np.round(255 * np.array(to_rgb(CLASS_COLOURS["no data"])))
     seen = ~np.isnan(image)
     if seen.any():
         black, white = np.percentile(image[seen], _STRETCH)
-        grey = np.clip((image[seen] - black) / max(white - black, 1e-6), 0, 1)
-        picture[seen] = np.round(255 * grey)[:, None]
+        shade = np.clip((image[seen] - black) / max(white - black, 1e-6), 0, 1)
+        picture[seen] = np.round(255 * shade)[:, None]
     return picture
 
 
@@ -196,14 +176,11 @@ def _scores(title: str, wanted: Iterable[str], models: Mapping[str, Any]) -> str
 
 def _cell(model: Mapping[str, Any], score: str) -> str:
     value = model.get(score)
-    return "-" if value is None else f"{value:.3f} {_brackets(model['intervals'][score])}"
+    return "-" if value is None else f"{value:.3f}{_brackets(model['intervals'][score])}"
 
 
 def _with_interval(model: Mapping[str, Any], score: str) -> str:
-    low, _ = model["intervals"][score]
-    if model[score] is None or low is None:
-        return "undefined"
-    return f"{model[score]:.3f} {_brackets(model['intervals'][score])}"
+    return "undefined" if model[score] is None else _cell(model, score)
 
 
 def _labels(dataset: Mapping[str, Any]) -> str:
@@ -212,13 +189,21 @@ def _labels(dataset: Mapping[str, Any]) -> str:
     return f"classes compared: {', '.join(dataset['compared_on'])}"
 
 
-def _groups(n: int) -> str:
-    return f"the {n} groups of images of one place"
+def _what_is_in_brackets(dataset: Mapping[str, Any], options: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+    if without := _no_intervals(models):
+        return f"No intervals: {without[0]}"
+    drawn = "the images" if dataset["n_groups"] is None else f"the {dataset['n_groups']} groups of images of one place"
+    return f"In brackets: {options['confidence']:.0%} interval of {options['samples']} bootstrap samples of {drawn}"
+
+
+def _no_intervals(models: Mapping[str, Any]) -> list[str]:
+    """The reason, the same for all models, if there are no intervals."""
+    return [reason for reason in dict.fromkeys(model["no_intervals"] for model in models.values()) if reason]
 
 
 def _brackets(ends: Sequence[float | None]) -> str:
     low, high = ends
-    return "[-]" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
 
 
 def _objects(name: str, model: Mapping[str, Any]) -> str:
@@ -251,5 +236,5 @@ def _differences(models: Mapping[str, Any]) -> str:
     rows = []
     for name in others:
         cells = models[name]["difference_to_first"]
-        rows.append([f"`{name}`", *(f"{_value(cells[s]['value'])} {_brackets(cells[s]['interval'])}" for s in scores)])
+        rows.append([f"`{name}`", *(f"{_value(cells[s]['value'])}{_brackets(cells[s]['interval'])}" for s in scores)])
     return f"## Difference to `{first}`\n\n" + markdown_table(["model", *scores], rows)

@@ -49,8 +49,8 @@ def up(
         with stopping_on_signals(threading.Event()) as stop:
             supervise(plan, stop)
         return
-    changed = start_stop.up(plan, print_note)
-    typer.echo(f"{'up' if changed else 'up already'}: {plan.api_url.removesuffix('/api')}")
+    done = start_stop.up(plan, print_note)
+    typer.echo(f"{done}: {plan.api_url.removesuffix('/api')}")
 
 
 def down(config: Config = None, verbose: Verbose = False) -> None:

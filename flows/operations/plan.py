@@ -6,7 +6,8 @@ import hashlib
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -41,6 +42,8 @@ class Plan:
     parallel: int
     idle_hours: float  # without a finished monitoring run before it is reported; 0: never
     server: str | None = None  # URL of a server managed elsewhere
+    settings: Mapping[str, str] = field(default_factory=dict)  # hash of every value by key
+    variables: tuple[str, ...] = ()  # keys that environment variables set
 
     @property
     def address(self) -> str:
@@ -83,7 +86,17 @@ def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
         retraining_cron=settings.retraining.cron,
         parallel=monitor.parallel,
         idle_hours=settings.alerts.idle_hours,
+        settings=settings.digests(),
+        variables=settings.from_variables(),
     )
+
+
+def changed_settings(before: Plan, now: Plan) -> tuple[str, ...]:
+    """The keys whose values differ, sorted; none where a plan of an older Slickwatch does not have them."""
+    if not before.settings:
+        return ()
+    keys = before.settings.keys() | now.settings.keys()
+    return tuple(sorted(key for key in keys if before.settings.get(key) != now.settings.get(key)))
 
 
 def write_plan(plan: Plan) -> Path:

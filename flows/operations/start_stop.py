@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.operations.deployments import ensure_work_pool, finish_deploy, render_deployments, start_deploy
 from flows.operations.home import Home
-from flows.operations.plan import Plan, read_plan, write_plan
+from flows.operations.plan import Plan, changed_settings, read_plan, write_plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import is_held, terminate
 from flows.operations.supervisor import GRACE_S, terminate_leftovers
@@ -32,8 +33,24 @@ _FIXED = ("host", "port", "database", "work_pool", "worker_limit", "folder")  # 
 Report = Callable[[str], None]
 
 
-def up(plan: Plan, report: Report) -> bool:
-    """Start server, worker and schedules, or update them; returns whether anything had to be done.
+@dataclass(frozen=True)
+class Outcome:
+    """What `up` has done; nothing where it neither started the services nor deployed anew."""
+
+    started: bool = False
+    deployed: bool = False
+    changed: tuple[str, ...] = ()  # settings and files since the last deployment, as far as is known
+
+    def __str__(self) -> str:
+        if self.started:
+            return "up"
+        if not self.deployed:
+            return "up already, nothing has changed"
+        return f"deployed anew ({', '.join(self.changed)} changed)" if self.changed else "deployed anew"
+
+
+def up(plan: Plan, report: Report) -> Outcome:
+    """Start server, worker and schedules, or deploy anew if settings or deployments have changed.
 
     Raises `UsageError` for a taken port or a change that needs a `down` first, `SourceError` if a service does not
     start; those that did start keep running.
@@ -44,7 +61,7 @@ def up(plan: Plan, report: Report) -> bool:
         return _update(plan, home, report)
     prepare(plan)
     _follow(home, report, _start_supervisor(plan, home))
-    return True
+    return Outcome(started=True)
 
 
 def prepare(plan: Plan) -> None:
@@ -70,23 +87,27 @@ def down(plan: Plan) -> bool:
     return was_up or bool(left)
 
 
-def _update(plan: Plan, home: Home, report: Report) -> bool:
-    """Deploy again if settings or deployments have changed."""
+def _update(plan: Plan, home: Home, report: Report) -> Outcome:
+    """Deploy anew if settings or deployments have changed."""
     _follow(home, lambda line: None, None, fail=False)
     running = read_plan(home.plan_file)
-    changed = [name for name in _FIXED if getattr(running, name) != getattr(plan, name)]
-    if changed:
-        problem = f"already running with a different {', '.join(changed)}"
+    changed = changed_settings(running, plan)
+    fixed = [name for name in _FIXED if getattr(running, name) != getattr(plan, name)]
+    # The worker keeps the environment that it was started in.
+    fixed += [key for key in changed if key in {*running.variables, *plan.variables}]
+    if fixed:
+        problem = f"already running with a different {', '.join(fixed)}"
         raise UsageError(plan.config or plan.home, problem, "run slickwatch down, then slickwatch up")
     if home.state().get("deployed_as") == plan.fingerprint:
-        return False
+        return Outcome()
+    changed = changed or ((plan.deployments.name,) if home.state().get("deployed_as") else ())
     report("deployments being updated, about 30 s")
     with Api(plan.api_url) as api:
         ensure_work_pool(api, plan)
         finish_deploy(api, plan, start_deploy(plan).wait())
     write_plan(plan)
     home.update_state(deployed_as=plan.fingerprint, problem=None)
-    return True
+    return Outcome(deployed=True, changed=changed)
 
 
 def _start_supervisor(plan: Plan, home: Home) -> subprocess.Popen[bytes]:

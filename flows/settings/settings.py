@@ -17,6 +17,7 @@ from flows.settings.provenance import Provenance, Shown, leaves
 from flows.settings.secret_values import redacted
 from ingest.credentials import SERVICES, Credentials, find_credentials
 from ingest.errors import UsageError
+from ingest.hashes import json_sha256
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$")]
 
@@ -89,6 +90,18 @@ class Settings(BaseModel):
         mail = self.alerts.mail
         login = mail.login or any(self._environ.get(name) for name in SERVICES["smtp"].variables)
         return find_credentials("smtp", machine=mail.host) if mail.host is not None and login else None
+
+    def digests(self) -> dict[str, str]:
+        """A hash of every effective value by key, of each watch by its name; what may be secret stays so."""
+        content = self.model_dump(mode="json", exclude={"watch"})
+        values = {".".join(keys): value for keys, value in leaves(content)} | {"scenes.ledger": self.ledger_url()}
+        watches = {f"watch {one.name}": one.model_dump(mode="json") for one in self.watch}
+        return {name: json_sha256(value)[:16] for name, value in (values | watches).items()}
+
+    def from_variables(self) -> tuple[str, ...]:
+        """The keys that environment variables set."""
+        ledger = ("scenes.ledger",) if self._environ.get(LEDGER_VARIABLE) else ()
+        return (*ledger, *(".".join(keys) for keys in self._provenance.variables))
 
     def shown(self) -> list[Shown]:
         """Every effective value, secrets redacted, and where it comes from: default, file or variable."""

@@ -11,6 +11,7 @@ from models.evaluation.metrics import Floats
 Counts = dict[str, Floats]  # by name: one entry an image along axis 0, or sums over images
 Score = Callable[[Counts], dict[str, Floats]]  # from sums with any leading axes, which are kept
 
+FEWEST = 10  # images; of fewer, resamples say little of other images
 _BLOCK = 50  # samples at a time, to bound memory
 
 

@@ -103,5 +103,6 @@ def chip_record(evaluation: Evaluation, options: EvaluationOptions) -> dict[str,
         "intervals": {
             name: [number(end) for end in evaluation.interval(name, options.confidence)] for name in evaluation.scores
         },
+        "no_intervals": evaluation.no_intervals,
         "calibration": calibration_bins(evaluation.totals["calibration"]),
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, OIL, OIL_CLASSES
 from models.datasets.pairs import LabelledImages
-from models.evaluation.bootstrap import Counts, Score, bootstrap, grouped, interval, total
+from models.evaluation.bootstrap import FEWEST, Counts, Score, bootstrap, grouped, interval, total
 from models.evaluation.calibration import (
     CONFIDENCE,
     CORRECT,
@@ -66,10 +66,22 @@ class Evaluation:
     totals: Counts
     scores: dict[str, float]
     samples: dict[str, Floats]
+    drawn: int  # images or groups of copies that a bootstrap sample is drawn from
+
+    @property
+    def no_intervals(self) -> str | None:
+        """Why the scores have no intervals; None where they have."""
+        if self.drawn >= FEWEST:
+            return None
+        return f"too few images for an interval: {self.drawn} independent, at least {FEWEST} are needed"
 
     def interval(self, score: str, confidence: float) -> tuple[float, float]:
-        """Return the bootstrap interval of a score."""
-        return interval(self.samples[score], confidence)
+        """Return the bootstrap interval of a score; NaN for too few images."""
+        return self.enclosing(self.samples[score], confidence)
+
+    def enclosing(self, values: Floats, confidence: float) -> tuple[float, float]:
+        """Return the interval of one value a bootstrap sample, (samples,); NaN for too few images."""
+        return (np.nan, np.nan) if self.no_intervals else interval(values, confidence)
 
     def image_oil_iou(self) -> Floats:
         """Oil IoU of each image, NaN without oil in truth and prediction."""
@@ -122,7 +134,8 @@ def evaluation_of(
     totals = total(counts)
     point = {name: float(value) for name, value in score(totals).items()}
     drawn = counts if groups is None else grouped(counts, groups)
-    return Evaluation(classes, counts, totals, point, bootstrap(drawn, score, options.samples, options.seed))
+    samples = bootstrap(drawn, score, options.samples, options.seed)
+    return Evaluation(classes, counts, totals, point, samples, len(next(iter(drawn.values()))))
 
 
 def predicted_classes(
@@ -202,7 +215,7 @@ def scores(totals: Counts, classes: tuple[str, ...], pixel_spacing: float | None
 def difference(one: Evaluation, other: Evaluation, score: str, confidence: float) -> tuple[float, tuple[float, float]]:
     """Return the difference `one` - `other` of a score, and its interval over the paired samples."""
     paired = one.samples[score] - other.samples[score]
-    return one.scores[score] - other.scores[score], interval(paired, confidence)
+    return one.scores[score] - other.scores[score], one.enclosing(paired, confidence)
 
 
 COMPARED = ("miou", "oil_iou")  # scores whose differences between models have an interval
@@ -222,6 +235,7 @@ def evaluation_record(
         "intervals": {
             name: [number(end) for end in evaluation.interval(name, options.confidence)] for name in evaluation.scores
         },
+        "no_intervals": evaluation.no_intervals,
         "difference_to_first": {} if evaluation is first else _differences(evaluation, first, options),
         "confusion": evaluation.totals["confusion"].astype(int).tolist(),
         "objects_by_area": _by_area(evaluation.totals["objects"], options, pixel_spacing),

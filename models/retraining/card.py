@@ -39,7 +39,8 @@ def card_text(record: Mapping[str, Any], decision: Decision) -> str:
         "## Provenance",
         _provenance(record),
         "## Scores",
-        f"Compared with {record['champion']['id']}, the champion at the time; 95% bootstrap intervals in brackets.",
+        f"Compared with {record['champion']['id']}, the champion at the time; 95% bootstrap intervals in brackets, "
+        "where there are images enough.",
     ]
     for name, one in record["heldout"].items():
         parts += [f"### {name}", _dataset(one), _scores(one, record["champion"]["id"], challenger["id"])]
@@ -85,7 +86,7 @@ def _scores(one: Mapping[str, Any], champion: str, challenger: str | None = None
     rows = [
         [
             f"`{score}`",
-            *(f"{_value(one[model][score])} {_interval(one[model]['intervals'][score])}" for model in columns),
+            *(f"{_value(one[model][score])}{_interval(one[model]['intervals'][score])}" for model in columns),
         ]
         for score in TABLE
     ]
@@ -124,4 +125,4 @@ def _value(value: float | None) -> str:
 
 def _interval(ends: Sequence[float | None] | None) -> str:
     low, high = ends or (None, None)
-    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"

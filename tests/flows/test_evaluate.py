@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,14 @@ CONTRACT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four images of 64 x 80 pixels: speckle with a dark band, the last one without oil."""
+    """Ten images of 64 x 80 pixels: speckle with a dark band, the last one without oil."""
     root = tmp_path_factory.mktemp("set")
     rng = np.random.default_rng(5)
     rows = np.arange(64)[:, None]
     for name in ("images", "masks"):
         (root / name).mkdir()
-    for i in range(4):
-        oil = np.broadcast_to(abs(rows - 20 - 6 * i) < 6, (64, 80)) if i < 3 else np.zeros((64, 80), bool)
+    for i in range(10):
+        oil = np.broadcast_to(abs(rows - 10 - 5 * i) < 6, (64, 80)) if i < 9 else np.zeros((64, 80), bool)
         grey = 110 * np.sqrt(rng.gamma(20, 1 / 20, (64, 80)) * np.where(oil, 0.1, 1.0))
         Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(root / "images" / f"{i:05}.png")
         Image.fromarray(np.uint8(255) * oil).save(root / "masks" / f"{i:05}.png")
@@ -56,7 +57,7 @@ def test_the_json_file_has_the_scores_of_every_model_by_id(evaluated):
     by_model = json.loads(evaluated[2].read_text())
     assert list(by_model) == [default_model_id(), "copy"]
     assert all(set(scores) >= CONTRACT for scores in by_model.values())
-    assert by_model["copy"]["n_images"] == 4
+    assert by_model["copy"]["n_images"] == 10
     assert 0 < by_model["copy"]["oil_iou"] <= by_model["copy"]["oil_f1"] <= 1
 
 
@@ -90,6 +91,21 @@ def test_the_table_reads_well_and_its_pictures_are_there(evaluated):
     for name in pictures:
         with Image.open(out / name) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+
+
+def test_too_few_images_have_scores_without_intervals_and_say_so(folder, tmp_path):
+    options = replace(OPTIONS, limit=9)
+    record = evaluate_models(str(folder), [default_model_id()], out=tmp_path / "out", options=options)
+    model, why = record["models"][default_model_id()], "too few images for an interval: 9 independent, at least 10 are"
+    assert set(map(tuple, model["intervals"].values())) == {(None, None)}
+    assert model["no_intervals"].startswith(why)
+    assert model["oil_iou"] is not None
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert why in text
+    assert "[" not in text.split("## Models")[0]
+    line, reason = summary(record).splitlines()
+    assert f"oil_iou {model['oil_iou']:.3f}," in line
+    assert reason.startswith(why)
 
 
 def test_the_summary_has_a_line_a_model(evaluated):

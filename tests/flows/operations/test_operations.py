@@ -23,7 +23,7 @@ from flows.operations import home, processes, start_stop, status
 from flows.operations.crashed_runs import STOPPED, CrashedRuns
 from flows.operations.deployments import ensure_work_pool, render_deployments
 from flows.operations.home import Home
-from flows.operations.plan import Plan, make_plan, read_plan, service_environment, write_plan
+from flows.operations.plan import Plan, changed_settings, make_plan, read_plan, service_environment, write_plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import acquire, holder, is_held
 from flows.settings import Settings
@@ -113,6 +113,23 @@ def test_an_invalid_deployments_file_is_reported(some_plan, tmp_path):
 
 
 # The plan.
+
+
+def test_changed_settings_are_named_without_being_kept(tmp_path):
+    file = tmp_path / "slickwatch.toml"
+
+    def plan_of(text, environ=None):
+        file.write_text(text)
+        return make_plan(Settings.read(file, environ or {}))
+
+    before = plan_of('[alerts]\nwebhooks = ["https://hooks.example.org/s3cret"]\n[monitor]\nparallel = 2\n')
+    assert changed_settings(before, before) == ()
+    assert "s3cret" not in write_plan(before).read_text()
+    after = plan_of('[alerts]\nwebhooks = ["https://hooks.example.org/other"]\nminimum_confidence = 0.9\n')
+    assert changed_settings(before, after) == ("alerts.minimum_confidence", "alerts.webhooks", "monitor.parallel")
+    assert before.fingerprint != after.fingerprint
+    by_variable = plan_of("", {"SLICKWATCH_MONITOR__PARALLEL": "3"})
+    assert by_variable.variables == ("monitor.parallel",)
 
 
 def test_a_host_other_than_loopback_is_rejected(tmp_path):
@@ -308,7 +325,7 @@ def test_a_second_up_does_nothing(prefect_services):
     before = prefect_services.home.state()
     done = prefect_services.up()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"up already: {prefect_services.url.removesuffix('/api')}\n"
+    assert done.stdout == f"up already, nothing has changed: {prefect_services.url.removesuffix('/api')}\n"
     assert prefect_services.home.state() == before
 
 
@@ -330,6 +347,8 @@ def test_a_second_up_deploys_changed_settings(prefect_services):
     file.write_text(file.read_text().replace("gulf-of-oman!", "Red Sea"))
     done = prefect_services.up()
     assert done.returncode == 0, done.stderr
+    changed = "watch Red Sea, watch gulf-of-oman! changed"
+    assert done.stdout == f"deployed anew ({changed}): {prefect_services.url.removesuffix('/api')}\n"
     with Api(prefect_services.url) as api:
         deployment = api.get("/deployments/name/monitor/monitor")
     assert {schedule["slug"]: schedule["parameters"] for schedule in deployment["schedules"]} == {

@@ -52,7 +52,7 @@ class Given:
     labels: list
     classes: tuple[str, ...] = CLASSES
     pixel_spacing: float | None = None
-    groups: None = None
+    groups: list | None = None
 
     def __len__(self):
         return len(self.images)
@@ -71,8 +71,8 @@ def drawn(n, seed, wrong=0.2, size=24):
     return [np.where(rng.random(one.shape) < wrong, rng.integers(0, 5, one.shape), one) for one in labels], labels
 
 
-def scored(images, labels, classes=CLASSES, known=CLASSES, network=None, spacing=None, options=OPTIONS):
-    return evaluate(segmenter(network or Codes(5)), Given(images, labels, known, spacing), classes, options)
+def scored(images, labels, classes=CLASSES, known=CLASSES, network=None, spacing=None, options=OPTIONS, groups=None):
+    return evaluate(segmenter(network or Codes(5)), Given(images, labels, known, spacing, groups), classes, options)
 
 
 def segmenter(network, tiling=LARGE):
@@ -157,6 +157,16 @@ def test_differences_are_paired():
     assert low < value < high
     wide = np.diff(one.interval("miou", 0.95))[0] + np.diff(better.interval("miou", 0.95))[0]
     assert high - low < wide
+
+
+@pytest.mark.parametrize(("count", "has"), [(9, False), (10, True)])
+def test_an_interval_needs_ten_images_or_groups_of_copies(count, has):
+    images, labels = drawn(count, 4)
+    for one in (scored(images, labels), scored(images * 2, labels * 2, groups=[*range(count)] * 2)):
+        record = evaluation_record(one, one, OPTIONS, None)
+        assert (record["no_intervals"] is None) == has
+        assert (record["intervals"]["miou"][0] is not None) == has
+        assert np.isnan(difference(one, one, "miou", 0.95)[1][0]) != has
 
 
 def test_the_record_is_json_without_nan():
