@@ -1,8 +1,9 @@
 """Plugin for Prefect's command line: the server's address from the settings, and bare deployment names.
 
-Without it Prefect accepts only `retrain-dakd/retrain-dakd` in `prefect deployment run retrain-dakd`. Every import of
-Prefect loads this module if plugins are enabled. Therefore it acts only on the command `prefect`, imports lazily, and
-warns instead of failing if a new version of Prefect differs.
+Without it Prefect accepts only `retrain-dakd/retrain-dakd` in `prefect deployment run retrain-dakd`, and without a
+server starts one of its own. slickwatch_prefect.pth, in the environment's site-packages, enables plugins for the
+command `prefect`. Every import of Prefect loads this module if plugins are enabled. Therefore it acts only on that
+command, imports lazily, and warns instead of failing if a new version of Prefect differs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.plugins import HookContext, SetupResult
 
+_NO_SETTINGS = "there is no slickwatch.toml here: go to its folder, and start the server with slickwatch up"
 _NO_SERVER_NEEDED = {"config", "dev", "init", "plugins", "profile", "profiles", "server", "version"}
 
 
@@ -32,9 +34,10 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
     if command is None or command in _NO_SERVER_NEEDED:
         return None
     try:
-        url = ctx.api_url or _url_of_settings()
+        url, file = (ctx.api_url, None) if ctx.api_url else _server_of_settings()
         if command in {"deployment", "deployments"}:
-            _accept_bare_names(url)
+            # Another folder may hold the settings of a server that runs elsewhere.
+            _accept_bare_names(url, "start it: slickwatch up" if file or ctx.api_url else _NO_SETTINGS)
         environment = without_proxy() | ({} if ctx.api_url else {"PREFECT_API_URL": url})
         if not environment:
             return None
@@ -49,20 +52,23 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
 def _command(argv: list[str]) -> str | None:
     """The subcommand of `prefect`; None for any other program."""
     program = Path(argv[0] if argv else "")
-    if program.name != "prefect" and program.parts[-2:] != ("prefect", "__main__.py"):
+    as_module = program.name == "-m" and "prefect" in sys.orig_argv[:3]  # while Python looks for the module
+    if program.name != "prefect" and program.parts[-2:] != ("prefect", "__main__.py") and not as_module:
         return None
     return next((word for word in argv[1:] if not word.startswith("-")), None)
 
 
-def _url_of_settings() -> str:
+def _server_of_settings() -> tuple[str, Path | None]:
+    """The server's address, and the settings file if there is one."""
     from flows.settings import Settings
 
-    prefect = Settings.read().prefect
+    settings = Settings.read()
+    prefect = settings.prefect
     host = f"[{prefect.host}]" if ":" in prefect.host else prefect.host
-    return f"http://{host}:{prefect.port}/api"
+    return f"http://{host}:{prefect.port}/api", settings.file
 
 
-def _accept_bare_names(url: str) -> None:
+def _accept_bare_names(url: str, remedy: str) -> None:
     from prefect.client.orchestration import PrefectClient
     from prefect.exceptions import PrefectHTTPStatusError
 
@@ -70,7 +76,7 @@ def _accept_bare_names(url: str) -> None:
 
     @functools.wraps(read)
     async def read_deployment_by_name(client: PrefectClient, name: str) -> Any:
-        _require_server(url)
+        _require_server(url, remedy)
         return await read(client, name if "/" in name else await _full_name(client, name))
 
     create: Any = PrefectClient.create_flow_run_from_deployment
@@ -107,7 +113,7 @@ async def _full_name(client: PrefectClient, name: str) -> str:
     return names[0] if names else f"{name}/{name}"
 
 
-def _require_server(url: str) -> None:
+def _require_server(url: str, remedy: str) -> None:
     """Fail at once, with one line: Prefect's client would retry for a minute and end with a traceback."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -115,7 +121,7 @@ def _require_server(url: str) -> None:
         socket.create_connection((parts.hostname or "", port), timeout=10).close()
     except OSError as error:
         address = f"{parts.scheme}://{parts.hostname}:{port}"
-        _fail(f"{address}: no Prefect server answers ({error.strerror or error}); start it: slickwatch up")
+        _fail(f"{address}: no Prefect server answers ({error.strerror or error}); {remedy}")
 
 
 def _fail(message: str) -> NoReturn:

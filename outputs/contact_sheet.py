@@ -22,7 +22,7 @@ _CAPTION = 0.25  # inches of the line above each row
 _GAP = 0.35  # of a panel's width, between two sets
 _DPI = 120
 _TILE = 1.7  # inches a side of the images of a sheet without labels
-_NARROWEST = 5.0  # inches, for the title
+_NARROWEST = 4.0  # inches, for the title
 _OIL_RAMP = LinearSegmentedColormap.from_list("oil", [CLASS_COLOURS["sea"], CLASS_COLOURS["oil"]])
 
 

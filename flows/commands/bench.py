@@ -118,7 +118,7 @@ def teacher(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Score the soft labels that SAR-JointNet gives real test images, also their calibration.
+    """Score the soft labels that SAR-JointNet predicts for real test images, and their calibration.
 
     Example: slickwatch bench teacher sos-clean@4 --model runs/jointnet-sos-64 --count 200
     """

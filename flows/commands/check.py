@@ -12,7 +12,7 @@ from flows.commands.options import Config, Json, Verbose
 def check(config: Config = None, json_: Json = False, verbose: Verbose = False) -> None:
     """Check that ledger, catalogue and results folders agree; exit code 1, and a line for each disagreement, if not.
 
-    Nothing is changed. What the catalogue has missed of the ledger, the next round of monitoring mends.
+    Nothing is changed. The next round of monitoring mends what the catalogue has missed.
 
     Example: slickwatch check
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,11 @@ RegistryFolder = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the journal.")]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; default: user@host.")]
+
+
+def _model(default: str) -> Any:
+    """The argument of commands that look at models."""
+    return typer.Argument(metavar="MODEL", help=f"champion, a model id or a model folder; default: {default}.")
 
 
 @app.command("list", cls=Command)
@@ -45,9 +50,7 @@ def list_(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose
 
 @app.command("show", cls=Command)
 def show(
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="champion, a model id or a model folder; default: champion.")
-    ] = None,
+    model: Annotated[str | None, _model(default="champion")] = None,
     registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:
@@ -64,9 +67,7 @@ def show(
 
 @app.command("verify", cls=Command)
 def verify(
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="champion, a model id or a model folder; default: all models.")
-    ] = None,
+    model: Annotated[str | None, _model(default="all models")] = None,
     registry: RegistryFolder = None,
     verbose: Verbose = False,
 ) -> None:

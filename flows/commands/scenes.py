@@ -89,7 +89,7 @@ def forget(
 ) -> None:
     """Ignore scenes from now on, also under other archive formats; their slicks are no longer current.
 
-    Those of an older processing are current again. `retry` takes it back.
+    Those of an older processing become current again. `retry` undoes this.
 
     Example: slickwatch scenes forget S1A_IW_GRDH_1SDV_20240101T000000_20240101T000025_051900_0645F0_1234
     """

@@ -1,6 +1,7 @@
 """The plugin for Prefect's command line: bare deployment names, the server of the settings, error messages."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_invalid_settings_cause_a_warning(monkeypatch, tmp_path, capsys):
 
 
 def test_a_changed_prefect_causes_a_warning(monkeypatch, capsys):
-    def missing(url):
+    def missing(url, remedy):
         raise AttributeError("PrefectClient has no such method")
 
     monkeypatch.setattr(prefect_plugin, "_accept_bare_names", missing)
@@ -91,6 +92,46 @@ def test_without_a_server_the_error_names_address_and_remedy(tmp_path):
     assert f"http://127.0.0.1:{port}" in done.stderr
     assert "slickwatch up" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_outside_a_project_without_a_server_it_is_one_line(tmp_path):
+    """In an environment of its own with the packages of this one and what an installation adds."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    (packages / "these.pth").write_text("\n".join([str(prefect_services_.ROOT), *map(str, _site_packages())]) + "\n")
+    shutil.copy(prefect_services_.ROOT / "flows" / "slickwatch_prefect.pth", packages)
+    port = prefect_services_.free_port()
+    around = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PYTHON"))}
+    around |= {"SLICKWATCH_PREFECT__PORT": str(port), "PREFECT_HOME": str(tmp_path / "home")}
+    (tmp_path / "elsewhere").mkdir()
+    command = [environment / "bin" / "python", "-m", "prefect", "deployment", "run", "retrain-dakd"]
+    done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=around, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"prefect: http://127.0.0.1:{port}: no Prefect server answers (")
+    assert line.endswith("there is no slickwatch.toml here: go to its folder, and start the server with slickwatch up")
+
+
+def _site_packages():
+    import prefect
+
+    return {Path(path) for path in sys.path if path.endswith("site-packages")} | {Path(prefect.__file__).parents[1]}
+
+
+def test_only_the_prefect_command_has_plugins_enabled(tmp_path):
+    line = (prefect_services_.ROOT / "flows" / "slickwatch_prefect.pth").read_text()
+    around = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    enabled = {}
+    for program in ("prefect", "other"):
+        (tmp_path / program).write_text(f"{line}\nprint(os.environ.get('PREFECT_PLUGINS_ENABLED'))\n")
+        done = subprocess.run(
+            [sys.executable, tmp_path / program, "version"], env=around, capture_output=True, text=True, check=True
+        )
+        enabled[program] = done.stdout.strip()
+    assert enabled == {"prefect": "true", "other": "None"}
+    assert line.count("\n") == 1, "each line of a .pth file is a statement of its own"
 
 
 def test_a_bare_name_runs_the_deployment(prefect_services):
@@ -138,3 +179,5 @@ def test_the_package_contains_the_plugin_and_the_checkout_enables_it():
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert pyproject["project"]["entry-points"]["prefect.plugins"] == {"slickwatch": "flows.prefect_plugin"}
     assert pyproject["tool"]["prefect"]["plugins"] == {"enabled": True}
+    included = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["flows/slickwatch_prefect.pth"] == "slickwatch_prefect.pth"
