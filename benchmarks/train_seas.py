@@ -6,10 +6,12 @@ python -m benchmarks.train_seas --imagenet efficientnet-lite0-57934424.pth --out
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
+from ingest.errors import SlickwatchError
 from models.datasets.catalogue import data_root
 from models.training.seas import SeaOptions, train_on_seas
 
@@ -25,7 +27,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     options = SeaOptions(tuple(arguments.held_out), arguments.steps, save_every=arguments.save_every)
-    train_on_seas(options, arguments.out, data_root(), arguments.imagenet)
+    try:
+        train_on_seas(options, arguments.out, data_root(), arguments.imagenet)
+    except SlickwatchError as error:
+        print(f"train_seas: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

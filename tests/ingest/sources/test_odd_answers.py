@@ -115,6 +115,17 @@ def test_a_stac_item_is_a_scene_or_passed_over(odd: dict[str, Any]) -> None:
         assert scene is None or HERE.matches(scene) in (True, False)
 
 
+@pytest.mark.parametrize("value", [None, [], "x", 0])
+@pytest.mark.parametrize("member", ["properties", "assets", "links", "geometry"])
+def test_a_stac_item_with_one_odd_member_is_found(member: str, value: Any) -> None:
+    item = read_item(ITEM | {member: value})
+    assert item is not None
+    scene = stac_scene(item, "stac", None)
+    assert scene is not None
+    assert scene.id == NAME
+    assert HERE.matches(scene)
+
+
 PROPERTIES = {
     "identifier": NAME, "title": NAME, "footprint": "POLYGON((1 1,2 1,2 2,1 1))", "relativeorbitnumber": 1,
     "ingestiondate": datetime(2024, 6, 1, tzinfo=UTC),
