@@ -73,7 +73,8 @@ def test_one_product_never_costs_its_page_or_its_scene(odd: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "odd",
     [
-        {"Online": None}, {"PublicationDate": None}, {"ContentLength": "much"}, {"Checksum": [None]}, {"S3Path": 5},
+        {"Id": 7}, {"Online": None}, {"PublicationDate": None}, {"ContentLength": "much"}, {"Checksum": [None]},
+        {"S3Path": 5},
         {"GeoFootprint": {"type": "Polygon", "coordinates": []}}, {"GeoFootprint": {"type": "Polygon"}},
         {"GeoFootprint": {"type": "Polygon", "coordinates": [[[1, 1, 0], [2, 1], [2, 2], [1, 2], [1, 1, 0]]]}},
     ],
