@@ -197,6 +197,22 @@ def test_no_power_left_after_noise_removal_is_null_not_minus_infinity():
     assert np.isnan(slick.contrast_db)
 
 
+@pytest.mark.parametrize("polarisation", ["VV", "HH"])
+def test_the_margin_above_the_noise_floor_is_that_of_the_mean_powers(polarisation):
+    plane = np.zeros(SHAPE)
+    plane[40:50, 40:70] = 0.9
+    power, floor = np.where(plane > 0, 0.02, 0.05), np.full(SHAPE, 1.0)
+    floor[40:50, 40:55], floor[40:50, 55:70] = 0.001, 0.003
+    other = "HV" if polarisation == "HH" else "VH"
+    calibrated = scene(power, (polarisation, other))
+    floors = calibrated.sigma_nought.copy(data=np.stack([floor, floor * 50]).astype(np.float32))
+    slick = find(probabilities(oil=plane), replace(calibrated, noise_floor=floors)).iloc[0]
+    assert slick.noise_floor_margin_db == pytest.approx(10 * np.log10(0.02 / 0.002), abs=0.01)
+    assert np.isnan(find(probabilities(oil=plane), calibrated).noise_floor_margin_db[0])
+    unknown = replace(calibrated, noise_floor=floors * np.float32(np.nan))
+    assert np.isnan(find(probabilities(oil=plane), unknown).noise_floor_margin_db[0])
+
+
 def test_confidence_is_that_of_the_cells_inside_the_outline():
     plane, lookalike = np.zeros((2, *SHAPE))
     plane[10:20, 10:30], plane[10:20, 30:40], plane[20:25, 10:40] = 0.9, 0.6, 0.4

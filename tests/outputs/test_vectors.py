@@ -73,7 +73,7 @@ def test_geojson_obeys_rfc_7946(tmp_path, longitude):
     assert [*properties] == [a.name for a in ATTRIBUTES]
     assert properties["acquired_start"] == "2021-01-19T03:16:53.000Z"
     assert properties["wind_speed_ms"] is None
-    assert properties["ships_nearby"] is None
+    assert properties["ships_nearby"] == 0
     assert properties["edge_touching"] in (True, False)
     assert properties["area_m2"] == table.area_m2[0]
     if longitude == 180.0:
