@@ -19,10 +19,10 @@ from pystac.extensions.sat import OrbitState, SatExtension
 from shapely.geometry.base import BaseGeometry
 
 from ingest.files import write_bytes
+from outputs.coordinates import DECIMALS, bounding_box
 from outputs.coverage import Coverage
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
-from outputs.vectors import bounding_box
 from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
@@ -30,7 +30,6 @@ PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/sche
 RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 _CENTRE_FREQUENCY = 5.405  # GHz
 _OUTLINE_TOLERANCE = 5e-4  # degrees, some 50 m; a footprint needs no vertex every 2 km
-_DECIMALS = 7
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def write_item(item: pystac.Item, path: Path) -> None:
 def _footprint(grid: Grid) -> BaseGeometry:
     outline = grid.geolocation.footprint(*grid.image_shape)
     simple = shapely.orient_polygons(shapely.simplify(outline, _OUTLINE_TOLERANCE))
-    return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), _DECIMALS))
+    return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), DECIMALS))
 
 
 def _properties(

@@ -46,7 +46,7 @@ def check_rfc_7946(text: str) -> list[dict]:
             for i, ring in enumerate(polygon):
                 assert len(ring) >= 4
                 assert ring[0] == ring[-1]
-                assert all(len(str(number).partition(".")[2]) <= 7 for position in ring for number in position)
+                assert all(len(str(number).partition(".")[2]) <= 6 for position in ring for number in position)
                 x, y = np.array(ring, float).T
                 signed = np.sum((x[1:] - x[0]) * (y[:-1] - y[0]) - (x[:-1] - x[0]) * (y[1:] - y[0]))
                 assert (signed < 0) == (i == 0), "exteriors counter-clockwise, holes clockwise"
@@ -94,6 +94,15 @@ def test_an_independent_reader_finds_the_same_in_geojson_and_geopackage(tmp_path
         assert read.confidence_mean.tolist() == pytest.approx(table.confidence_mean.tolist(), abs=1e-12)
         assert pd.to_datetime(read.acquired_end, utc=True).tolist() == table.acquired_end.tolist()
         assert read.reviewer.isna().all()
+
+
+def test_outlines_of_former_versions_are_rounded_and_stay_valid(tmp_path):
+    """Two rings closer than the last decimal, which rounding alone would make touch."""
+    thread = shapely.Polygon([(3, 58), (3.1, 58), (3.1, 58.1), (3.05, 58.0000002), (3, 58.1)])
+    table = slicks()[:1].set_geometry([shapely.MultiPolygon([thread])], crs="EPSG:4326")
+    write_geojson(table, tmp_path / "slicks.geojson")
+    (feature,) = check_rfc_7946((tmp_path / "slicks.geojson").read_text())
+    assert shapely.from_geojson(json.dumps(feature["geometry"])).area == pytest.approx(thread.area, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, None])
