@@ -20,8 +20,9 @@ from shapely.geometry import MultiPolygon
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
-from outputs.attributes import plain
+from outputs.attributes import ATTRIBUTES, CANDIDATE_EXTRAS, SLICK_EXTRAS, plain
 from outputs.coordinates import bounding_box, rounded
+from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
 
 LAYER = "slicks"
@@ -44,10 +45,15 @@ def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
-    """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
+    """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles` and names of the fields.
+
+    Raises `StorageError`.
+    """
     with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
         _write_layer(slicks, plain_path)
         _write_style(plain_path)
+        with closing(sqlite3.connect(hidden.absolute())) as database, database:
+            describe_fields(database, LAYER, (*ATTRIBUTES, *SLICK_EXTRAS, *CANDIDATE_EXTRAS))
         _check_complete(hidden, len(slicks))
 
 

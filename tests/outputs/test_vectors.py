@@ -135,6 +135,24 @@ def test_the_geopackage_brings_its_style(tmp_path, count):
     assert len(sld.findall(".//{http://www.opengis.net/se}Rule")) == len(LOOKS)
 
 
+def test_fields_have_names_and_descriptions(tmp_path):
+    write_geopackage(slicks(), tmp_path / "slicks.gpkg")
+    with closing(sqlite3.connect(tmp_path / "slicks.gpkg")) as database:
+        rows = database.execute("SELECT column_name, name, title, description FROM gpkg_data_columns").fetchall()
+        extension = database.execute(
+            "SELECT table_name, scope FROM gpkg_extensions WHERE extension_name = 'gpkg_schema' ORDER BY table_name"
+        ).fetchall()
+    named = {column: (name, title, description) for column, name, title, description in rows}
+    assert [*named] == [a.name for a in ATTRIBUTES]
+    assert named["distance_to_coast_m"][:2] == ("Distance to coast (m)",) * 2
+    assert named["area_m2"][0] == "Area (m\N{SUPERSCRIPT TWO})"
+    assert named["wind_speed_ms"] == ("Wind speed (m/s)",) * 2 + ("Wind speed at 10 m; not computed yet, always null",)
+    assert len({name for name, _, _ in named.values()}) == len(named)
+    assert extension == [("gpkg_data_column_constraints", "read-write"), ("gpkg_data_columns", "read-write")]
+    read = pyogrio.read_dataframe(tmp_path / "slicks.gpkg", layer="slicks")
+    assert [*read.columns] == [a.name for a in ATTRIBUTES] + ["geometry"]
+
+
 def test_the_rules_of_the_style_cover_every_slick_once(tmp_path):
     table = slicks()
     write_geopackage(table, tmp_path / "slicks.gpkg")
