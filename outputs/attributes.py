@@ -29,6 +29,13 @@ _DTYPES: dict[Kind, str] = {
 }
 
 
+_SYMBOLS = {"m2": "m²", "km2": "km²", "deg": "°", "m s-1": "m/s"}
+_SPELLINGS = {
+    "id": "ID", "vv": "VV", "lon": "longitude", "lat": "latitude", "sha256": "SHA-256", "polsby": "Polsby-Popper",
+    "popper": "ratio", "sigma0": "sigma nought", "lookalike": "look-alike", "config": "configuration",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One column of the slick table; `unit` is empty for text, counts and ratios."""
@@ -37,6 +44,13 @@ class Attribute:
     kind: Kind
     unit: str
     description: str
+
+    @property
+    def title(self) -> str:
+        """Its name as a person reads it, with its unit: "Distance to coast (m)"."""
+        suffix = "_" + self.unit.replace(" ", "").replace("-1", "").lower() if self.unit else ""
+        words = " ".join(_SPELLINGS.get(word, word) for word in self.name.removesuffix(suffix).split("_"))
+        return words[0].upper() + words[1:] + (f" ({_SYMBOLS.get(self.unit, self.unit)})" if self.unit else "")
 
 
 ATTRIBUTES: tuple[Attribute, ...] = (
@@ -51,8 +65,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("processed_at", "time", "UTC", "When the slick was found"),
     Attribute("latency_s", "real", "s", "Time from acquired_end to processed_at"),
     Attribute("part_count", "integer", "", "Number of separate patches, before any split at the antimeridian"),
-    Attribute("area_m2", "real", "m2", "Geodesic area without holes"),
-    Attribute("perimeter_m", "real", "m", "Geodesic length of the outline along cell edges, including holes"),
+    Attribute("area_m2", "real", "m2", "Geodesic area of its cells, without holes"),
+    Attribute("perimeter_m", "real", "m", "Geodesic length of the edges of its cells, including holes"),
     Attribute("length_m", "real", "m", "Long side of the smallest rectangle around the slick"),
     Attribute("width_m", "real", "m", "Short side of that rectangle"),
     Attribute("orientation_deg", "real", "deg", "Bearing of the long side, clockwise from north, 0..180"),
@@ -106,6 +120,19 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("run_id", "text", "", "Run that found the slick; see run.json"),
     Attribute("thresholds", "text", "", "Probability thresholds and minimum area, JSON"),
     Attribute("schema_version", "text", "", "Version of this table of attributes"),
+)
+
+# What the catalogue adds to the attributes of a slick.
+SLICK_EXTRAS: tuple[Attribute, ...] = (
+    Attribute("former_status", "text", "", "Status of the overlapping slick of an earlier result; a suggestion"),
+    Attribute("catalogued_at", "time", "UTC", "When the result was published in the catalogue"),
+    Attribute("superseded_by", "text", "", "Run whose result replaced it"),
+    Attribute("superseded_at", "time", "UTC", "When it was replaced"),
+)
+# What the layers of candidates have beyond the columns of slicks.
+CANDIDATE_EXTRAS: tuple[Attribute, ...] = (
+    Attribute("rejected_by", "text", "", "What rejected the candidate"),
+    Attribute("oil_probability", "real", "", "Calibrated probability of oil"),
 )
 
 

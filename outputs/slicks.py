@@ -47,6 +47,7 @@ def find_slicks(
     `oil_probability` is the judgement of an object stage on each slick, on its cells, NaN where it has none; it becomes
     the slick's confidence. `oil` takes the place of the class plane of oil. `coast_distances` is that of
     `outputs.surroundings`; without it the distance to the coast is null.
+    Outlines are smoothed for display (`outputs.smoothing`); attributes are those of the cells.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
     moment = processed_at or datetime.now(UTC)
@@ -63,6 +64,7 @@ def find_slicks(
     }
     rows: list[dict[str, object]] = []
     outlines: list[MultiPolygon] = []
+    displays: list[MultiPolygon] = []
     taken = np.zeros(class_probability.shape[1:], dtype=bool)
     blocked = blocked_cells(class_probability, land)
     ships = ship_positions(class_probability, blocked, calibrated.grid)
@@ -76,13 +78,14 @@ def find_slicks(
             said = {} if oil_probability is None or name != "oil" else _judged(slick, groups, oil_probability, options)
             rows.append({**common, **measured, **said, "id": identity, "class": name})
             outlines.append(slick.outline)
+            displays.append(slick.display)
             taken[slick.window] |= groups.cells(slick.group, slick.window, options.outline)
     for row, near in zip(rows, ship_attributes(outlines, ships), strict=True):
         row |= near
     if coast_distances is not None:
         for row, distance in zip(rows, coast_distances(outlines), strict=True):
             row["distance_to_coast_m"] = distance
-    return slick_table(rows, outlines)
+    return slick_table(rows, displays)
 
 
 def candidate_table(rejected: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

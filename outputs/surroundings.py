@@ -88,7 +88,7 @@ def ship_attributes(
         return [{"ships_nearby": 0, "nearest_ship_m": None} for _ in outlines]
     slicks = np.array(outlines, dtype=object)
     plane = _Plane.around(slicks)
-    points = shapely.points(np.column_stack(plane.project(*ships)))
+    points: Geometries = np.asarray(shapely.points(np.column_stack(plane.project(*ships))))
     near, _ = shapely.STRtree(points).query(plane.flat(slicks), predicate="dwithin", distance=SHIPS_NEARBY)
     counts = np.bincount(near, minlength=len(slicks))
     return [
@@ -147,8 +147,8 @@ def _coast_edges(plane: _Plane, area: shapely.Polygon, coastline: Path | None) -
         lonlat, line = shapely.get_coordinates(lines, return_index=True)
         at = np.column_stack(plane.project(*lonlat.T))
         edges.append(np.stack([at[:-1], at[1:]], axis=1)[line[:-1] == line[1:]])
-    lines: Geometries = shapely.linestrings(np.concatenate(edges))
-    return lines
+    found: Geometries = np.asarray(shapely.linestrings(np.concatenate(edges)))
+    return found
 
 
 def _nearest(plane: _Plane, outlines: Geometries, targets: Geometries) -> Floats:

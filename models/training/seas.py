@@ -43,6 +43,7 @@ _TOP = 1 / 500  # share of a chip's pixels to which its label is applied
 _BAND = 3  # unlabelled pixels on both sides of a coarse outline
 _SPECKLE_LOOKS = (6.0, 40.0)
 _SHIFT_DB = 2.0  # standard deviation of the level's variation
+_SETTLING = 0.3  # share of the steps in which a fresh decoder finds the statistics that it then keeps
 _AS_PRODUCT = 0.5  # share of simulated chips whose absolute level is kept, as in a calibrated product
 
 Float = NDArray[np.float32]
@@ -297,7 +298,8 @@ def train_on_seas(
     for step in range(first, options.steps):
         for group in optimiser.param_groups:
             group["lr"] = group["full"] * _share(step, options)
-        total += _step(network, optimiser, items.batch(step))
+        settled = bool(options.start) or step >= options.steps * _SETTLING
+        total += _step(network, optimiser, items.batch(step), settled)
         averaged.update_parameters(network)
         if (step + 1) % 10 == 0:
             report(f"step {step + 1}: loss {total / 10:.3f}")
@@ -330,12 +332,16 @@ def _share(step: int, options: SeaOptions) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _step(network: SAROSSNet, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor]) -> float:
+def _step(
+    network: SAROSSNet, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor], settled: bool
+) -> float:
     images, labels, presence = batch
     network.train()
-    for part in network.encoder.modules():
+    # A batch is small and of many kinds of sea, whose statistics together are those of none: a network trained with
+    # them sees next to nothing in an image of one kind.
+    for part in (network if settled else network.encoder).modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.eval()  # the statistics it begins with: a batch is small, and of many kinds of sea
+            part.eval()
     optimiser.zero_grad(set_to_none=True)
     logits, presence_map = network.with_presence(images.contiguous(memory_format=torch.channels_last))
     loss = sea_loss(logits, presence_map, labels, presence)
