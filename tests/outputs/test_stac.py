@@ -46,7 +46,7 @@ def test_the_item_obeys_the_core_specification(tmp_path, centre):
 
 
 def test_an_item_that_breaks_the_specification_is_noticed():
-    document = item()[0].to_dict(include_self_link=False)
+    document = item()[0].to_dict(include_self_link=False, transform_hrefs=False)
     del document["properties"]["datetime"]
     with pytest.raises(STACValidationError):
         validate(document)
@@ -54,7 +54,7 @@ def test_an_item_that_breaks_the_specification_is_noticed():
 
 def test_the_item_says_what_the_radar_and_the_model_were():
     made, slicks = item(heading=-13.0)
-    properties = made.to_dict()["properties"]
+    properties = made.properties
     assert properties["sar:polarizations"] == ["VV", "VH"]
     assert properties["sar:frequency_band"] == "C"
     assert properties["sar:instrument_mode"] == "IW"
@@ -148,7 +148,11 @@ def test_the_extent_of_a_collection_with_a_scene_across_the_antimeridian_is_the_
 
 
 def test_the_item_is_derived_from_the_product_of_its_name():
-    (link,) = [one for one in item()[0].to_dict(include_self_link=False)["links"] if one["rel"] == "derived_from"]
+    (link,) = [
+        one
+        for one in item()[0].to_dict(include_self_link=False, transform_hrefs=False)["links"]
+        if one["rel"] == "derived_from"
+    ]
     address = urlsplit(link["href"])
     assert address.hostname == "catalogue.dataspace.copernicus.eu"
     assert unquote(address.query) == f"$filter=Name eq '{NAME}.SAFE'"
