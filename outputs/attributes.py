@@ -122,19 +122,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("schema_version", "text", "", "Version of this table of attributes"),
 )
 
-# What the catalogue adds to the attributes of a slick.
-SLICK_EXTRAS: tuple[Attribute, ...] = (
-    Attribute("former_status", "text", "", "Status of the overlapping slick of an earlier result; a suggestion"),
-    Attribute("catalogued_at", "time", "UTC", "When the result was published in the catalogue"),
-    Attribute("superseded_by", "text", "", "Run whose result replaced it"),
-    Attribute("superseded_at", "time", "UTC", "When it was replaced"),
-)
-# What the layers of candidates have beyond the columns of slicks.
-CANDIDATE_EXTRAS: tuple[Attribute, ...] = (
-    Attribute("rejected_by", "text", "", "What rejected the candidate"),
-    Attribute("oil_probability", "real", "", "Calibrated probability of oil"),
-)
-
 
 def slick_table(rows: Sequence[Mapping[str, object]], geometries: Iterable[MultiPolygon]) -> gpd.GeoDataFrame:
     """Rows of attributes and their outlines as one GeoDataFrame in EPSG:4326.

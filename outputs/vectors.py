@@ -20,7 +20,7 @@ from shapely.geometry import MultiPolygon
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
-from outputs.attributes import ATTRIBUTES, CANDIDATE_EXTRAS, SLICK_EXTRAS, plain
+from outputs.attributes import ATTRIBUTES, plain
 from outputs.coordinates import bounding_box, rounded
 from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
@@ -53,7 +53,7 @@ def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
         _write_layer(slicks, plain_path)
         _write_style(plain_path)
         with closing(sqlite3.connect(hidden.absolute())) as database, database:
-            describe_fields(database, LAYER, (*ATTRIBUTES, *SLICK_EXTRAS, *CANDIDATE_EXTRAS))
+            describe_fields(database, LAYER, ATTRIBUTES)
         _check_complete(hidden, len(slicks))
 
 
