@@ -245,7 +245,8 @@ def artifact_key(scene_id: str) -> str:
 
 def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
     """Describe a run in Markdown: the scene, what was found, how long each step took."""
-    lines = [f"# {record.scene_id}", "", f"Model {record.model_id}, run {record.run_id}, layers in `{folder}`.", ""]
+    made = f"Model {record.model_id}, run {record.run_id}, layers in `{folder.name}`."
+    lines = [f"# {record.scene_id}", "", made, ""]
     lines += [f"- {flag}" for flag in record.flags]
     if slicks.empty:
         lines += ["No slick found.", ""]
@@ -281,7 +282,7 @@ def provenance(record: RunRecord) -> str:
         "result": finding(record.slick_count, record.coverage),
     }
     durations = {name: f"{one:.3f} s" for name, one in record.durations_s.items()}
-    inputs = [(f"`{file.path}`", file.size, file.checksum or "unknown") for file in record.inputs]
+    inputs = [(f"`{Path(file.path).name}`", file.size, file.checksum or "unknown") for file in record.inputs]
     tables = (
         markdown_table(("", ""), (facts | durations).items()),
         markdown_table(("input", "bytes", "checksum"), inputs),
