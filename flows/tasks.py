@@ -44,6 +44,7 @@ from outputs.rasters import write_backscatter_cog, write_probability_cog, write_
 from outputs.record import RunRecord, write_record
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
+from outputs.surroundings import coast_distances
 from outputs.survey import measure_coverage
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mask import land_mask
@@ -172,6 +173,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
             weights_sha256=checkpoint.weights_sha256,
             config_hash=config_hash,
             run_id=run_id,
+            coast_distances=partial(coast_distances, coastline=job.options.coastline),
         )
         slicks = found(options=job.options.slicks)
         if not judged:

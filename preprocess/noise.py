@@ -30,7 +30,7 @@ class NoiseBand:
     blocks: tuple[NoiseAzimuthBlock, ...]  # those that touch the lines
 
     def at(self, lines: Integers) -> Float32s:
-        """Noise in DN^2 at consecutive lines; (lines, samples).
+        """Noise in DN^2 at ascending lines; (lines, samples).
 
         Azimuth factors are linear between a block's lines and constant beyond them; outside all
         blocks the factor is 1.
