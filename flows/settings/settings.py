@@ -89,7 +89,9 @@ class Settings(BaseModel):
         """
         mail = self.alerts.mail
         login = mail.login or any(self._environ.get(name) for name in SERVICES["smtp"].variables)
-        return find_credentials("smtp", machine=mail.host) if mail.host is not None and login else None
+        if mail.host is None or not login:
+            return None
+        return find_credentials("smtp", machine=mail.host, environ=self._environ)
 
     def digests(self) -> dict[str, str]:
         """A hash of every effective value by key, of each watch by its name; what may be secret stays so."""
