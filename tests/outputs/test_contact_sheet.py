@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.text import Text
 from PIL import Image
 
 from ingest.errors import StorageError
@@ -62,7 +61,9 @@ def require_apart(figure):
     """All that is written is within the picture, and no text touches another."""
     figure.set_canvas(FigureCanvasAgg(figure))
     figure.canvas.draw()
-    texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text()]
+    titles = [*figure.texts, *(text for panel in figure.axes for text in (panel.title, *panel.texts))]
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    texts = [one for one in (*titles, *legends) if one.get_text()]
     boxes = [one.get_window_extent() for one in texts]
     for one, box in zip(texts, boxes, strict=True):
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1, one
