@@ -1,4 +1,4 @@
-"""How commands look on a terminal: their help, failures and progress on stderr, lists on stdout."""
+"""How commands look on a terminal: their help, failures on stderr, lists on stdout."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -109,38 +109,23 @@ def print_list(
         typer.echo("\n".join(lines))
 
 
-def quiet_prefect() -> None:
-    """Keep Prefect's log off the terminal unless `--verbose` is given; its server has the log in any case."""
+@cache
+def start_prefect() -> None:
+    """Start the server of this run, which takes a busy machine minutes, where the environment names no other.
+
+    Prefect's log stays off the terminal unless `--verbose` is given; its server has the log in any case.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if VERBOSE.get() else "CRITICAL")
+    import flows.prefect_defaults  # noqa: F401 - before Prefect
 
+    # isort: split
+    from prefect.client.orchestration import get_client
 
-@contextmanager
-def download_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each scene being fetched, on a terminal; takes its id, bytes done and bytes in all."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from ingest.progress import step
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True, highlight=False)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def show(scene: str, done: int, total: int) -> None:
-            if scene not in bars:
-                bars[scene] = progress.add_task(scene[:32], total=total or None)
-            progress.update(bars[scene], completed=done, total=total or None, visible=done < total or not total)
-
-        yield show
+    if "PREFECT_API_URL" not in os.environ:
+        with step("start Prefect"), get_client(sync_client=True):
+            pass
 
 
 def _cell(value: Any) -> Any:
