@@ -15,18 +15,21 @@ import numpy as np
 
 from flows.detect import Detection, detect_slicks
 from flows.detection import DetectionOptions
+from flows.results import read_result
 from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import read_checkpoint
 from models.evaluation.scene import Score, compared_cells, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
+from outputs.catalogue import Catalogue
 from outputs.quicklook import write_comparison
 from outputs.record import read_record
 from outputs.vectors import read_slicks
 from preprocess.pipeline import calibrated_scene
 
 DEMO_SEED = 514
+CATALOGUE = "catalogue.gpkg"  # in the folder of the demonstration
 BENCH_SEED = 900_000  # no training uses seeds from here on
 Row = dict[str, Any]
 
@@ -39,23 +42,32 @@ class Demo:
     detection: Detection
     score: Score
     slicks: gpd.GeoDataFrame
+    catalogue: Path
     comparison: Path  # picture of what was found, missed and falsely found
     summary: Path
 
 
 def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 4096)) -> Demo:
-    """Simulate a scene into out/inbox, detect its slicks with the shipped model, score them; write out/summary.json."""
+    """Simulate a scene into out/inbox, detect its slicks with the shipped model, score them; write out/summary.json.
+
+    The result is also published in a catalogue in `out`.
+    """
     inbox = out / "inbox"
     with step("simulate a scene"), storage_errors(inbox):
         inbox.mkdir(parents=True, exist_ok=True)
         product = simulate_product(inbox, seed, size)
     detection, score = detect_and_score(product, out)
     comparison = out / "comparison.png"
-    slicks = read_slicks(detection.folder / "slicks.gpkg")  # has its columns without any slick too
+    result = read_result(detection.folder)
+    slicks = result.slicks
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(DetectionOptions().model).preprocess)
     found = f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false"
     with step("draw the comparison"):
         write_comparison(scene, slicks, *compared_cells(slicks, product.truth, scene.grid), found, comparison)
+    catalogue = Catalogue.open(out / CATALOGUE)
+    catalogue.publish(
+        result.record, scene.scene, result.footprint, slicks, candidates=result.candidates, result_folder=result.folder
+    )
     summary = out / "summary.json"
     record = {
         "scene_id": detection.scene_id,
@@ -63,11 +75,12 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         "product": str(product.safe),
         "truth": str(product.truth),
         "results": str(detection.folder),
+        "catalogue": str(catalogue.path),
         "comparison": str(comparison),
         **score.as_dict(),
     }
     write_json(summary, record, indent=2)
-    return Demo(product, detection, score, slicks, comparison, summary)
+    return Demo(product, detection, score, slicks, catalogue.path, comparison, summary)
 
 
 def detect_and_score(

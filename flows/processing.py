@@ -281,7 +281,7 @@ class SceneRun:
         catalogue = Catalogue.open(self.settings.monitor.catalogue)
         published = catalogue.publish(
             record, scene, result.footprint, result.slicks,
-            result_folder=self.folder, standings=partial(self.ledger.standings, scene.id),
+            candidates=result.candidates, result_folder=self.folder, standings=partial(self.ledger.standings, scene.id),
         )  # fmt: skip
         if not published.current:
             return 0

@@ -28,14 +28,15 @@ class Result:
     folder: Path
     record: RunRecord
     slicks: gpd.GeoDataFrame  # as `outputs.slicks.find_slicks` gives them
+    candidates: gpd.GeoDataFrame  # rejected ones, with the attributes of slicks
     footprint: BaseGeometry  # WGS 84
 
 
 def read_result(folder: Path) -> Result:
     """Read a complete folder."""
-    slicks = read_slicks(folder / "slicks.gpkg")
+    slicks, candidates = read_slicks(folder / "slicks.gpkg"), read_slicks(folder / "candidates.geojson")
     footprint = shapely.geometry.shape(read_json(folder / "item.json")["geometry"])
-    return Result(folder, read_record(folder / "run.json"), slicks, footprint)
+    return Result(folder, read_record(folder / "run.json"), slicks, candidates, footprint)
 
 
 def is_up_to_date(folder: Path, product: Path, options: DetectionOptions) -> bool:

@@ -78,6 +78,14 @@ def _scenes_qml() -> str:
     return _qml_layer("singleSymbol", "", symbol, f'[% "scene_id" %], [% {found} %]')
 
 
+def _candidates_qml() -> str:
+    """Dashed outlines without fill."""
+    outline = {"style": "no", "outline_color": "106,61,174,255", "outline_style": "dash", "outline_width": "0.4"}
+    symbol = _qml_symbol(0, {**outline, "outline_width_unit": "MM"})
+    tip = '[% "rejected_by" %]: oil probability [% round("oil_probability", 2) %]'
+    return _qml_layer("singleSymbol", "", symbol, tip)
+
+
 def _qml_layer(renderer: str, rules: str, symbols: str, tip: str) -> str:
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.28.0" styleCategories="Symbology|MapTips">
@@ -170,4 +178,5 @@ def _sld_equal(name: str, value: str) -> str:
 
 QML = _qml()
 SCENES_QML = _scenes_qml()
+CANDIDATES_QML = _candidates_qml()
 SLD = _sld()

@@ -50,6 +50,7 @@ def demo(
     typer.echo(f"truth       {shown.product.truth}")
     for name, layer in _LAYERS.items():
         typer.echo(f"{layer:<11} {folder / name}")
+    typer.echo(f"catalogue   {shown.catalogue}")
     typer.echo(f"comparison  {shown.comparison}")
     typer.echo(f"summary     {shown.summary}")
     typer.echo("\n  no.  area km2  confidence  longitude   latitude")

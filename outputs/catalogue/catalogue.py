@@ -70,6 +70,7 @@ class Catalogue:
         footprint: BaseGeometry | None,
         slicks: gpd.GeoDataFrame,
         *,
+        candidates: gpd.GeoDataFrame | None = None,
         result_folder: Path | None = None,
         standings: Standings = dict,
         now: datetime | None = None,
@@ -79,11 +80,14 @@ class Catalogue:
         It replaces the former result of the scene and of the scenes that yield to it; if the scene yields to another
         one with a result, it is kept as superseded. `standings` says so, within the transaction, as
         `ingest.ledger.Ledger.standings` does. `footprint` is a polygon in WGS 84, by default that of the scene;
-        `slicks` come from `outputs.slicks.find_slicks`, their reviews from the catalogue. Raises `ValueError` where the
-        parts do not belong together.
+        `slicks` come from `outputs.slicks.find_slicks`, their reviews from the catalogue; `candidates` are those that
+        the run rejected, as of `outputs.slicks.candidate_table`. Raises `ValueError` where the parts do not belong
+        together.
         """
         folder = folder_text(result_folder, self.path)
-        result = Result(record, scene, footprint, slicks, folder)
+        result = Result(
+            record, scene, footprint, slicks, folder, gpd.GeoDataFrame() if candidates is None else candidates
+        )
         with self._database.writing() as connection:
             return publish(connection, result, standings(), now or datetime.now(UTC))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import geopandas as gpd
@@ -17,10 +17,24 @@ from outputs.catalogue.blobs import to_blob
 from outputs.catalogue.database import extend, insert, mark_changed
 from outputs.catalogue.records import Published
 from outputs.catalogue.reviews import last_review, suggested_statuses
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS, coverage_values, names, run_row, scene_row, slick_rows
+from outputs.catalogue.rows import (
+    CANDIDATE_EXTRAS,
+    SCENE_COLUMNS,
+    SLICK_EXTRAS,
+    coverage_values,
+    names,
+    run_row,
+    scene_row,
+    slick_rows,
+)
 from outputs.record import RunRecord
 
 FORGOTTEN = "forgotten"
+# The layers whose rows belong to runs, each with its former one, and their columns that stay when a run is superseded.
+_LAYERS = {
+    "slicks": (*ATTRIBUTES, *SLICK_EXTRAS[:2]),
+    "candidates": (*ATTRIBUTES, *SLICK_EXTRAS[:2], *CANDIDATE_EXTRAS),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +46,12 @@ class Result:
     footprint: BaseGeometry | None
     slicks: gpd.GeoDataFrame
     folder: str | None
+    candidates: gpd.GeoDataFrame = field(default_factory=gpd.GeoDataFrame)  # rejected ones
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether there are rejected ones; the table may else lack its columns."""
+        return len(self.candidates) > 0
 
     def __post_init__(self) -> None:
         ids = self.slicks["id"]
@@ -41,6 +61,8 @@ class Result:
             raise ValueError(f"not all slicks are of run {self.record.run_id}")
         if self.record.slick_count != len(ids) or ids.isna().any() or ids.duplicated().any():
             raise ValueError(f"the run has {self.record.slick_count} slicks, but there are {ids.nunique()} ids")
+        if self.has_candidates and not (self.candidates["scene_id"] == self.scene.id).all():
+            raise ValueError(f"not all candidates are of scene {self.scene.id}")
         if self.slicks.crs != "EPSG:4326":
             raise ValueError(f"the slicks are in {self.slicks.crs}, not in EPSG:4326")
 
@@ -60,12 +82,15 @@ def publish(
     if same is not None:
         replaced = [run for run in replaced if run["run_id"] != same["run_id"]]
         _record_repetition(connection, same, result)
+        if not _has_candidates(connection, same["run_id"]):  # published before the catalogue kept them
+            _insert_candidates(connection, result, same["run_id"], successor, now)
         replace_runs(connection, replaced, same["run_id"], result.record, now)
         return _published(connection, same["run_id"], True, replaced)
     suggestions = suggested_statuses(connection, replaced, result.slicks)
     replace_runs(connection, replaced, run_id, result.record, now)
     insert(connection, "runs", [run_row(result.record, result.folder, now) | _state(successor, now)])
     _insert_slicks(connection, result, suggestions, successor, now)
+    _insert_candidates(connection, result, run_id, successor, now)
     _insert_scene(connection, result, successor)
     return _published(connection, run_id, False, replaced)
 
@@ -124,6 +149,24 @@ def _insert_slicks(
     layer = "former_slicks" if successor else "slicks"
     insert(connection, layer, rows)
     extend(connection, layer, "run_id", result.record.run_id)
+
+
+def _has_candidates(connection: sqlite3.Connection, run_id: str) -> bool:
+    query = "SELECT 1 FROM candidates WHERE run_id = :run UNION ALL SELECT 1 FROM former_candidates WHERE run_id = :run"
+    return connection.execute(query, {"run": run_id}).fetchone() is not None
+
+
+def _insert_candidates(
+    connection: sqlite3.Connection, result: Result, run_id: str, successor: Successor | None, now: datetime
+) -> None:
+    if not result.has_candidates:
+        return
+    stamp = {"run_id": run_id, "catalogued_at": time_text(now), **_superseded(successor, now)}
+    rows = slick_rows(result.candidates, CANDIDATE_EXTRAS)
+    outlines = (to_blob(outline) for outline in result.candidates.geometry)
+    layer = "former_candidates" if successor else "candidates"
+    insert(connection, layer, [row | stamp | {"geom": blob} for row, blob in zip(rows, outlines, strict=True)])
+    extend(connection, layer, "run_id", run_id)
 
 
 def _insert_scene(connection: sqlite3.Connection, result: Result, successor: Successor | None) -> None:
@@ -219,40 +262,43 @@ def replace_runs(
 
 
 def _withdraw(connection: sqlite3.Connection, run: sqlite3.Row, successor: Successor, why: str, now: datetime) -> None:
-    """Move the slicks of a run, and its scene if another succeeds it, to the former ones."""
-    columns = ", ".join(["geom", *names((*ATTRIBUTES, *SLICK_EXTRAS[:2]))])
-    connection.execute(
-        f"INSERT INTO former_slicks ({columns}, superseded_by, superseded_at) "
-        f"SELECT {columns}, ?, ? FROM slicks WHERE run_id = ?",
-        (successor.run_id, time_text(now), run["run_id"]),
-    )
-    connection.execute("DELETE FROM slicks WHERE run_id = ?", (run["run_id"],))
+    """Move the slicks and candidates of a run, and its scene if another succeeds it, to the former ones."""
+    for layer, kept in _LAYERS.items():
+        columns = ", ".join(["geom", *names(kept)])
+        connection.execute(
+            f"INSERT INTO former_{layer} ({columns}, superseded_by, superseded_at) "
+            f"SELECT {columns}, ?, ? FROM {layer} WHERE run_id = ?",
+            (successor.run_id, time_text(now), run["run_id"]),
+        )
+        connection.execute(f"DELETE FROM {layer} WHERE run_id = ?", (run["run_id"],))
+        extend(connection, f"former_{layer}", "run_id", run["run_id"])
+        mark_changed(connection, layer)
     connection.execute(
         "UPDATE runs SET state = 'superseded', superseded_by = ?, superseded_at = ?, why = ? WHERE run_id = ?",
         (successor.run_id, time_text(now), why, run["run_id"]),
     )
     if run["scene_id"] != successor.scene_id:
         _move_scene(connection, "scenes", "former_scenes", run["scene_id"], successor.scene_id)
-    extend(connection, "former_slicks", "run_id", run["run_id"])
-    mark_changed(connection, "slicks")
 
 
 def _restore(connection: sqlite3.Connection, run: sqlite3.Row) -> None:
     """The reverse: make a scene's last run current, with the reviews that its slicks have by now."""
-    query = "SELECT * FROM former_slicks WHERE run_id = ?"
-    rows = [dict(row) for row in connection.execute(query, (run["run_id"],))]
-    for row in rows:
-        row |= last_review(connection, row["id"]) | {"superseded_by": None, "superseded_at": None}
-        del row["fid"]
-    connection.execute("DELETE FROM former_slicks WHERE run_id = ?", (run["run_id"],))
-    insert(connection, "slicks", rows)
+    for layer in _LAYERS:
+        query = f"SELECT * FROM former_{layer} WHERE run_id = ?"
+        rows = [dict(row) for row in connection.execute(query, (run["run_id"],))]
+        for row in rows:
+            row |= {"superseded_by": None, "superseded_at": None}
+            row |= last_review(connection, row["id"]) if layer == "slicks" else {}
+            del row["fid"]
+        connection.execute(f"DELETE FROM former_{layer} WHERE run_id = ?", (run["run_id"],))
+        insert(connection, layer, rows)
+        extend(connection, layer, "run_id", run["run_id"])
+        mark_changed(connection, f"former_{layer}")
     connection.execute(
         "UPDATE runs SET state = 'current', superseded_by = NULL, superseded_at = NULL, why = NULL WHERE run_id = ?",
         (run["run_id"],),
     )
     _move_scene(connection, "former_scenes", "scenes", run["scene_id"], None)
-    extend(connection, "slicks", "run_id", run["run_id"])
-    mark_changed(connection, "former_slicks")
 
 
 def _move_scene(connection: sqlite3.Connection, source: str, target: str, scene_id: str, by: str | None) -> None:

@@ -22,6 +22,11 @@ SLICK_EXTRAS: tuple[Attribute, ...] = (
     Attribute("superseded_by", "text", "", "Run whose result replaced it"),
     Attribute("superseded_at", "time", "UTC", "When it was replaced"),
 )
+# What the layers of candidates have beyond the columns of slicks.
+CANDIDATE_EXTRAS: tuple[Attribute, ...] = (
+    Attribute("rejected_by", "text", "", "What rejected the candidate"),
+    Attribute("oil_probability", "real", "", "Calibrated probability of oil"),
+)
 COVERAGE_COLUMNS: tuple[Attribute, ...] = (
     Attribute("sea_km2", "real", "km2", "Sea searched for slicks"),
     Attribute("land_km2", "real", "km2", "Land, by the land mask or the model"),
@@ -71,10 +76,10 @@ def time_of(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def slick_rows(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
-    """The attributes of each slick; columns missing from the table are null."""
-    known = [attribute.name for attribute in ATTRIBUTES if attribute.name in slicks.columns]
-    blank = dict.fromkeys((attribute.name for attribute in ATTRIBUTES), None)
+def slick_rows(slicks: gpd.GeoDataFrame, further: Sequence[Attribute] = ()) -> list[dict[str, Any]]:
+    """The attributes of each slick, and `further` ones; columns missing from the table are null."""
+    columns = [attribute.name for attribute in (*ATTRIBUTES, *further)]
+    known, blank = [name for name in columns if name in slicks.columns], dict.fromkeys(columns)
     rows = slicks[known].itertuples(index=False, name=None)
     return [blank | {name: plain(value) for name, value in zip(known, row, strict=True)} for row in rows]
 

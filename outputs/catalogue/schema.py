@@ -1,13 +1,14 @@
 """The layers, tables and styles of the catalogue: creating the file, recognising it, upgrading it.
 
 GDAL creates the layers, each with its spatial index and the triggers that maintain it; other tables and triggers are
-added here. `slicks` and `scenes` hold current rows, `former_slicks` and `former_scenes` superseded ones, so that any
-GIS shows the current state without a filter.
+added here. `slicks`, `candidates` and `scenes` hold current rows, `former_slicks` and so on superseded ones, so that
+any GIS shows the current state without a filter.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -21,12 +22,64 @@ from ingest.gdal_paths import vector_path
 from ingest.locks import hold_lock
 from outputs.attributes import column, slick_table
 from outputs.catalogue.database import Database
-from outputs.catalogue.rows import SCENE_COLUMNS, SLICK_EXTRAS
-from outputs.style import SCENES_QML
+from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.style import CANDIDATES_QML, SCENES_QML
 from outputs.vectors import driver_failures, write_geopackage
 
-# SQL from each version of the tables to the next, beginning with version 1.
-_UPGRADES: tuple[tuple[str, ...], ...] = (
+
+def _add_candidates(connection: sqlite3.Connection) -> None:
+    """The layers `candidates` and `former_candidates`: those of slicks, with what rejected them."""
+    for layer, description in (
+        ("candidates", "Rejected candidates, current"),
+        ("former_candidates", "Rejected candidates of superseded results"),
+    ):
+        _copy_layer(connection, "former_slicks", layer, description)
+        for attribute in CANDIDATE_EXTRAS:
+            connection.execute(f'ALTER TABLE {layer} ADD COLUMN "{attribute.name}" {_SQL_TYPES[attribute.kind]}')
+        connection.execute(
+            "UPDATE layer_styles SET styleQML = ?, styleSLD = NULL WHERE f_table_name = ?", (CANDIDATES_QML, layer)
+        )
+        connection.execute(f"CREATE INDEX {layer}_id ON {layer} (id)")
+        connection.execute(f"CREATE INDEX {layer}_run ON {layer} (run_id)")
+    connection.execute("CREATE INDEX candidates_acquired ON candidates (acquired_start, acquired_end)")
+
+
+def _copy_layer(connection: sqlite3.Connection, model: str, layer: str, description: str) -> None:
+    """A layer without rows, with the columns, spatial index and style of another, by SQL, which a transaction holds."""
+    wanted = """
+        SELECT sql FROM sqlite_schema
+        WHERE (type = 'table' AND name IN (:model, :index)) OR (type = 'trigger' AND tbl_name = :model)
+        ORDER BY type, name
+    """
+    for (statement,) in connection.execute(wanted, {"model": model, "index": f"rtree_{model}_geom"}).fetchall():
+        connection.execute(statement.replace(model, layer))
+    for table, changed in (
+        ("gpkg_contents", ("table_name", "identifier")),
+        ("gpkg_geometry_columns", ("table_name",)),
+        ("gpkg_extensions", ("table_name",)),
+        ("gpkg_ogr_contents", ("table_name",)),
+        ("layer_styles", ("f_table_name", "styleName", "description")),
+    ):
+        columns = [row["name"] for row in connection.execute(f"SELECT name FROM pragma_table_info('{table}')")]
+        kept = [name for name in columns if name not in (*changed, "id")]
+        connection.execute(
+            f"INSERT INTO {table} ({', '.join((*changed, *kept))}) "
+            f"SELECT {', '.join((*(':layer' for _ in changed), *kept))} FROM {table} WHERE {changed[0]} = :model",
+            {"layer": layer, "model": model},
+        )
+    connection.execute(
+        f"UPDATE gpkg_contents SET description = ?, last_change = {_NOW}, min_x = NULL, min_y = NULL, max_x = NULL, "
+        "max_y = NULL WHERE table_name = ?",
+        (description, layer),
+    )
+    connection.execute("UPDATE gpkg_ogr_contents SET feature_count = 0 WHERE table_name = ?", (layer,))
+
+
+Step = str | Callable[[sqlite3.Connection], None]
+_SQL_TYPES = {"text": "TEXT", "real": "REAL"}
+_NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+# From each version of the tables to the next, beginning with version 1.
+_UPGRADES: tuple[tuple[Step, ...], ...] = (
     (
         *(
             f'ALTER TABLE {layer} ADD COLUMN "{name}" {kind}'
@@ -40,9 +93,13 @@ _UPGRADES: tuple[tuple[str, ...], ...] = (
             '[% coalesce(''nothing to see: '' || "nothing_to_see", "slick_count" || '' slicks'') %]')""",
     ),
     ("DROP TABLE IF EXISTS supersessions",),  # the ledger decides
+    (
+        _add_candidates,
+        "DROP INDEX slicks_acquired",
+        "CREATE INDEX slicks_acquired ON slicks (acquired_start, acquired_end)",
+    ),
 )  # fmt: skip
 _GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
-_NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 TABLES: tuple[str, ...] = (
     "CREATE TABLE slickwatch_catalogue (version INTEGER NOT NULL)",
     """CREATE TABLE runs (
@@ -72,7 +129,7 @@ RULES: tuple[str, ...] = (
     "CREATE UNIQUE INDEX former_scenes_id ON former_scenes (scene_id)",
     "CREATE UNIQUE INDEX slicks_id ON slicks (id)",
     "CREATE INDEX slicks_run ON slicks (run_id)",
-    "CREATE INDEX slicks_acquired ON slicks (acquired_start)",
+    "CREATE INDEX slicks_acquired ON slicks (acquired_start, acquired_end)",
     "CREATE UNIQUE INDEX former_slicks_id ON former_slicks (id, run_id)",
     "CREATE INDEX former_slicks_run ON former_slicks (run_id)",
     "CREATE INDEX reviews_slick ON reviews (slick_id)",
@@ -133,9 +190,12 @@ def _version_of(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _upgrade(connection: sqlite3.Connection, found: int) -> None:
-    for statements in _UPGRADES[found - 1 :]:
-        for statement in statements:
-            connection.execute(statement)
+    for steps in _UPGRADES[found - 1 :]:
+        for step in steps:
+            if isinstance(step, str):
+                connection.execute(step)
+            else:
+                step(connection)
     connection.execute("UPDATE slickwatch_catalogue SET version = ?", (version(),))
 
 
@@ -152,11 +212,13 @@ def _build(path: Path) -> None:
         _add_layer(plain_path, slicks, "former_slicks", "Slicks of superseded results")
         _add_layer(plain_path, scenes, "former_scenes", "Scenes replaced by a later processing")
     with closing(sqlite3.connect(path.absolute(), isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
         connection.execute("BEGIN")
         for statement in (*TABLES, *RULES):
             connection.execute(statement)
         connection.execute("UPDATE gpkg_contents SET description = 'Slicks, current' WHERE table_name = 'slicks'")
         _add_styles(connection)
+        _add_candidates(connection)
         connection.execute("INSERT INTO slickwatch_catalogue (version) VALUES (?)", (version(),))
         connection.execute("COMMIT")
 

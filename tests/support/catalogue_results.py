@@ -119,7 +119,7 @@ def flaws(path: Path) -> Sequence[str]:
             return database.execute(query).fetchall()
 
         wrong = [str(told) for (told,) in ask("PRAGMA integrity_check") if told != "ok"]
-        for layer in ("slicks", "former_slicks", "scenes", "former_scenes"):
+        for layer in ("slicks", "former_slicks", "candidates", "former_candidates", "scenes", "former_scenes"):
             wrong += [f"{layer}: {told}" for (told,) in ask(f"SELECT rtreecheck('rtree_{layer}_geom')") if told != "ok"]
             wrong += [
                 f"{layer}: row {fid} is not in the index"

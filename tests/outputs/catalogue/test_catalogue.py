@@ -18,7 +18,9 @@ from ingest.errors import UsageError
 from ingest.ledger.supersession import CURRENT, Standing
 from outputs.catalogue import Catalogue, Selection
 from outputs.catalogue.blobs import bounds, from_blob, is_empty, to_blob
+from outputs.catalogue.database import Database
 from outputs.options import SlickOptions
+from outputs.slicks import candidate_table
 from tests.support.catalogue_results import (
     FOOTPRINT,
     OTHER_MODEL,
@@ -234,6 +236,35 @@ def test_results_are_current_as_the_ledger_says(catalogue):
     assert catalogue.settle(lambda: none) == [], "of scenes that the ledger does not know it says nothing"
     assert settled(Standing("superseded", REPROCESSED.id), CURRENT)[1:] == (["t0", "t1"], [REPROCESSED.id])
     pd.testing.assert_frame_equal(pd.DataFrame(catalogue.slicks()), pd.DataFrame(before))
+
+
+def test_rejected_candidates_are_kept_and_follow_their_result(catalogue):
+    rejected = candidate_table(table("run-1", squares(2, west=3.0, prefix="c")).assign(lookalike_probability=0.75))
+
+    def candidates(layer):
+        with Database(catalogue.path).reading() as connection:
+            query = f"SELECT id, rejected_by, oil_probability, superseded_by FROM {layer} ORDER BY id"
+            return [tuple(row) for row in connection.execute(query)]
+
+    def published(run_id, ids, **changes):
+        slicks, run = table(run_id, squares(ids)), record(run_id, slick_count=ids, **changes)
+        catalogue.publish(run, SCENE, FOOTPRINT, slicks, candidates=rejected.assign(run_id=run_id), now=NOW)
+        assert flaws(catalogue.path) == []
+
+    publish(catalogue, "run-0", squares(1))
+    assert candidates("candidates") == []
+    published("run-1", 1)  # the same result, published before by a version that did not keep them
+    assert candidates("candidates") == [("c0", "object stage", 0.25, None), ("c1", "object stage", 0.25, None)]
+    published("run-2", 1)
+    assert len(candidates("candidates")) == 2
+    published("run-3", 1, config_hash="decaf")
+    assert [row[::3] for row in candidates("former_candidates")] == [("c0", "run-3"), ("c1", "run-3")]
+    assert len(candidates("candidates")) == 2
+    catalogue.settle(lambda: {SCENE.id: Standing("forgotten")}, LATER)
+    assert (len(candidates("candidates")), len(candidates("former_candidates"))) == (0, 4)
+    catalogue.settle(lambda: {SCENE.id: CURRENT}, LATER)
+    assert candidates("candidates") == [("c0", "object stage", 0.25, None), ("c1", "object stage", 0.25, None)]
+    assert flaws(catalogue.path) == []
 
 
 results = st.tuples(

@@ -18,7 +18,7 @@ from ingest.errors import StorageError, UnreadableInput, UsageError
 from outputs.attributes import ATTRIBUTES
 from outputs.catalogue import Catalogue, schema
 from outputs.catalogue.database import Database
-from outputs.catalogue.rows import COVERAGE_COLUMNS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.catalogue.rows import CANDIDATE_EXTRAS, COVERAGE_COLUMNS, SCENE_COLUMNS, SLICK_EXTRAS
 from outputs.catalogue.selection import Selection, select_rows
 from outputs.coverage import Coverage
 from outputs.style import LOOKS, SCENES_QML
@@ -92,7 +92,7 @@ def publish_one(catalogue):
 def test_gdal_reads_every_layer(filled, copy):
     layers = dict(pyogrio.list_layers(copy).tolist())
     assert {name for name, kind in layers.items() if kind == "MultiPolygon"} == {
-        "slicks", "scenes", "former_slicks", "former_scenes",
+        "slicks", "candidates", "scenes", "former_slicks", "former_candidates", "former_scenes",
     }  # fmt: skip
     assert {"runs", "reviews", "layer_styles"} <= set(layers)
     assert "slickwatch_catalogue" not in layers
@@ -122,9 +122,12 @@ def test_the_columns_are_those_of_the_attributes(filled):
 
     attributes = [attribute.name for attribute in (*ATTRIBUTES, *SLICK_EXTRAS)]
     assert columns("slicks") == columns("former_slicks") == attributes
+    further = [attribute.name for attribute in CANDIDATE_EXTRAS]
+    assert columns("candidates") == columns("former_candidates") == attributes + further
     assert columns("scenes") == columns("former_scenes") == [attribute.name for attribute in SCENE_COLUMNS]
     styles = ask(filled, "SELECT f_table_name, useAsDefault FROM layer_styles ORDER BY 1")
-    assert styles == [("former_scenes", 1), ("former_slicks", 1), ("scenes", 1), ("slicks", 1)]
+    layers = ("candidates", "former_candidates", "former_scenes", "former_slicks", "scenes", "slicks")
+    assert styles == [(layer, 1) for layer in layers]
     assert ask(filled, "PRAGMA application_id") == [(int.from_bytes(b"GPKG", "big"),)]
     assert ask(filled, "PRAGMA user_version") == [(10300,)]
     assert ask(filled, "PRAGMA foreign_key_check") == []
@@ -257,6 +260,7 @@ def test_a_catalogue_of_version_1_gets_the_columns_of_coverage(tmp_path, monkeyp
     tip = '"scene_id" %], [% "slick_count" %] slicks</mapTip>'
     with monkeypatch.context() as old:
         old.setattr(schema, "_UPGRADES", ())
+        old.setattr(schema, "_add_candidates", lambda connection: None)
         old.setattr(schema, "SCENE_COLUMNS", former)
         old.setattr(schema, "SCENES_QML", re.sub(r'"scene_id" %\].*</mapTip>', tip, SCENES_QML))
         schema.create_file(path)
@@ -270,6 +274,8 @@ def test_a_catalogue_of_version_1_gets_the_columns_of_coverage(tmp_path, monkeyp
     assert scene["nothing_to_see"] == coverage.nothing_to_see
     assert ask(path, "SELECT styleQML FROM layer_styles WHERE f_table_name = 'scenes'") == [(SCENES_QML,)]
     assert set(pyogrio.read_info(path, layer="former_scenes")["fields"]) >= names
+    candidates = pyogrio.read_info(path, layer="candidates")
+    assert (candidates["crs"], candidates["geometry_type"], candidates["features"]) == ("EPSG:4326", "MultiPolygon", 0)
     assert flaws(path) == []
 
 
