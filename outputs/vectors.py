@@ -1,7 +1,8 @@
-"""Slicks as GeoJSON (RFC 7946), GeoPackage with its style, FlatGeobuf and GeoParquet."""
+"""Slicks as GeoJSON (RFC 7946), GeoPackage with its style, FlatGeobuf, GeoParquet and CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -174,9 +175,21 @@ def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
         slicks.to_parquet(hidden, schema_version="1.1.0", write_covering_bbox=True)
 
 
+def write_csv(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write the attributes of slicks as CSV, empty where unknown, their outlines as `wkt`. Raises `StorageError`."""
+    columns = [name for name in slicks.columns if name != slicks.geometry.name]
+    outlines = shapely.to_wkt(slicks.geometry.to_numpy(), rounding_precision=_DECIMALS)
+    with whole_file(path) as hidden, hidden.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*columns, "wkt"])
+        for values, outline in zip(slicks[columns].itertuples(index=False, name=None), outlines, strict=True):
+            writer.writerow([*map(plain, values), outline])
+
+
 FORMATS: dict[str, Callable[[gpd.GeoDataFrame, Path], None]] = {
     ".geojson": write_geojson,
     ".gpkg": write_geopackage,
     ".fgb": write_flatgeobuf,
     ".parquet": write_geoparquet,
+    ".csv": write_csv,
 }
