@@ -88,7 +88,7 @@ SCENE_HEADERS = {"state": "state", "changed": "changed (UTC)", "scene": "scene",
 
 
 def scene_row(record: SceneRecord) -> dict[str, str]:
-    """What a list for people shows of a scene, by the keys of `SCENE_HEADERS`; the note has claims, reasons, retries."""
+    """What a list for people shows of a scene, by the keys of `SCENE_HEADERS`; claims and reasons are its note."""
     notes = []
     if record.by is not None:
         notes.append(f"{'by' if record.state == 'superseded' else 'of'} {record.by}")
