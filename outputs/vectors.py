@@ -22,7 +22,7 @@ from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
 from outputs.attributes import ATTRIBUTES, plain
-from outputs.coordinates import bounding_box, rounded
+from outputs.coordinates import DECIMALS, bounding_box, rounded
 from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
 
@@ -171,7 +171,7 @@ def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
 def write_csv(slicks: gpd.GeoDataFrame, path: Path) -> None:
     """Write the attributes of slicks as CSV, empty where unknown, their outlines as `wkt`. Raises `StorageError`."""
     columns = [name for name in slicks.columns if name != slicks.geometry.name]
-    outlines = shapely.to_wkt(slicks.geometry.to_numpy(), rounding_precision=_DECIMALS)
+    outlines = [shapely.to_wkt(rounded(one), rounding_precision=DECIMALS) for one in slicks.geometry]
     with whole_file(path) as hidden, hidden.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*columns, "wkt"])

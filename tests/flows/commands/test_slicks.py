@@ -169,7 +169,7 @@ def test_csv_holds_all_attributes_and_the_outlines_as_wkt(slicks, catalogue, tmp
         row, outline = rows[listed["id"]], catalogue.slick(listed.pop("id")).geometry.iloc[0]
         del listed["bbox"]
         assert {name: "" if value is None else str(value) for name, value in listed.items()}.items() <= row.items()
-        assert from_wkt(row["wkt"]).equals_exact(outline, 1e-7)
+        assert from_wkt(row["wkt"]).equals_exact(outline, 1e-6)
 
 
 def test_superseded_slicks_are_shown_only_when_asked_for(slicks, catalogue):
