@@ -102,7 +102,8 @@ def bench_scene(count: int, size: tuple[int, int], model: str, report: Callable[
     cells = np.zeros(4, np.int64)  # in both, in either, published, true
     for seed in range(BENCH_SEED, BENCH_SEED + count):
         with tempfile.TemporaryDirectory() as folder:
-            product = simulate_product(Path(folder), seed, size)
+            with step(f"simulate scene {len(rows) + 1} of {count}"):
+                product = simulate_product(Path(folder), seed, size)
             began = time.perf_counter()
             detection, score = detect_and_score(product, Path(folder) / "results", DetectionOptions(model))
             seconds = time.perf_counter() - began

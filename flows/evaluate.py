@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.files import whole_folder, write_json
+from ingest.progress import step
 from models.classes import LABEL_NAMES, OIL
 from models.evaluation.chips import image_scores, worst_images
 from models.evaluation.comparison import Comparison, compare_models, representative_images
@@ -46,7 +47,7 @@ def evaluate_models(
 
 def _write_report(out: Path, comparison: Comparison) -> None:
     record = comparison.record
-    with whole_folder(out, required=(TABLE, RECORD)) as folder:
+    with step("draw pictures"), whole_folder(out, required=(TABLE, RECORD)) as folder:
         pictures = []
         for model, scores in record["models"].items():
             pictures.append(f"reliability-{_file_name(model)}.png")

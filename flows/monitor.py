@@ -17,7 +17,7 @@ from typing import Any, cast
 import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
-from prefect import flow, runtime, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.base import ServerType
@@ -37,6 +37,7 @@ from flows.tasks import artifact_key
 from flows.watches import OpenWatches, open_watches
 from ingest.errors import SlickwatchError
 from ingest.ledger.ledger import Ledger
+from ingest.progress import lines_to
 from ingest.store import SceneFolder
 from ingest.watch import Round, release_file
 from outputs.alerting.alerter import Alerter
@@ -71,7 +72,7 @@ def process_scene(scene: str | None = None, config: str | None = None) -> Proces
     run is Cancelled if another process works on the scene; a scene whose process has died is taken over.
     """
     settings = Settings.read(None if config is None else Path(config))
-    with open_alerter(settings) as alerter:
+    with open_alerter(settings) as alerter, lines_to(get_run_logger().info):
         try:
             done = process(scene, settings, alerter)
             return Cancelled(message=f"{done.scene_id}: {done.why}") if done.outcome == "held" else done
@@ -87,7 +88,7 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     time. Raises `UsageError` for invalid settings or without a watch, and what opening ledger and folders raises.
     """
     settings = Settings.read(None if config is None else Path(config))
-    with open_alerter(settings) as alerter:
+    with open_alerter(settings) as alerter, lines_to(get_run_logger().info):
         try:
             with alerter.reporting_failure("monitor", watch):
                 return _round(watch, config, settings, alerter)

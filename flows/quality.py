@@ -8,6 +8,7 @@ from typing import Any
 from scipy.special import softmax
 
 from ingest.files import whole_folder, write_json
+from ingest.progress import step
 from models.classes import LABEL_NAMES, OIL
 from models.quality.assessment import assess
 from models.quality.image_sets import ImageSet
@@ -28,7 +29,7 @@ def assess_quality(
     """
     require_replaceable(out, RECORD, "a comparison")
     assessment = assess(real, synthetic, count=count, inception=inception)
-    with whole_folder(out.resolve(), required=(RECORD, SHEET)) as folder:
+    with step("draw the contact sheet"), whole_folder(out.resolve(), required=(RECORD, SHEET)) as folder:
         kind = "against" if assessment.synthetic.synthetic is None else "synthetic"
         samples = {
             f"{title}: {images.name}": _samples(images)

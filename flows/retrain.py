@@ -9,7 +9,7 @@ from typing import Any
 import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
@@ -19,6 +19,7 @@ from flows.retraining.pipeline import Outcome, retrain
 from flows.retraining.plan import make_plan
 from flows.settings import Settings
 from flows.tasks import artifact_key, small_picture
+from ingest.progress import lines_to
 from models.retraining.card import COMPARISON, SHEET
 from models.retraining.champion import TEXT, ChampionReport, report_champion
 from outputs.record import code_version
@@ -37,7 +38,8 @@ def retrain_dakd(
     resumes.
     """
     plan = make_plan(Settings.read(config), hours, max_steps, memory_gb)
-    outcome = retrain(plan, _as_task, flow_run.get_id())
+    with lines_to(get_run_logger().info):
+        outcome = retrain(plan, _as_task, flow_run.get_id())
     # As a state, so that a failed report does not fail a finished retraining.
     _as_task("report", publish_comparison)(outcome, return_state=True)
     return outcome
@@ -47,9 +49,10 @@ def retrain_dakd(
 def evaluate_champion(config: Path | None = None) -> ChampionReport:
     """Evaluate the champion on held-out data; fails where a score has dropped beyond its margin since its promotion."""
     plan = make_plan(Settings.read(config))
-    report: ChampionReport = _as_task("evaluate", report_champion)(
-        plan.folder, plan.registry, plan.heldout, plan.margins, code_version()
-    )
+    with lines_to(get_run_logger().info):
+        report: ChampionReport = _as_task("evaluate", report_champion)(
+            plan.folder, plan.registry, plan.heldout, plan.margins, code_version()
+        )
     _as_task("report", publish_champion_report)(report, return_state=True)
     report.require()
     return report

@@ -188,7 +188,8 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
 def survey(job: Job) -> Coverage:
     """Measure how much sea was searched, and how much of it was too calm."""
     scene = job.stored_scene()
-    return measure_coverage(scene, open_probability(job.class_probability, scene.sigma_nought), np.load(job.land))
+    with step("survey"):
+        return measure_coverage(scene, open_probability(job.class_probability, scene.sigma_nought), np.load(job.land))
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

@@ -15,12 +15,12 @@ from flows.settings.sections import Watch as WatchSettings
 from ingest.areas import read_areas, together
 from ingest.errors import SourceError, StorageError, UsageError
 from ingest.ledger.ledger import Ledger
+from ingest.progress import downloads
 from ingest.sources.kinds import opened_source
 from ingest.sources.source import Query, SceneSource
 from ingest.watch import (
     SIGNALLED,
     Round,
-    SceneProgress,
     Watch,
     WatchOptions,
     stopping_on_signals,
@@ -41,24 +41,25 @@ class OpenWatches:
     options: WatchOptions
     interval_s: float
 
-    def run_round(self, stop: threading.Event, progress: SceneProgress = lambda scene, done, total: None) -> Round:
+    def run_round(self, stop: threading.Event) -> Round:
         """Find and fetch new scenes once."""
-        return watch_once(self.watches, self.ledger, self.folder, self.options, stop=stop, progress=progress)
+        with downloads() as shown:
+            return watch_once(self.watches, self.ledger, self.folder, self.options, stop=stop, shown=shown)
 
 
-def run_watches(path: Path | None, only_once: bool, report: Callable[[Round], None], progress: SceneProgress) -> int:
+def run_watches(path: Path | None, only_once: bool, report: Callable[[Round], None]) -> int:
     """Run one round, or rounds until SIGTERM or SIGINT; `path` and errors as of `Settings.read`.
 
     Returns the exit code: 4 if a source was down in the one round, 5 if it ended for want of space, else 0.
     """
     with open_watches(Settings.read(path)) as opened, stopping_on_signals(threading.Event()) as stop:
         if only_once:
-            done = opened.run_round(stop, progress)
+            done = opened.run_round(stop)
             report(done)
             if done.stopped not in (None, SIGNALLED):
                 return StorageError.exit_code
             return SourceError.exit_code if done.down else 0
-        watch_forever(lambda: opened.run_round(stop, progress), opened.interval_s, stop, report)
+        watch_forever(lambda: opened.run_round(stop), opened.interval_s, stop, report)
         return 0
 
 

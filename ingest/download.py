@@ -234,7 +234,7 @@ class _Download:
                 hashed(block)
                 file.write(block)
                 part.size += len(block)
-                self.progress(part.size, max(part.size, part.promised or 0))
+                self.progress(part.size, max(part.size, part.promised) if part.promised else 0)
 
     def _connection(self) -> AbstractContextManager[None]:
         names = (f".{self.source.name}.{number}.lock" for number in range(self.options.connections))

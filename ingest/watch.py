@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -27,6 +27,7 @@ from ingest.files import read_json, write_json
 from ingest.ledger.ledger import Ledger, keep_lease
 from ingest.ledger.records import Claim, LeaseLost
 from ingest.locks import Stopped
+from ingest.progress import Advance, Begin, download_name, unseen
 from ingest.retries import retrying
 from ingest.scene import Scene
 from ingest.sources.inbox import Inbox
@@ -41,8 +42,6 @@ _DONE = {"processed", "superseded", "duplicate", "forgotten"}
 
 _PASSED_OVER = ".passed-over"
 SIGNALLED = "stopped by a signal"
-
-SceneProgress = Callable[[str, int, int], None]  # the scene's id, bytes done, bytes in all
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,11 @@ def watch_once(
     options: WatchOptions | None = None,
     *,
     stop: threading.Event | None = None,
-    progress: SceneProgress = lambda scene_id, done, total: None,
+    shown: Begin = unseen,
 ) -> Round:
     """Find, record, and fetch what waits. One scene's or one source's failure never stops the others.
+
+    `shown` is opened with the name of each download, and what it gives is called with the bytes that have come.
 
     Raises `StorageError` or `SourceError` where the ledger itself, or the folder, cannot be used, and `UsageError` for
     two watches of one name or two sources of one name.
@@ -100,7 +101,7 @@ def watch_once(
     _require_unique_names(watches)
     scenes = SceneFolder(Path(folder))
     scenes.create()
-    return _Round(watches, ledger, scenes, options or WatchOptions(), stop or threading.Event(), progress).run()
+    return _Round(watches, ledger, scenes, options or WatchOptions(), stop or threading.Event(), shown).run()
 
 
 def watch_forever(
@@ -152,7 +153,7 @@ class _Round:
     scenes: SceneFolder
     options: WatchOptions
     stop: threading.Event
-    progress: SceneProgress
+    shown: Begin
 
     def __post_init__(self) -> None:
         self.sources = {watch.source.name: watch.source for watch in self.watches}
@@ -239,11 +240,14 @@ class _Round:
     def _fetch(self, claim: Claim) -> None:
         scene = claim.scene
         try:
-            with keep_lease(self.ledger, claim) as check, self._reserved(scene):
-                path = fetch(
-                    self.sources[scene.source], scene, self.scenes.path, self.options.fetch,
-                    progress=lambda done, total: self._report(check, scene.id, done, total), stop=self.stop,
-                )  # fmt: skip
+            with keep_lease(self.ledger, claim) as check, self._reserved(scene), self._shown(scene) as advance:
+
+                def received(done: int, total: int) -> None:
+                    check()
+                    advance(done, total)
+
+                source = self.sources[scene.source]
+                path = fetch(source, scene, self.scenes.path, self.options.fetch, progress=received, stop=self.stop)
         except LeaseLost:
             raise
         except Stopped:
@@ -264,9 +268,9 @@ class _Round:
         else:
             self._record_fetched(claim, path)
 
-    def _report(self, check: Callable[[], None], scene_id: str, done: int, total: int) -> None:
-        check()
-        self.progress(scene_id, done, total)
+    def _shown(self, scene: Scene) -> AbstractContextManager[Advance]:
+        is_here = isinstance(self.sources[scene.source], LocalSource)
+        return unseen(scene.id) if is_here else self.shown(download_name(scene.id))
 
     def _record_fetched(self, claim: Claim, path: Path) -> None:
         scene = claim.scene

@@ -104,12 +104,15 @@ _COG: dict[str, Any] = {
 }
 
 
-def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> None:
+def write_sigma_nought(
+    sigma_nought: xr.DataArray, path: Path, grid: Grid, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
     """Write linear sigma nought (line, pixel) as an uncompressed float32 GeoTIFF, NaN being no data.
 
     Lazy data are computed in strips of lines, the next strip while one is written, so that a whole image at
     full resolution passes through little memory. The tag FLAGS holds any anomalies found by calibration.
-    Compression would cost more time than the calibration. Raises `StorageError`.
+    Compression would cost more time than the calibration. `progress` is called with the lines written and all lines.
+    Raises `StorageError`.
     """
     require_space(path, 4 * sigma_nought.size)
     with whole_file(path) as hidden, _gdal(path):
@@ -120,6 +123,7 @@ def write_sigma_nought(sigma_nought: xr.DataArray, path: Path, grid: Grid) -> No
                 to.update_tags(FLAGS="; ".join(flags))
             for first, block in _strips(sigma_nought):
                 to.write(block, 1, window=Window(0, first, block.shape[1], block.shape[0]))
+                progress(first + len(block), len(sigma_nought))
         if hidden.stat().st_size < sigma_nought.size * 4:
             raise StorageError(path, "not written completely", "check disk space and run again")
         _check_readable(hidden)

@@ -1,7 +1,8 @@
-"""Slicks as GeoJSON (RFC 7946), GeoPackage with its style, FlatGeobuf and GeoParquet."""
+"""Slicks as GeoJSON (RFC 7946), GeoPackage with its style, FlatGeobuf, GeoParquet and CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
 from outputs.attributes import ATTRIBUTES, plain
-from outputs.coordinates import bounding_box, rounded
+from outputs.coordinates import DECIMALS, bounding_box, rounded
 from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
 
@@ -167,9 +168,21 @@ def write_geoparquet(slicks: gpd.GeoDataFrame, path: Path) -> None:
         slicks.to_parquet(hidden, schema_version="1.1.0", write_covering_bbox=True)
 
 
+def write_csv(slicks: gpd.GeoDataFrame, path: Path) -> None:
+    """Write the attributes of slicks as CSV, empty where unknown, their outlines as `wkt`. Raises `StorageError`."""
+    columns = [name for name in slicks.columns if name != slicks.geometry.name]
+    outlines = [shapely.to_wkt(rounded(one), rounding_precision=DECIMALS) for one in slicks.geometry]
+    with whole_file(path) as hidden, hidden.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*columns, "wkt"])
+        for values, outline in zip(slicks[columns].itertuples(index=False, name=None), outlines, strict=True):
+            writer.writerow([*map(plain, values), outline])
+
+
 FORMATS: dict[str, Callable[[gpd.GeoDataFrame, Path], None]] = {
     ".geojson": write_geojson,
     ".gpkg": write_geopackage,
     ".fgb": write_flatgeobuf,
     ".parquet": write_geoparquet,
+    ".csv": write_csv,
 }

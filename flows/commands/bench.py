@@ -9,7 +9,7 @@ import typer
 
 from flows.commands.options import Dataset, JointNet, Json, Model, SceneSize, Verbose, shape_option, two_numbers
 from flows.commands.tables import print_table
-from flows.commands.terminal import Command, command_group, quiet_prefect
+from flows.commands.terminal import Command, command_group, start_prefect
 
 app = command_group("Measure scores, times and sizes on this machine.")
 _SCENES = {
@@ -55,7 +55,7 @@ def scene(
     from flows.machine import require_detection
 
     require_detection(coastline=None)
-    quiet_prefect()
+    start_prefect()
     from flows.demo import bench_scene
     from flows.resolve import find_model
 

@@ -44,8 +44,8 @@ def calibrate(
         image, grid = image[part], grid[part]
     for flag in image.attrs.get("flags", ()):
         print_note(f"{safe}: {flag}")
-    with step("calibrate"):
-        write_sigma_nought(image, out, grid)
+    with step("calibrate") as advance:
+        write_sigma_nought(image, out, grid, advance)
     typer.echo(out)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Json, Out, SceneSize, Verbose, shape_option
-from flows.commands.terminal import quiet_prefect
+from flows.commands.terminal import start_prefect
 from flows.termination import ending_on_sigterm
 
 _LAYERS = {
@@ -37,7 +37,7 @@ def demo(
     from flows.machine import require_detection
 
     require_detection(coastline=None)
-    quiet_prefect()
+    start_prefect()
     from flows.demo import DEMO_SEED, run_demo
 
     with ending_on_sigterm():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands.options import Json, Model, Out, Polarisation, Verbose
-from flows.commands.terminal import print_failure, quiet_prefect
+from flows.commands.terminal import print_failure, print_note, start_prefect
 from flows.termination import ending_on_sigterm
 from ingest.errors import SlickwatchError
 
@@ -63,11 +63,13 @@ def detect(
     preprocess = load_model(options.model)[1].preprocess
     failures: list[SlickwatchError] = []
     with ending_on_sigterm():
-        for path in safe:
+        for number, path in enumerate(safe, start=1):
+            if len(safe) > 1:
+                print_note(f"product {number} of {len(safe)}: {path}")
             try:
                 # Before the flow starts: a wrong input is known at once, and nothing is written.
                 usable_polarisations(SafeProduct.open(path), preprocess, polarisation, force_polarisation)
-                quiet_prefect()
+                start_prefect()
                 from flows.detect import detect_slicks
 
                 detection = detect_slicks(path, out, options)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Verbose, results_folder
-from flows.commands.terminal import download_bars
 from ingest.errors import UsageError
 
 
@@ -38,18 +37,15 @@ def fetch(
     from flows import resolve
     from ingest.download import fetch as fetch_scene
     from ingest.download import find_scene
+    from ingest.progress import download_name, downloads
     from ingest.scene import scene_from_name
 
     wanted = scene_from_name(scene)
-    with resolve.source(source, _options(option or [])) as opened, download_bars() as progress:
-        typer.echo(
-            fetch_scene(
-                opened,
-                find_scene(opened, wanted),
-                resolve.scenes_folder(out),
-                progress=lambda done, total: progress(scene, done, total),
-            )
-        )
+    with resolve.source(source, _options(option or [])) as opened:
+        found, folder = find_scene(opened, wanted), resolve.scenes_folder(out)
+        with downloads() as shown, shown(download_name(wanted.id)) as advance:
+            path = fetch_scene(opened, found, folder, progress=advance)
+        typer.echo(path)
 
 
 def _options(texts: list[str]) -> dict[str, str]:

@@ -43,8 +43,8 @@ def list_(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose
     listed, champion = list_models(folder)
     for problem in champion.refused:
         print_note(f"slickwatch: {problem}")
-    width = max(len(one.id) for one in listed)
-    lines = [inventory_line(one, width) for one in listed]
+    width = max(len("model"), *(len(one.id) for one in listed))
+    lines = [f"  {'model':<{width}}  origin", *(inventory_line(one, width) for one in listed)]
     typer.echo(json.dumps(inventory_json(listed, champion, folder)) if json_ else "\n".join(lines))
 
 

@@ -49,7 +49,7 @@ def list_(
     Example: slickwatch scenes list --state failed --since 7d
     """
     from flows.resolve import open_ledger
-    from ingest.ledger.records import SceneRecord, scene_line
+    from ingest.ledger.records import SCENE_HEADERS, SceneRecord, scene_row
 
     with open_ledger(ledger) as opened:
         if counts:
@@ -59,8 +59,8 @@ def list_(
             return
         records = opened.list(state or (), since, limit)
     columns = [field.name for field in dataclasses.fields(SceneRecord)]
-    rows = [record.as_dict() for record in records]
-    print_list(rows, columns, [scene_line(record) for record in records], json_, csv_)
+    rows = [scene_row(record) for record in records]
+    print_list("scenes", [record.as_dict() for record in records], columns, SCENE_HEADERS, rows, json_, csv_)
 
 
 @app.command("retry", cls=Command)

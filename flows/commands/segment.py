@@ -31,6 +31,7 @@ def segment(
     from PIL import Image
 
     from flows.resolve import find_model
+    from ingest.progress import step
     from models.classes import OIL
     from models.segment import COLOURS, NO_CLASS, load_segmenter, segment_image
     from outputs.chips import place_of, write_chip_slicks, write_class_map
@@ -41,17 +42,18 @@ def segment(
     places = {path: place_of(path) for path in image}
     if vectors and (lost := [path for path, place in places.items() if place is None]):
         raise UsageError(lost[0], "not georeferenced", "omit --vectors, or give a GeoTIFF or a world file")
-    for path, place in places.items():
-        class_map = segment_image(path, out, segmenter)
-        typer.echo(class_map)
-        with Image.open(class_map) as picture:
-            classes = np.asarray(picture)
-        if (classes == NO_CLASS).all():
-            print_note(f"slickwatch: {path}: has no data anywhere, so there was nothing to see")
-        if place is None:
-            continue
-        write_class_map(classes, place, COLOURS, class_map.with_suffix(".tif"))
-        typer.echo(class_map.with_suffix(".tif"))
-        if vectors:
-            write_chip_slicks(classes == OIL, place, class_map.with_suffix(".geojson"))
-            typer.echo(class_map.with_suffix(".geojson"))
+    with step("segment") as advance:
+        for done, (path, place) in enumerate(places.items(), start=1):
+            class_map = segment_image(path, out, segmenter)
+            typer.echo(class_map)
+            with Image.open(class_map) as picture:
+                classes = np.asarray(picture)
+            if (classes == NO_CLASS).all():
+                print_note(f"slickwatch: {path}: has no data anywhere, so there was nothing to see")
+            if place is not None:
+                write_class_map(classes, place, COLOURS, class_map.with_suffix(".tif"))
+                typer.echo(class_map.with_suffix(".tif"))
+                if vectors:
+                    write_chip_slicks(classes == OIL, place, class_map.with_suffix(".geojson"))
+                    typer.echo(class_map.with_suffix(".geojson"))
+            advance(done, len(places))

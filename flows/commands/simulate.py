@@ -54,7 +54,7 @@ def simulate(
     shape = shape_option(size or ("4096,4096" if format_ == "safe" else "256,256"))
     if format_ == "chips" and shape[0] != shape[1]:
         raise UsageError("--size", "chips are square", "give the same number twice")
-    with step(f"simulate {count}") as advance:
+    with step("simulate") as advance:
         for i in range(count):
             if format_ == "safe":
                 product = simulate_product(out, seed + i, shape, start=time, centre_lonlat=centre)

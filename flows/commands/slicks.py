@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import Csv, Json, Limit, Verbose, box_option, time_option
+from flows.commands.filters import with_filters
+from flows.commands.options import Csv, Json, Limit, Verbose
 from flows.commands.terminal import Command, command_group, print_list, print_note
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
-    from outputs.catalogue import Catalogue
+    from outputs.catalogue import Catalogue, Selection
 
 app = command_group("List, review and export the slicks of all scenes.")
 CatalogueFile = Annotated[
     Path | None, typer.Option("--catalogue", metavar="FILE", help="Catalogue file; default: monitor.catalogue.")
 ]
-Bbox = Annotated[  # not a tuple to Typer, which would take four words
-    Any, typer.Option(metavar="W,S,E,N", parser=box_option, help="Slicks that intersect this box, in degrees.")
-]
-Since = Annotated[
-    datetime | None,
-    typer.Option(metavar="TIME", parser=time_option, help="Acquired since: 2026-01-31, 12h, 7d (UTC)."),
-]
-Until = Annotated[datetime | None, typer.Option(metavar="TIME", parser=time_option, help="Acquired until.")]
-Status = Annotated[
-    list[str] | None,
-    typer.Option(metavar="STATUS", parser=str.lower, help="unreviewed, confirmed or rejected; repeatable."),
-]
-FoundBy = Annotated[
-    str | None, typer.Option("--model", metavar="MODEL", help="Detected by this model: its id or SHA-256.")
-]
-Superseded = Annotated[bool, typer.Option("--superseded", help="Include slicks of superseded results.")]
 SlickId = Annotated[str, typer.Argument(metavar="SLICK", help="Id of a slick.")]
 SlickOrScene = Annotated[str, typer.Argument(metavar="SLICK", help="Id of a slick, or of a scene.")]
 
 
 @app.command("list", cls=Command)
+@with_filters
 def list_(
+    selection: Selection,
     catalogue: CatalogueFile = None,
-    bbox: Bbox = None,
-    since: Since = None,
-    until: Until = None,
-    status: Status = None,
-    model: FoundBy = None,
-    superseded: Superseded = False,
     limit: Limit = None,
     csv_: Csv = False,
     geojson: Annotated[
@@ -59,16 +39,15 @@ def list_(
 ) -> None:
     """List slicks, latest acquisition first; times are UTC.
 
-    Example: slickwatch slicks list --bbox 47,23.5,57,30.5 --since 7d --status unreviewed
+    Example: slickwatch slicks list --bbox 47,23.5,57,30.5 --since 7d --status unreviewed --minimum-area 0.5
     """
     from flows.resolve import open_catalogue
-    from outputs.catalogue import Selection
-    from outputs.catalogue.text import slick_columns, slick_line, slick_records
+    from outputs.catalogue.text import SLICK_HEADERS, slick_columns, slick_records, slick_row
 
     opened = open_catalogue(catalogue)
     if geojson is not None:
         _require_other_file(geojson, opened)
-    slicks = opened.slicks(Selection(bbox, since, until, status, model, not superseded), limit=limit)
+    slicks = opened.slicks(selection, limit=limit)
     if geojson is not None:
         from outputs.vectors import export
 
@@ -76,13 +55,14 @@ def list_(
         typer.echo(geojson)
         return
     records = slick_records(slicks)
-    if slicks.empty and not status:
-        scenes = opened.scenes(Selection(bbox, since, until, None, model, not superseded))
+    rows = [slick_row(one) for one in records]
+    print_list("slicks", records, slick_columns(slicks), SLICK_HEADERS, rows, json_, csv_)
+    if slicks.empty:
+        scenes = opened.scenes(selection)
         blank = int(scenes["nothing_to_see"].notna().sum())
         print_note(
-            f"no slicks in {len(scenes)} scene{'' if len(scenes) == 1 else 's'}, {blank} of them with nothing to see"
+            f"{len(scenes)} scene{'' if len(scenes) == 1 else 's'} analysed, {blank} of them with nothing to see"
         )
-    print_list(records, slick_columns(slicks), [slick_line(one) for one in records], json_, csv_)
 
 
 @app.command("show", cls=Command)
@@ -123,32 +103,29 @@ def review(
 
 
 @app.command("export", cls=Command)
+@with_filters
 def export_(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="File to write, replaced if present: .geojson, .gpkg, .fgb or .parquet."),
+        typer.Argument(
+            metavar="FILE", help="File to write, replaced if present: .geojson, .gpkg, .fgb, .parquet or .csv."
+        ),
     ],
+    selection: Selection,
     catalogue: CatalogueFile = None,
-    bbox: Bbox = None,
-    since: Since = None,
-    until: Until = None,
-    status: Status = None,
-    model: FoundBy = None,
-    superseded: Superseded = False,
     limit: Limit = None,
     verbose: Verbose = False,
 ) -> None:
-    """Export slicks to a file.
+    """Export slicks to a file; the outlines in a CSV file are WKT.
 
     Example: slickwatch slicks export confirmed.gpkg --status confirmed
     """
     from flows.resolve import open_catalogue
-    from outputs.catalogue import Selection
     from outputs.vectors import export
 
     opened = open_catalogue(catalogue)
     _require_other_file(file, opened)
-    slicks = opened.slicks(Selection(bbox, since, until, status, model, not superseded), limit=limit)
+    slicks = opened.slicks(selection, limit=limit)
     export(slicks, file)
     typer.echo(f"{file}: {len(slicks)} slick{'' if len(slicks) == 1 else 's'}")
 

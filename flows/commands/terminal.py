@@ -1,4 +1,4 @@
-"""How commands look on a terminal: their help, failures and progress on stderr, lists on stdout."""
+"""How commands look on a terminal: their help, failures on stderr, lists on stdout."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.commands.options import VERBOSE
+from flows.commands.tables import print_table
 from ingest.errors import SlickwatchError
 
-_AT_LEAST = re.compile(r"x>=([\d.]+)")
+_BOUNDS = ((re.compile(r"x>=([\d.]+)"), r"at least \1"), (re.compile(r"([\d.]+)<=x<=([\d.]+)"), r"\1 to \2"))
 
 
 def _usage(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
     name += "..." if argument.nargs != 1 else ""
     return name if argument.required else f"[{name}]"
+
+
+def _in_words(help: str) -> str:
+    for bounds, words in _BOUNDS:
+        help = bounds.sub(words, help)
+    return help
 
 
 class Command(TyperCommand):
@@ -43,7 +50,7 @@ class Command(TyperCommand):
             if record is not None:
                 kind = parameter.param_type_name
                 name = _usage(parameter).strip("[]") if kind == "argument" else record[0]
-                rows[kind].append((name, _AT_LEAST.sub(r"at least \1", record[1])))
+                rows[kind].append((name, _in_words(record[1])))
         for kind, records in rows.items():
             if records:
                 with formatter.section(f"{kind.capitalize()}s"):
@@ -91,56 +98,50 @@ def print_failure(error: SlickwatchError) -> None:
 
 
 def print_list(
-    rows: Sequence[dict[str, Any]], columns: Sequence[str], lines: Sequence[str], json_: bool, csv_: bool
+    what: str,
+    records: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    headers: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    json_: bool,
+    csv_: bool,
 ) -> None:
-    """Print a list: as JSON, as CSV with a header, or else as `lines` for people.
+    """Print a list: as JSON, as CSV with a header, or else as a table for people; "0 slicks" where it is empty.
 
-    rows: plain JSON values, in `columns` and beyond; CSV has the columns alone, lists joined by blanks, null as empty.
+    records: plain JSON values, in `columns` and beyond; CSV has the columns alone, lists joined by blanks, null as
+    empty. rows: what people see, under `headers`, as `print_table` takes them; a note at their end has no header.
     """
     if json_:
-        typer.echo(json.dumps(list(rows), indent=2))
+        typer.echo(json.dumps(list(records), indent=2))
     elif csv_:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+        writer.writerows([_cell(record[column]) for column in columns] for record in records)
         typer.echo(text.getvalue(), nl=False)
-    elif lines:
-        typer.echo("\n".join(lines))
+    else:
+        print_table(headers, rows)
+        if not rows:
+            typer.echo(f"0 {what}")
 
 
-def quiet_prefect() -> None:
-    """Keep Prefect's log off the terminal unless `--verbose` is given; its server has the log in any case."""
+@cache
+def start_prefect() -> None:
+    """Start the server of this run, which takes a busy machine minutes, where the environment names no other.
+
+    Prefect's log stays off the terminal unless `--verbose` is given; its server has the log in any case.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if VERBOSE.get() else "CRITICAL")
+    import flows.prefect_defaults  # noqa: F401 - before Prefect
 
+    # isort: split
+    from prefect.client.orchestration import get_client
 
-@contextmanager
-def download_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each scene being fetched, on a terminal; takes its id, bytes done and bytes in all."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from ingest.progress import step
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True, highlight=False)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def show(scene: str, done: int, total: int) -> None:
-            if scene not in bars:
-                bars[scene] = progress.add_task(scene[:32], total=total or None)
-            progress.update(bars[scene], completed=done, total=total or None, visible=done < total or not total)
-
-        yield show
+    if "PREFECT_API_URL" not in os.environ:
+        with step("start Prefect"), get_client(sync_client=True):
+            pass
 
 
 def _cell(value: Any) -> Any:

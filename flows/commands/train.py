@@ -33,12 +33,12 @@ def saross(
 
     Example: slickwatch train saross --config configs/saross/nano-1.toml --out runs/saross-nano
     """
-    from ingest.progress import step
+    from ingest.progress import step, unseen
     from models.training.segmentation import train
     from models.training.segmentation_options import read_options
 
     options = read_options(config)
-    with step("training") as advance:
+    with (step if _is_first_process() else unseen)("training") as advance:
         checkpoint = train(options, out, resume=resume, report=print_note, progress=advance)
     if _is_first_process():
         typer.echo(json.dumps(checkpoint.metrics) if json_ else f"{out}: {next(iter(checkpoint.metrics.values()))}")
@@ -60,12 +60,12 @@ def jointnet(
 
     Example: slickwatch train jointnet --config configs/jointnet/sos-64.toml --out runs/jointnet-sos-64
     """
-    from ingest.progress import step
+    from ingest.progress import step, unseen
     from models.jointnet.options import read_joint_options
     from models.jointnet.training import train_jointnet
 
     options = read_joint_options(config)
-    with step("training") as advance:
+    with (step if _is_first_process() else unseen)("training") as advance:
         checkpoint = train_jointnet(options, out, resume=resume, hours=hours, report=print_note, progress=advance)
     if _is_first_process():
         b = checkpoint.balanced.b

@@ -10,7 +10,6 @@ import typer
 
 from flows.commands.options import Config, Json, Verbose
 from flows.commands.settings import print_example
-from flows.commands.terminal import download_bars
 
 if TYPE_CHECKING:
     from ingest.watch import Round
@@ -32,11 +31,9 @@ def watch(
         return
     from flows.watches import run_watches
 
-    with download_bars() as progress:
-        code = run_watches(
-            config, once, lambda done: typer.echo(json.dumps(asdict(done)) if json_ else _text(done)), progress
-        )
-    raise typer.Exit(code)
+    raise typer.Exit(
+        run_watches(config, once, lambda done: typer.echo(json.dumps(asdict(done)) if json_ else _text(done)))
+    )
 
 
 def _text(done: Round) -> str:

@@ -84,15 +84,19 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def scene_line(record: SceneRecord) -> str:
-    """State, last change (UTC), id, and any details: claims, reasons, retries."""
+SCENE_HEADERS = {"state": "state", "changed": "changed (UTC)", "scene": "scene", "note": ""}
+
+
+def scene_row(record: SceneRecord) -> dict[str, str]:
+    """What a list for people shows of a scene, by the keys of `SCENE_HEADERS`; claims and reasons are its note."""
     notes = []
     if record.by is not None:
         notes.append(f"{'by' if record.state == 'superseded' else 'of'} {record.by}")
     if record.claimed_by is not None and record.claimed_until is not None:
-        notes.append(f"{record.claimed_by} to {record.claimed_for} until {record.claimed_until:%H:%M:%S}Z")
+        notes.append(f"{record.claimed_by} to {record.claimed_for} until {record.claimed_until:%H:%M:%S} UTC")
     if record.reason is not None:
         notes.append(record.reason)
     if record.due_at is not None:
-        notes.append(f"again at {record.due_at:%Y-%m-%d %H:%M:%S}Z")
-    return "  ".join([f"{record.state:<11}", f"{record.changed_at:%Y-%m-%d %H:%M:%S}Z", record.id, *notes])
+        notes.append(f"again at {record.due_at:%Y-%m-%d %H:%M:%S} UTC")
+    changed = f"{record.changed_at:%Y-%m-%d %H:%M:%S}"
+    return {"state": record.state, "changed": changed, "scene": record.id, "note": "  ".join(notes)}

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ingest.errors import UsageError
+from ingest.progress import step
 from models.datasets.pairs import LabelledImages
 from models.datasets.sos import copy_group
 from preprocess.options import PreprocessOptions
@@ -27,7 +28,6 @@ MIN_OVERLAP = 0.25  # of an image's area
 WRONG_STRIDE = 13  # added to the strides of the groups for the control
 CANDIDATES = 5  # of every test image that are looked at again in `SIZE`
 THRESHOLDS = (0.5, 0.6, 0.8)
-_REPORT_EVERY = 200  # test images
 _MIN_VARIANCE = 0.05  # of the image's variance, that an overlap must have for its correlation to count in full
 
 
@@ -63,10 +63,10 @@ def screen(
     for mode in modes:
         candidates = CANDIDATES_OF[mode](train_names, test_names, train_images, test_images)
         found: list[Match] = []
-        for name, image, among in zip(test_names, test_images, candidates, strict=True):
-            found.append(_best_match(index, image, name, among, train_names))
-            if len(found) % _REPORT_EVERY == 0:
-                report(f"{mode}: {len(found)} of {len(test)} test images")
+        with step(f"compare, {mode}") as advance:
+            for name, image, among in zip(test_names, test_images, candidates, strict=True):
+                found.append(_best_match(index, image, name, among, train_names))
+                advance(len(found), len(test))
         matches[mode] = tuple(found)
         report(summary(mode, found))
     return matches
@@ -85,9 +85,11 @@ def summary(mode: str, matches: Sequence[Match]) -> str:
 def structures(images: LabelledImages, size: int = SIZE) -> Tensor:
     """Return the small structure of all images (N, `size`, `size`), each of mean 0 and deviation 1; no data is 0."""
     options, small = PreprocessOptions(), []
-    for i in range(len(images)):
-        image = torch.from_numpy(np.nan_to_num(images.pair(i, options)[0]))
-        small.append(torch.nn.functional.adaptive_avg_pool2d(image, size)[0])
+    with step("read images") as advance:
+        for i in range(len(images)):
+            image = torch.from_numpy(np.nan_to_num(images.pair(i, options)[0]))
+            small.append(torch.nn.functional.adaptive_avg_pool2d(image, size)[0])
+            advance(i + 1, len(images))
     return _structure(torch.stack(small))
 
 

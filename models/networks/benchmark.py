@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ingest.errors import UsageError
+from ingest.progress import step
 from models.networks.architecture import Architecture
 from models.networks.cost import table_7
 from models.networks.saross import SAROSSNet, build_encoder
@@ -68,17 +70,19 @@ def bench_predict(
     _check(modes, MODES, "mode")
     _check(parts, PARTS, "part")
     rows: list[Row] = []
-    for encoder in encoders:
-        architecture = Architecture(encoder=encoder, windows=windows)
-        for part in parts:
-            reference: float | None = None
-            for mode in modes:
-                figures = _in_own_process(_measure, part, architecture, size, mode, repeats)
-                reference = figures["cpu_ms"] if mode == REFERENCE else reference
-                ratio = None if reference is None else round(reference / figures["cpu_ms"], 2)
-                names = {"encoder": encoder, "part": part, "windows": windows, "size": size, "mode": mode}
-                rows.append({**names, **figures, "times_faster": ratio})
-                report(rows[-1])
+    reference: float | None = None
+    wanted = list(product(encoders, parts, modes))
+    with step("time the networks") as advance:
+        for encoder, part, mode in wanted:
+            architecture = Architecture(encoder=encoder, windows=windows)
+            reference = None if mode == modes[0] else reference
+            figures = _in_own_process(_measure, part, architecture, size, mode, repeats)
+            reference = figures["cpu_ms"] if mode == REFERENCE else reference
+            ratio = None if reference is None else round(reference / figures["cpu_ms"], 2)
+            names = {"encoder": encoder, "part": part, "windows": windows, "size": size, "mode": mode}
+            rows.append({**names, **figures, "times_faster": ratio})
+            report(rows[-1])
+            advance(len(rows), len(wanted))
     return rows
 
 
@@ -94,19 +98,24 @@ def bench_scan(
     """
     _check(scans, SCANS, "scan")
     rows = []
-    for scan in scans:
-        rows.append({"scan": scan, "shape": list(shape), **_in_own_process(_measure_scan, scan, shape, repeats)})
-        report(rows[-1])
+    with step("time the scans") as advance:
+        for scan in scans:
+            rows.append({"scan": scan, "shape": list(shape), **_in_own_process(_measure_scan, scan, shape, repeats)})
+            report(rows[-1])
+            advance(len(rows), len(scans))
     return rows
 
 
 def bench_skips(report: Report, size: int = 512, encoder: str = "B", repeats: int = 3) -> list[Row]:
     """Count and time SAROSS-Net with each skip module, with the paper's Table 7; `report` gets each row."""
-    rows = []
-    for row in table_7(encoder, size):
-        architecture = Architecture(encoder=encoder, skip=row["skip"])
-        rows.append({**row, **_in_own_process(_measure, "network", architecture, size, "float32", repeats)})
-        report(rows[-1])
+    rows: list[Row] = []
+    with step("count and time the skips") as advance:
+        counted = table_7(encoder, size)
+        for row in counted:
+            architecture = Architecture(encoder=encoder, skip=row["skip"])
+            rows.append({**row, **_in_own_process(_measure, "network", architecture, size, "float32", repeats)})
+            report(rows[-1])
+            advance(len(rows), len(counted))
     return rows
 
 

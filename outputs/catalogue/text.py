@@ -1,8 +1,10 @@
-"""Slicks of the catalogue as plain JSON values and as lines of text."""
+"""Slicks of the catalogue as plain JSON values and as text for people."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import geopandas as gpd
@@ -27,16 +29,32 @@ def slick_records(slicks: gpd.GeoDataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def slick_line(record: Mapping[str, Any]) -> str:
-    """Id, acquisition (UTC), status, class, confidence, area and place of a slick."""
-    acquired = "?" if record["acquired_start"] is None else record["acquired_start"][:19].replace("T", " ") + "Z"
-    area = "?" if record["area_m2"] is None else f"{record['area_m2'] / 1e6:.2f}"
-    place = " ".join(f"{record[name]:9.4f}" for name in ("centroid_lat", "centroid_lon") if record[name] is not None)
-    words = f"{record['status'] or '?':<10}  {record['class'] or '?':<10}  {record['confidence_level'] or '?':<6}"
-    line = f"{record['id']}  {acquired}  {words}  {area:>8} km2  {place}"
+_JSON = ("thresholds", "sources")  # attributes that hold JSON
+SLICK_HEADERS = {
+    "id": "id", "acquired": "acquired (UTC)", "status": "status", "class": "class", "confidence": "confidence",
+    "level": "level", "area": "area km2", "latitude": "latitude", "longitude": "longitude", "note": "",
+}  # fmt: skip
+
+
+def slick_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list for people shows of a slick, by the keys of `SLICK_HEADERS`; the note is on superseded ones."""
+    note = ""
     if record["superseded_by"] is not None:
-        return f"{line}  superseded by {record['superseded_by']}"
-    return line if record["former_status"] is None else f"{line}  once {record['former_status']}"
+        note = f"superseded by {record['superseded_by']}"
+    elif record["former_status"] is not None:
+        note = f"once {record['former_status']}"
+    return {
+        "id": record["id"],
+        "acquired": _time(record["acquired_start"]),
+        "status": record["status"],
+        "class": record["class"],
+        "confidence": _rounded(record["confidence_mean"], 2),
+        "level": record["confidence_level"],
+        "area": _rounded(record["area_m2"], 2, 1e-6),
+        "latitude": _rounded(record["centroid_lat"], 4),
+        "longitude": _rounded(record["centroid_lon"], 4),
+        "note": note,
+    }
 
 
 def scene_document(catalogue: Catalogue, scene_id: str) -> dict[str, Any] | None:
@@ -106,8 +124,36 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, Any]) -> str:
-    known = {name: value for name, value in values.items() if value not in (None, [], {})}
-    return "\n".join(f"{name:<22}  {_one_line(value)}" for name, value in known.items())
+    known = {name: _words(name, value) for name, value in values.items() if value not in (None, [], {})}
+    return "\n".join(f"{name:<22}  {text}" for name, text in known.items())
+
+
+def _words(name: str, value: Any) -> str:
+    """A value of a record as a person writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _JSON:
+        with suppress(ValueError):  # text that somebody entered
+            value = json.loads(value)
+    if isinstance(value, float):
+        return str(round(value, 6))
+    if isinstance(value, Mapping):
+        unit = " s" if name == "durations_s" else ""
+        return ", ".join(
+            f"{key.replace('_', ' ')} {_words(key, one)}{unit}" for key, one in value.items() if one is not None
+        )
+    if isinstance(value, list):
+        return "; ".join(_words(name, one) for one in value)
+    return _one_line(value)
+
+
+def _time(text: str | None) -> str | None:
+    """A time as stored, in UTC to the second."""
+    return None if text is None else text[:19].replace("T", " ")
+
+
+def _rounded(value: float | None, decimals: int, factor: float = 1.0) -> float | None:
+    return None if value is None else round(value * factor, decimals)
 
 
 def _one_line(value: Any) -> str:

@@ -17,6 +17,7 @@ import pytest
 from ingest.download import FetchOptions
 from ingest.errors import SourceError, StorageError, TransientError, UsageError
 from ingest.ledger.ledger import Ledger
+from ingest.progress import download_name
 from ingest.retries import RetryPolicy
 from ingest.sources.source import Query
 from ingest.store import SceneFolder
@@ -64,11 +65,16 @@ def watching(folder: Path, count: int = 5, size: int = 5000):
 
 def test_a_round_takes_all_that_is_new_exactly_once(tmp_path):
     with watching(tmp_path) as watched:
-        shown: list[tuple[str, int, int]] = []
-        first = watched.round(progress=lambda *now: shown.append(now))
+        bytes_of: dict[str, tuple[int, int]] = {}
+
+        @contextmanager
+        def shown(name):
+            yield lambda *now: bytes_of.update({name: now})
+
+        first = watched.round(shown=shown)
         names = {scene.id for scene in watched.server.scenes}
         assert (first.found, set(first.fetched), first.failed, first.stopped) == (5, names, {}, None)
-        assert {name for name, done, total in shown if done == total} == names
+        assert bytes_of == {download_name(scene.id): (scene.size, scene.size) for scene in watched.server.scenes}
         for scene in watched.server.scenes:
             record = watched.ledger.get(scene.id)
             assert (record.state, record.size, record.checksum) == ("fetched", scene.size, scene.checksum)
@@ -248,7 +254,12 @@ def test_a_full_disk_costs_no_attempt(tmp_path):
 def test_a_stop_gives_all_claims_back(tmp_path):
     with watching(tmp_path) as watched:
         stop = threading.Event()
-        done = watched.round(stop=stop, progress=lambda *now: stop.set())
+
+        @contextmanager
+        def stopping(name):
+            yield lambda *now: stop.set()
+
+        done = watched.round(stop=stop, shown=stopping)
         assert done.stopped == "stopped by a signal"
         assert len(done.fetched) <= 2  # at most those under way
         assert {one.claimed_by for one in watched.ledger.list()} == {None}

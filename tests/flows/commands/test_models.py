@@ -50,12 +50,15 @@ def in_registry(cli, tmp_path):
 
 def test_the_champion_is_marked_and_shown(in_registry, models, tmp_path):
     shipped = [f"{'*' if id == SHIPPED else ' '} {id}  shipped" for id in ALL_SHIPPED]
-    assert in_registry("list")[1].splitlines() == shipped
+    header, *lines = in_registry("list")[1].splitlines()
+    assert lines == shipped
+    assert header.split() == ["model", "origin"]
+    assert header.index("origin") == lines[0].index("shipped")
     assert not (tmp_path / "registry").exists()
     code, out, err = in_registry("promote", models / "one", "--reason", "better")
     assert (code, out, err) == (0, "one is the champion\n", "")
     assert in_registry("promote", models / "two", "--reason", "even better")[1] == "two is the champion, after one\n"
-    lines = in_registry("list")[1].splitlines()
+    lines = in_registry("list")[1].splitlines()[1:]
     assert [line[:5] for line in lines[len(ALL_SHIPPED) :]] == ["  one", "* two"]
     assert lines[: len(ALL_SHIPPED)] == [f"  {id}  shipped" for id in ALL_SHIPPED]
     listed = json.loads(in_registry("list", "--json")[1])
@@ -109,7 +112,7 @@ def test_rolling_back_ends_at_the_shipped_model(in_registry, models):
 def test_a_shipped_model_that_was_promoted_is_listed_once(in_registry, models):
     in_registry("promote", models / "one", "--reason", "better")
     assert in_registry("promote", SHIPPED, "--reason", "better still")[1] == f"{SHIPPED} is the champion, after one\n"
-    lines = in_registry("list")[1].splitlines()
+    lines = in_registry("list")[1].splitlines()[1:]
     assert [line[2:].split()[0] for line in lines] == [*ALL_SHIPPED, "one"]
     (champion,) = [line for line in lines if line[0] == "*"]
     assert champion.startswith(f"* {SHIPPED}  shipped, added 20")
@@ -185,7 +188,7 @@ def test_a_damaged_champion_is_told_of_and_the_one_before_marked(in_registry, mo
     code, out, err = in_registry("list")
     assert code == 0
     assert "two" in err
-    assert [line[:5] for line in out.splitlines()[len(ALL_SHIPPED) :]] == ["* one", "  two"]
+    assert [line[:5] for line in out.splitlines()[1 + len(ALL_SHIPPED) :]] == ["* one", "  two"]
     assert "damaged" in out.splitlines()[-1]
     assert json.loads(in_registry("list", "--json")[1])["refused"]
 

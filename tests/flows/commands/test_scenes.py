@@ -37,8 +37,10 @@ def scenes(cli, ledger):
 
 
 def test_a_failed_scene_is_shown_with_its_reason_and_retried(scenes):
-    shown = f'failed       2026-07-30 20:00:00Z  {SECOND}  HTTP 404, "gone"\n'
-    assert scenes("list", "--state", "FAILED") == (0, shown, "")
+    header, shown = scenes("list", "--state", "FAILED")[1].splitlines()
+    assert header.split() == ["state", "changed", "(UTC)", "scene"]
+    assert shown == f'failed  2026-07-30 20:00:00  {SECOND}  HTTP 404, "gone"'
+    assert scenes("list", "--state", "processed")[1].splitlines() == ["state  changed (UTC)  scene", "0 scenes"]
     code, out, err = scenes("retry", SECOND + ".SAFE", "nonsense")
     assert (code, out) == (3, f"{SECOND}.SAFE: found, due now\n")
     assert err == ("slickwatch: nonsense: not a Sentinel-1 product name; give a product named S1x_..._GRDx_....SAFE\n")
