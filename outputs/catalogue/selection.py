@@ -52,7 +52,7 @@ class Selection:
                 raise UsageError(name, "not a class of slicks", f"use {' or '.join(CLASSES)}")
         _require_order(self.minimum_area_km2, self.maximum_area_km2, "area", "the smaller area as the minimum")
         _require_order(self.since, self.until, "time", "the earlier time as the beginning")
-        area = None if self.bbox is None else box_area(*self.bbox, subject="bbox")
+        area: BaseGeometry | None = None if self.bbox is None else box_area(*self.bbox, subject="bbox")
         if self.within is not None:
             area = self.within if area is None else area.intersection(self.within)
         if area is not None:
