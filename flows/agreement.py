@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.alerts import WATCH, alerted_areas, open_alerter
+from flows.alerts import alerted_areas, open_alerter
 from flows.settings import Settings
 from flows.tasks import PUBLISHED
 from ingest.files import read_json
@@ -39,7 +39,8 @@ def settle(ledger: Ledger, settings: Settings, alerter: Alerter | None = None) -
         with open_alerter(settings) if alerter is None else nullcontext(alerter) as opened:
             for scene_id, record in current.items():
                 ours, others = slicks[slicks["scene_id"] == scene_id], former[former["scene_id"] != scene_id]
-                opened.report_slicks(ours, WATCH, alerted_areas(settings), scene_id, record.model_id, others)
+                watch, areas = ledger.get(scene_id).found_by, alerted_areas(settings)
+                opened.report_slicks(ours, watch, areas, scene_id, record.model_id, others)
     return changed
 
 

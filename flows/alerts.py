@@ -15,7 +15,6 @@ from outputs.alerting.alerter import Alerter
 from outputs.alerting.channels import open_channels
 from outputs.alerting.options import AlertOptions
 
-WATCH = "monitor"  # one name for all detections: overlapping watches must not report a slick twice
 _SAME = {  # keys that mean the same in the settings and in the options
     "webhooks", "minimum_confidence", "minimum_area_km2", "repeat_hours", "all_clear", "rate_count", "rate_minutes",
     "link_template", "timeout_s",

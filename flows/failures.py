@@ -25,10 +25,13 @@ def report_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     error = getattr(state.data, "result", state.data)
     if REPORTED in getattr(error, "__notes__", ()):
         return
-    config = flow_run.parameters.get("config")
+    config, watch = flow_run.parameters.get("config"), flow_run.parameters.get("watch")
     with open_alerter(Settings.read(None if config is None else Path(str(config)))) as alerter:
         reason = _one_line(error) if isinstance(error, Exception) else state.message or state.name or "failed"
-        alerter.report_failure(flow.name, f"run {flow_run.name}: {reason}", kind="flow", occurrence=str(flow_run.id))
+        text, run = f"run {flow_run.name}: {reason}", str(flow_run.id)
+        alerter.report_failure(
+            flow.name, text, kind="flow", occurrence=run, watch=None if watch is None else str(watch)
+        )
         alerter.deliver()
 
 

@@ -89,7 +89,7 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     settings = Settings.read(None if config is None else Path(config))
     with open_alerter(settings) as alerter:
         try:
-            with alerter.reporting_failure("monitor"):
+            with alerter.reporting_failure("monitor", watch):
                 return _round(watch, config, settings, alerter)
         finally:
             alerter.deliver()

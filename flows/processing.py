@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows import tasks
-from flows.alerts import WATCH, alerted_areas
+from flows.alerts import alerted_areas
 from flows.detect import detect_slicks
 from flows.detection import DetectionOptions
 from flows.resolve import slick_options
@@ -157,7 +157,7 @@ def _record_product(path: Path, ledger: Ledger, owner: str, lease_s: float) -> s
     with suppress(UsageError):
         if ledger.get(scene.id).path is not None:
             return scene.id
-    ledger.record_found(LOCAL, FLOW, [scene])
+    ledger.record_found(LOCAL, None, [scene])
     claim = ledger.claim_scene(scene.id, "fetch", owner, lease_s, [LOCAL])
     if claim is None:
         raise UsageError(scene.id, "being fetched by another process, or waiting for a retry", "run again later")
@@ -289,8 +289,8 @@ class SceneRun:
             return self._reported_blank(record)
         known = catalogue.slicks(Selection(tuple(result.slicks.total_bounds), current=False))
         former = known[known["superseded_by"] == published.run_id]
-        areas = alerted_areas(self.settings)
-        return len(self.alerter.report_slicks(result.slicks, WATCH, areas, scene.id, record.model_id, former))
+        watch, areas = self.ledger.get(scene.id).found_by, alerted_areas(self.settings)
+        return len(self.alerter.report_slicks(result.slicks, watch, areas, scene.id, record.model_id, former))
 
     def _reported_blank(self, record: RunRecord) -> int:
         """To the alerts, where no slick could have been seen for want of data or wind; returns how many are new.
@@ -301,4 +301,5 @@ class SceneRun:
         if seen is None or seen.nothing_to_see is None or seen.land_km2 > seen.sea_km2 + seen.no_data_km2:
             return 0
         reason = f"{seen.nothing_to_see}: it shows no slicks and is not known to be clean"
-        return len(self.alerter.report_failure(record.scene_id, reason, kind="blank", occurrence=record.run_id))
+        watch, run = self.ledger.get(record.scene_id).found_by, record.run_id
+        return len(self.alerter.report_failure(record.scene_id, reason, kind="blank", occurrence=run, watch=watch))

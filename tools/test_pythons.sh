@@ -25,5 +25,6 @@ for version in 3.12 3.13; do
     echo "$wanted" > "$venv/installed"
   fi
   echo "Python $version"
-  "$venv/bin/python" -m pytest -q tests/ingest tests/preprocess tests/outputs "$@"
+  "$venv/bin/python" -m pytest -q --numprocesses 2 --dist loadfile \
+    tests/ingest tests/preprocess tests/outputs "$@"
 done

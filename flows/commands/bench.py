@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from flows.commands.options import Dataset, JointNet, Json, Model, SceneSize, Verbose, shape_option, two_numbers
+from flows.commands.tables import print_table
 from flows.commands.terminal import Command, command_group, quiet_prefect
 
 app = command_group("Measure scores, times and sizes on this machine.")
+_SCENES = {
+    "seed": "seed", "oil_iou": "oil IoU", "precision": "precision", "recall": "recall", "true_slicks": "slicks",
+    "true_slicks_found": "found", "false_slicks": "false", "seconds": "seconds",
+}  # fmt: skip
+_TOTAL = {
+    "scenes": "scenes", "model": "model", "oil_iou": "oil IoU", "precision": "precision", "recall": "recall",
+    "true_slicks": "slicks", "true_slicks_found": "found", "false_slicks": "false", "median_seconds": "median seconds",
+}  # fmt: skip
+_SCANS = {
+    "scan": "scan", "forward_ms": "forward ms", "forward_cpu_ms": "CPU ms", "forward_memory_mb": "MB",
+    "forward_backward_ms": "with backward ms", "forward_backward_cpu_ms": "CPU ms",
+    "forward_backward_memory_mb": "MB",
+}  # fmt: skip
+_NETWORKS = {
+    "encoder": "encoder", "part": "part", "size": "size", "mode": "mode", "ms": "ms", "cpu_ms": "CPU ms",
+    "memory_mb": "MB", "times_faster": "times faster",
+}  # fmt: skip
+_SKIPS = {
+    "skip": "skip", "params_m": "params M", "more_params_m": "more M", "paper_params_m": "paper M",
+    "gmacs": "G MACs", "more_gmacs": "more G", "paper_gflops": "paper G", "ms": "ms", "paper_ms": "paper ms",
+    "memory_mb": "MB", "paper_mb": "paper MB",
+}  # fmt: skip
+_SKIPS_NOTE = """
+more: than without a skip module. ms: median of one pass on one CPU thread; MB: what it adds to the process.
+paper: Table 7 of arXiv 2412.08116, its M, G and MB being those of the module alone, its ms those of an RTX 2080."""
 Side = Annotated[int, typer.Option(metavar="PIXELS", min=32, help="Side of the square image.")]
 
 
@@ -23,7 +48,7 @@ def scene(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Detect slicks in simulated scenes unseen in training; print scores and times.
+    """Detect slicks in simulated scenes that no training has seen; print scores and times.
 
     Example: slickwatch bench scene --count 10
     """
@@ -34,8 +59,14 @@ def scene(
     from flows.demo import bench_scene
     from flows.resolve import find_model
 
-    total = bench_scene(count, shape_option(size), str(find_model(model)), _row_printer(json_))
-    typer.echo(json.dumps(total, indent=2))
+    rows: list[dict[str, Any]] = []
+    total = bench_scene(count, shape_option(size), str(find_model(model)), rows.append)
+    if json_:
+        typer.echo(json.dumps(total, indent=2))
+        return
+    print_table(_SCENES, rows)
+    typer.echo()
+    print_table(_TOTAL, [total])
 
 
 @app.command("predict", cls=Command)
@@ -52,19 +83,21 @@ def predict(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Time the selective scan, the encoder and the whole network on each backend.
+    """Time the selective scan, the encoder and the whole network, with each implementation of the scan.
 
     Example: slickwatch bench predict --encoder nano --encoder T
     """
     from models.networks import benchmark
 
     sides = two_numbers(windows, ",", "--windows", "give two numbers, such as 8,8", 1) if windows else None
-    rows = [
-        *benchmark.bench_scan(_row_printer(json_)),
-        *benchmark.bench_predict(_row_printer(json_), size, encoder or ("nano", "T"), sides, repeats),
-    ]
+    scans = benchmark.bench_scan(_quietly)
+    networks = benchmark.bench_predict(_quietly, size, encoder or ("nano", "T"), sides, repeats)
     if json_:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps([*scans, *networks]))
+        return
+    print_table(_SCANS, scans)
+    typer.echo()
+    print_table(_NETWORKS, networks)
 
 
 @app.command("teacher", cls=Command)
@@ -108,11 +141,13 @@ def skips(
     """
     from models.networks import benchmark
 
-    rows = benchmark.bench_skips(_row_printer(json_), size, encoder)
+    rows = benchmark.bench_skips(_quietly, size, encoder)
     if json_:
         typer.echo(json.dumps(rows))
+        return
+    print_table(_SKIPS, rows)
+    typer.echo(_SKIPS_NOTE)
 
 
-def _row_printer(json_: bool) -> Callable[[dict[str, Any]], None]:
-    """Prints each row as it is measured, unless all follow at the end as JSON."""
-    return lambda row: None if json_ else typer.echo(json.dumps(row))
+def _quietly(row: dict[str, Any]) -> None:
+    """Take no notice of a row: all are printed at the end."""

@@ -18,7 +18,7 @@ from ingest.ledger.tables import VERSION_TABLE
 
 PATIENCE_S = 30.0  # to wait for another writer
 _WRITERS_LOCK = 0x51C4_1ED6  # the advisory lock shared by all writers; arbitrary, must never change
-REVISIONS = ("0001", "0002")  # as in migrations/versions; kept here so that alembic is loaded only when needed
+REVISIONS = ("0001", "0002", "0003")  # as in migrations/versions; kept here so that alembic is loaded only when needed
 _FORMS = "give a file, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 

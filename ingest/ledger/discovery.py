@@ -11,12 +11,15 @@ from sqlalchemy.orm import Session, selectinload
 
 from ingest.ledger.rows import chunks, reset, update_standings
 from ingest.ledger.supersession import ProductName
-from ingest.ledger.tables import OfferRow, SceneRow, WatermarkRow
+from ingest.ledger.tables import FindRow, OfferRow, SceneRow, WatermarkRow
 from ingest.scene import Scene
 
 
-def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> list[str]:
-    """Record what was found; returns the ids of new scenes in order of arrival. Raises `UnreadableInput`."""
+def record_scenes(session: Session, watch: str | None, scenes: Sequence[Scene], now: datetime) -> list[str]:
+    """Record what a watch found, or somebody named; returns the ids of new scenes in order of arrival.
+
+    Raises `UnreadableInput`.
+    """
     names = [ProductName.read(scene.id) for scene in scenes]
     known = _rows_by_id(session, {name.id for name in names})
     new: list[str] = []
@@ -33,6 +36,8 @@ def record_scenes(session: Session, scenes: Sequence[Scene], now: datetime) -> l
         if row.id in new or _published_earlier(row, scene):
             touched.add(name.datatake)
         touched |= _take_offer(row, scene, now)
+        if watch is not None and all(find.watch != watch for find in row.finds):
+            row.finds.append(FindRow(watch=watch))
     session.flush()
     update_standings(session, touched, now)
     return new
@@ -113,6 +118,10 @@ def _republished(row: SceneRow, source: str, now: datetime) -> set[str]:
 def _rows_by_id(session: Session, ids: set[str]) -> dict[str, SceneRow]:
     rows: dict[str, SceneRow] = {}
     for chunk in chunks(sorted(ids)):
-        wanted = select(SceneRow).where(SceneRow.id.in_(chunk)).options(selectinload(SceneRow.offers))
+        wanted = (
+            select(SceneRow)
+            .where(SceneRow.id.in_(chunk))
+            .options(selectinload(SceneRow.offers), selectinload(SceneRow.finds))
+        )
         rows |= {row.id: row for row in session.scalars(wanted)}
     return rows

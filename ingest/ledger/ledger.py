@@ -84,16 +84,17 @@ class Ledger:
     # For sources
 
     def record_found(
-        self, source: str, watch: str, scenes: Sequence[Scene], watermark: datetime | None = None
+        self, source: str, watch: str | None, scenes: Sequence[Scene], watermark: datetime | None = None
     ) -> list[SceneRecord]:
         """Record what `source` found for `watch`, and up to which publication time it was queried, all or nothing.
 
+        `watch` is None for scenes that somebody named; there is no watermark then.
         The scenes may overlap with earlier ones in any way. Returns the new ones, in order; one that is superseded or
         a duplicate from the start says so. Raises `UnreadableInput` for an id that is not a product name.
         """
         with self._writing() as (session, now):
-            new = discovery.record_scenes(session, [replace(scene, source=source) for scene in scenes], now)
-            if watermark is not None:
+            new = discovery.record_scenes(session, watch, [replace(scene, source=source) for scene in scenes], now)
+            if watch is not None and watermark is not None:
                 discovery.move_watermark(session, source, watch, watermark, now)
             session.flush()
             return [rows.record_of(session.get_one(SceneRow, id)) for id in new]
@@ -315,7 +316,7 @@ class Ledger:
         unknown = sorted(set(states or ()) - set(STATES))
         if unknown:
             raise UsageError("state", f"unknown state {', '.join(unknown)}", f"choose one of {', '.join(STATES)}")
-        wanted = select(SceneRow).options(selectinload(SceneRow.offers))
+        wanted = select(SceneRow).options(selectinload(SceneRow.offers), selectinload(SceneRow.finds))
         wanted = wanted.order_by(SceneRow.changed_at.desc(), SceneRow.id).limit(limit)
         if states:
             wanted = wanted.where(STATE.in_(states))

@@ -48,6 +48,7 @@ class SceneRecord:
     by: str | None  # the scene that supersedes it or is used instead
     reason: str | None  # of the last failure
     sources: tuple[str, ...]
+    watches: tuple[str, ...]  # that have found it; none where somebody named it
     acquired_start: datetime
     published: datetime | None
     recorded_at: datetime
@@ -66,6 +67,11 @@ class SceneRecord:
     model_id: str | None
     code_version: str | None
     republished_at: datetime | None  # when another archive was last noted under the same name
+
+    @property
+    def found_by(self) -> str | None:
+        """The names of the watches that have found it; None where somebody named it."""
+        return ", ".join(self.watches) or None
 
     def as_dict(self) -> dict[str, Any]:
         """The record for JSON: times in ISO 8601 with a Z, sources as a list."""

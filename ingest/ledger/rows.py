@@ -174,6 +174,7 @@ def record_of(row: SceneRow) -> SceneRecord:
         state=state,
         by=row.yields_to,
         sources=tuple(offer.source for offer in row.offers),
+        watches=tuple(sorted(find.watch for find in row.finds)),
         claimed_for=row.lease_task,
         claimed_by=row.lease_owner,
         claimed_until=row.lease_until,

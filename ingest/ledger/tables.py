@@ -97,6 +97,9 @@ class SceneRow(Base):
     offers: Mapped[list[OfferRow]] = relationship(
         order_by="OfferRow.recorded_at, OfferRow.source", cascade="all, delete-orphan", passive_deletes=True
     )
+    finds: Mapped[list[FindRow]] = relationship(
+        order_by="FindRow.watch", cascade="all, delete-orphan", passive_deletes=True
+    )
 
     def __init__(self, **values: Any) -> None:
         fresh = {"progress": "found", "standing": "current", "attempts": 0, "deaths": 0, "token": 0}
@@ -115,6 +118,15 @@ class OfferRow(Base):
     checksum: Mapped[str | None]
     published: Mapped[datetime | None]
     recorded_at: Mapped[datetime]
+
+
+class FindRow(Base):
+    """A watch that has found a scene."""
+
+    __tablename__ = "scene_finds"
+
+    scene_id: Mapped[str] = mapped_column(ForeignKey("scenes.id", ondelete="CASCADE"), primary_key=True)
+    watch: Mapped[str] = mapped_column(primary_key=True)
 
 
 class WatermarkRow(Base):

@@ -300,6 +300,11 @@ def chip_input(image: NDArray[np.float32], options: PreprocessOptions) -> NDArra
     else:
         step = np.median(image[image > 0]) * 0.01 if (image > 0).any() else 1.0  # below this, zero is as good
         image_db = 20 * np.log10(np.maximum(image, step))
+    return decibel_input(image_db, options)
+
+
+def decibel_input(image_db: NDArray[np.float32], options: PreprocessOptions) -> NDArray[np.float32]:
+    """Bring an uncalibrated image in decibels to the model's input, as `chip_input` does; NaN stays no data."""
     if options.radiometry == "contrast":
         return contrast_input(image_db)
     level, spread = sea_level(image_db) if options.least_chip_spread_db else (image_db, np.inf)

@@ -23,8 +23,8 @@ from models.checkpoint import (
     shipped_models,
 )
 from models.objects.judge import check_with_object_stage
-from models.registry.records import Promotion, Provenance, Version
-from models.registry.registry import ChampionModel, Registry
+from models.registry.records import Promotion, Provenance, Version, content_of
+from models.registry.registry import ChampionModel, Registry, file_hashes
 
 CHAMPION = "champion"
 
@@ -36,7 +36,7 @@ class Listed:
     id: str
     kind: str  # shipped or version
     champion: bool
-    added_at: datetime | None = None
+    added_at: datetime | None = None  # to the registry; None for a model that is only shipped
     run: str | None = None
     problem: str | None = None  # damage to its record
 
@@ -55,16 +55,35 @@ def find_model(model: str | None, registry: Path) -> Path:
 
 
 def list_models(registry: Path) -> tuple[list[Listed], ChampionModel]:
-    """The shipped models, then the versions of the registry, oldest first; and the champion."""
+    """The shipped models, then the other versions of the registry, oldest first; and the champion."""
     versions_of, champion = Registry(registry), Registry(registry).champion(warn=False)
-    listed = [Listed(id, "shipped", champion.version is None and id == champion.id) for id in shipped_models()]
     versions = versions_of.versions()
+    also_shipped = {version.id: version for version in versions if _is_shipped(version)}
+    listed = [_listed_shipped(id, also_shipped.get(id), champion) for id in shipped_models()]
     for version in versions:
-        is_champion = champion.version is not None and version.id == champion.id
-        listed.append(Listed(version.id, "version", is_champion, version.added_at, version.provenance.run))
+        if version.id not in also_shipped:
+            listed.append(_listed(version, "version", champion))
     for id in sorted({*versions_of.ids()} - {version.id for version in versions}):
         listed.append(Listed(id, "version", False, problem=_problem(versions_of, id)))
     return listed, champion
+
+
+def _listed_shipped(id: str, version: Version | None, champion: ChampionModel) -> Listed:
+    """A shipped model, and whether it is in the registry too."""
+    if version is not None:
+        return _listed(version, "shipped", champion)
+    return Listed(id, "shipped", champion.version is None and id == champion.id)
+
+
+def _listed(version: Version, kind: str, champion: ChampionModel) -> Listed:
+    return Listed(version.id, kind, version == champion.version, version.added_at, version.provenance.run)
+
+
+def _is_shipped(version: Version) -> bool:
+    """Whether a version is a copy of a shipped model, by its content."""
+    if version.id not in shipped_models():
+        return False
+    return content_of(file_hashes(SHIPPED / version.id)) == version.pin.content
 
 
 def inventory_json(listed: list[Listed], champion: ChampionModel, registry: Path) -> dict[str, Any]:
@@ -74,19 +93,19 @@ def inventory_json(listed: list[Listed], champion: ChampionModel, registry: Path
         "models": [one.id for one in listed if one.kind == "shipped"],
         "champion": champion.id,
         "registry": str(registry),
-        "versions": [_plain(one) for one in listed if one.kind == "version"],
+        "versions": [_plain(one) for one in listed if one.kind == "version" or one.added_at is not None],
         "refused": list(champion.refused),
     }
 
 
 def inventory_line(listed: Listed, width: int) -> str:
     """A model as a line of text, the champion with an asterisk; `width` of the ids."""
-    note = listed.kind
+    notes = ["shipped"] if listed.kind == "shipped" else []
     if listed.problem is not None:
-        note = f"damaged: {listed.problem}"
+        notes.append(f"damaged: {listed.problem}")
     elif listed.added_at is not None:
-        note = f"added {listed.added_at:%Y-%m-%d %H:%M}Z{f' by run {listed.run}' if listed.run else ''}"
-    return f"{'*' if listed.champion else ' '} {listed.id:<{width}}  {note}"
+        notes.append(f"added {listed.added_at:%Y-%m-%d %H:%M}Z{f' by run {listed.run}' if listed.run else ''}")
+    return f"{'*' if listed.champion else ' '} {listed.id:<{width}}  {', '.join(notes)}"
 
 
 def describe_model(folder: Path, registry: Path) -> dict[str, Any]:
@@ -123,6 +142,8 @@ def compare_metrics(challenger: Mapping[str, Any], champion: Mapping[str, Any]) 
 def verify_models(model: str | None, registry: Path, report: Callable[[str, str], None]) -> list[str]:
     """Verify one model, or all shipped and registered ones; `report` takes id and hash of the weights of good ones.
 
+    A shipped model that is in the registry too is two copies, and both are reported.
+
     Returns the problems, those of the journal of promotions included, one line each.
     """
     versions, champion = Registry(registry), Registry(registry).champion(warn=False)
@@ -130,7 +151,9 @@ def verify_models(model: str | None, registry: Path, report: Callable[[str, str]
     if model is None:
         checks.extend((id, partial(check_with_object_stage, str(SHIPPED / id))) for id in shipped_models())
     for name in versions.ids() if model is None else [model]:
-        checks.append((name, partial(_verified, champion.folder.name if name == CHAMPION else name, registry)))
+        wanted = champion.folder.name if name == CHAMPION else name
+        shown = f"{name}, in the registry" if model is None and name in shipped_models() else name
+        checks.append((shown, partial(_verified, wanted, registry)))
     problems: list[str] = []
     for name, check in checks:
         try:

@@ -179,7 +179,7 @@ class Registry:
                 return self._record("rollback", now.line[earlier], now, line, reason, by, refused)
             shipped = self._add(default_model_folder(), Provenance()).pin  # in use before the first promotion
             if shipped == now.champion:
-                raise UsageError(now.champion.id, "no intact champion before it", "promote another version")
+                raise UsageError(now.champion.id, "there is no champion before it", "promote another model")
             return self._record("rollback", shipped, now, (), reason, by, refused)
 
     def prune(self, keep: int) -> tuple[str, ...]:
@@ -218,11 +218,7 @@ class Registry:
     def _add(self, source: Path, provenance: Provenance) -> Version:
         checkpoint = check_with_object_stage(str(source))
         _require_usable(checkpoint, source)
-        files = {
-            name: _sha256(source / name)
-            for name in (WEIGHTS, CHECKPOINT, CARD, *OBJECT_STAGE)
-            if (source / name).is_file()
-        }
+        files = file_hashes(source)
         folder = self._versions / checkpoint.id
         if folder.exists():
             return self._same(checkpoint.id, source, files)
@@ -296,6 +292,12 @@ class Registry:
         write_bytes(path, promotion_text(promotion).encode())
         _make_read_only(path)
         return promotion
+
+
+def file_hashes(model_folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a model that a version holds. Raises `ModelError`."""
+    present = [name for name in (WEIGHTS, CHECKPOINT, CARD, *OBJECT_STAGE) if (model_folder / name).is_file()]
+    return {name: _sha256(model_folder / name) for name in present}
 
 
 def _require_reason(reason: str) -> None:

@@ -55,15 +55,16 @@ class Alerter:
     def report_slicks(
         self,
         slicks: gpd.GeoDataFrame,
-        watch: str,
+        watch: str | None,
         area: Area | Iterable[Area] | None,
         scene_id: str,
         model_id: str | None,
         former: gpd.GeoDataFrame | None = None,
     ) -> tuple[Alert, ...]:
-        """Report the slicks of one scene for one watch; returns the new alerts.
+        """Report the slicks of one scene; returns the new alerts.
 
-        `slicks` as from `outputs.slicks.find_slicks`; without `area`, the whole world is watched. Slicks that overlap
+        `slicks` as from `outputs.slicks.find_slicks`; `watch` is the one that found the scene, None if none did;
+        without `area`, the whole world is watched. Slicks that overlap
         an alerted one of `former`, those of the results that this one replaces, are not alerted again.
         """
         areas = [area] if isinstance(area, Area) else list(area or ())
@@ -74,7 +75,13 @@ class Alerter:
         )
 
     def report_failure(
-        self, subject: str, reason: str, *, kind: rules.FailureKind = "other", occurrence: str | None = None
+        self,
+        subject: str,
+        reason: str,
+        *,
+        kind: rules.FailureKind = "other",
+        occurrence: str | None = None,
+        watch: str | None = None,
     ) -> tuple[Alert, ...]:
         """Report a failure: of a scene, a flow or a model; returns the new alerts.
 
@@ -83,31 +90,31 @@ class Alerter:
         """
         now = self._clock()
         if occurrence is not None:
-            return self._put([rules.failure(subject, reason, kind, occurrence, now)])
+            return self._put([rules.failure(subject, reason, kind, occurrence, now, watch)])
         with (
-            self._logged_unless_kept([rules.failure(subject, reason, kind, "", now)]),
+            self._logged_unless_kept([rules.failure(subject, reason, kind, "", now, watch)]),
             self._outbox.transaction() as session,
         ):
             row = incident(session, identity("failure", kind, one_line(subject), one_line(reason, 2000)), now)
             if not is_alert_due(row, now, self._options.repeat_hours):
                 return ()
-            return self._put_within(session, [rules.failure(subject, reason, kind, str(row.alerts), now)])
+            return self._put_within(session, [rules.failure(subject, reason, kind, str(row.alerts), now, watch)])
 
     def report_scene(self, record: SceneRecord) -> None:
         """Report a scene that failed for good or is quarantined; others are ignored."""
         if record.state in ("failed", "quarantined"):
             reason, when = record.reason or record.state, record.changed_at.isoformat()
-            self.report_failure(record.id, reason, kind="scene", occurrence=when)
+            self.report_failure(record.id, reason, kind="scene", occurrence=when, watch=record.found_by)
 
     @contextmanager
-    def reporting_failure(self, flow: str) -> Iterator[None]:
-        """Report a failure of the block as one of the flow, and raise it."""
+    def reporting_failure(self, flow: str, watch: str | None = None) -> Iterator[None]:
+        """Report a failure of the block as one of the flow, on its round for a watch, and raise it."""
         try:
             yield
         except Exception as error:
             known = isinstance(error, SlickwatchError)
             reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-            self.report_failure(flow, reason, kind="flow")
+            self.report_failure(flow, reason, kind="flow", watch=watch)
             error.add_note(REPORTED)
             raise
 

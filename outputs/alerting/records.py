@@ -46,7 +46,7 @@ class Alert:
     made_at: datetime  # UTC
     title: str  # one line
     reason: str | None = None  # of a failure, a silence or its end
-    watch: str | None = None
+    watch: str | None = None  # that found the scene, or is silent; of several, joined by commas
     detection: Annotated[Detection | None, Field(alias="sighting")] = None  # `sighting` in webhooks and state files
 
     @property

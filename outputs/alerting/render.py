@@ -51,7 +51,7 @@ def title(message: Message) -> str:
     if detection is None:
         return one_line(f"{parts}: {alerts[0].title} and others")
     size = "" if detection.area_km2 is None else f", largest {detection.area_km2:.1f} km2"
-    return one_line(f"{len(alerts)} oil slicks in watch {alerts[0].watch}{size}")
+    return one_line(f"{len(alerts)} oil slicks{_in_watch(alerts[0])}{size}")
 
 
 def text(message: Message) -> str:
@@ -95,7 +95,11 @@ def _heading(alerts: list[Alert]) -> str:
     noun = "oil slick" if len(alerts) == 1 else "oil slicks"
     scenes = {alert.detection.scene_id for alert in alerts if alert.detection}
     scene_count = f"{len(scenes)} scenes" if len(scenes) > 1 else "1 scene"
-    return f"{len(alerts)} {noun} in watch {one_line(str(first.watch))} ({scene_count}):"
+    return f"{len(alerts)} {noun}{_in_watch(first)} ({scene_count}):"
+
+
+def _in_watch(alert: Alert) -> str:
+    return "" if alert.watch is None else f" in watch {one_line(alert.watch)}"
 
 
 def _rest(alerts: list[Alert]) -> str:
@@ -111,6 +115,8 @@ def _lines(alert: Alert) -> Iterator[Any]:
         yield one_line(alert.title)
         if alert.reason:
             yield "reason", one_line(alert.reason, 2000)
+        if alert.watch and alert.kind == "failure":
+            yield "watch", one_line(alert.watch)
         yield "reported", utc_text(alert.made_at)
         return
     yield _summary(alert.detection)

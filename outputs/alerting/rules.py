@@ -28,7 +28,7 @@ FAILURES: dict[FailureKind, str] = {
 
 def detections(
     slicks: gpd.GeoDataFrame,
-    watch: str,
+    watch: str | None,
     areas: Iterable[Area],
     options: AlertOptions,
     now: datetime,
@@ -38,7 +38,8 @@ def detections(
 ) -> list[Alert]:
     """An alert for each oil slick that overlaps an area and is large and certain enough; largest first.
 
-    `slicks` are rows of `outputs.attributes.ATTRIBUTES` in EPSG:4326; without areas, the whole world is watched. A
+    `slicks` are rows of `outputs.attributes.ATTRIBUTES` in EPSG:4326; `watch` is the one that found their scene, None
+    if none did; without areas, the whole world is watched. A
     slick that only touches the border does not overlap. Unknown values (null) never suppress an alert; slicks that a
     reviewer has rejected are left out.
     """
@@ -67,11 +68,13 @@ def without_known(
     return slicks if known.empty else slicks[~slicks.geometry.intersects(known.geometry.union_all())]
 
 
-def failure(subject: str, reason: str, kind: FailureKind, occurrence: str, now: datetime) -> Alert:
+def failure(
+    subject: str, reason: str, kind: FailureKind, occurrence: str, now: datetime, watch: str | None = None
+) -> Alert:
     """An alert on a failure; `occurrence` distinguishes failures with the same subject and reason."""
     subject, reason = one_line(subject), one_line(reason, 2000)
     name = identity("failure", kind, subject, reason, occurrence)
-    return Alert(name, "failure", subject, now, f"{FAILURES[kind]}: {subject}", reason)
+    return Alert(name, "failure", subject, now, f"{FAILURES[kind]}: {subject}", reason, watch)
 
 
 def _overlapping(slicks: gpd.GeoDataFrame, area: Area) -> NDArray[np.bool_]:
@@ -113,9 +116,9 @@ def _detection(
     )
 
 
-def _alert(detection: Detection, watch: str, now: datetime) -> Alert:
-    name = identity("detection", watch, detection.slick_id)
-    where = detection.area_name or watch
+def _alert(detection: Detection, watch: str | None, now: datetime) -> Alert:
+    name = identity("detection", detection.slick_id)  # without the watch: another may find the scene later
+    where = detection.area_name or watch or detection.scene_id
     size = "of unknown size" if detection.area_km2 is None else f"of {detection.area_km2:.1f} km2"
     return Alert(name, "detection", detection.slick_id, now, f"Oil slick {size} in {where}", None, watch, detection)
 

@@ -169,12 +169,15 @@ def promote(site: Site, id: str, change: float) -> None:
 # A round
 
 
-def test_a_round_takes_each_scene_from_the_inbox_to_catalogue_and_results(site, products, prefect_server):
+def test_a_round_takes_each_scene_from_the_inbox_to_catalogue_and_results(site, products, prefect_server, caplog):
     ids = [site.put(product) for product in products[:2]]
     done = monitor("all", str(site.config))
     assert sorted(one.scene_id for one in done.processed) == sorted(ids)
     assert {one.outcome for one in done.processed} == {"processed"}
     assert (done.round.found, done.submitted, done.failed) == (2, (), {})
+    told = [line.getMessage() for line in caplog.records if line.name == "outputs.alerting.channels"]
+    assert len(told) == 2
+    assert all("oil slick in watch all (1 scene)" in text and "monitor" not in text for text in told)
     slicks, runs = site.catalogue.slicks(), site.catalogue.runs()
     assert sorted(slicks["scene_id"]) == sorted(ids)
     assert len(runs) == 2
@@ -648,8 +651,8 @@ def test_slicks_outside_the_watched_areas_and_those_told_before_are_no_news(site
     settings = Settings.read(site.config)
     areas = alerts.alerted_areas(settings)
     with site.alerter() as alerter:
-        assert len(alerter.report_slicks(slicks, alerts.WATCH, areas, "scene", "model", former)) == 2
-        assert alerter.report_slicks(slicks, alerts.WATCH, areas, "scene", "model", former) == ()
+        assert len(alerter.report_slicks(slicks, "all", areas, "scene", "model", former)) == 2
+        assert alerter.report_slicks(slicks, "all", areas, "scene", "model", former) == ()
         alerter.deliver()
     assert sorted(line[2] for line in site.told()) == ["b", "c"]
     assert isinstance(areas[0], Area)

@@ -106,6 +106,39 @@ def test_rolling_back_ends_at_the_shipped_model(in_registry, models):
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
+def test_a_shipped_model_that_was_promoted_is_listed_once(in_registry, models):
+    in_registry("promote", models / "one", "--reason", "better")
+    assert in_registry("promote", SHIPPED, "--reason", "better still")[1] == f"{SHIPPED} is the champion, after one\n"
+    lines = in_registry("list")[1].splitlines()
+    assert [line[2:].split()[0] for line in lines] == [*ALL_SHIPPED, "one"]
+    (champion,) = [line for line in lines if line[0] == "*"]
+    assert champion.startswith(f"* {SHIPPED}  shipped, added 20")
+    listed = json.loads(in_registry("list", "--json")[1])
+    assert (listed["champion"], listed["models"]) == (SHIPPED, ALL_SHIPPED)
+    assert [(one["id"], one["champion"]) for one in listed["versions"]] == [(SHIPPED, True), ("one", False)]
+    assert len({line.split(":")[0] for line in in_registry("verify")[1].splitlines()}) == len(ALL_SHIPPED) + 2
+
+
+def test_rolling_back_to_a_promoted_shipped_model_and_from_it(in_registry, models):
+    in_registry("promote", SHIPPED, "--reason", "to begin with")
+    in_registry("promote", models / "one", "--reason", "better")
+    assert in_registry("rollback", "--reason", "worse")[1] == f"{SHIPPED} is the champion, after one\n"
+    code, out, err = in_registry("rollback", "--reason", "worse than nothing")
+    assert (code, out) == (2, "")
+    assert err == f"slickwatch: {SHIPPED}: there is no champion before it; promote another model\n"
+    assert [line[0] for line in in_registry("list")[1].splitlines()].count("*") == 1
+
+
+def test_another_model_by_the_name_of_a_shipped_one_is_listed_beside_it(in_registry, models):
+    (models / "one" / "checkpoint.json").write_text(
+        (models / "one" / "checkpoint.json").read_text().replace('"one"', f'"{SHIPPED}"')
+    )
+    shutil.move(models / "one", models / SHIPPED)
+    in_registry("promote", models / SHIPPED, "--reason", "better")
+    lines = [line for line in in_registry("list")[1].splitlines() if SHIPPED in line]
+    assert [line[0] for line in lines] == [" ", "*"]
+
+
 def test_the_settings_name_the_registry(cli, models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli("models", "promote", models / "one", "--reason", "better")[0] == 0

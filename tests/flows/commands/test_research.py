@@ -85,6 +85,23 @@ def test_a_wrong_name_is_one_line_with_the_right_ones(cli, folder, tmp_path, arg
     assert not (tmp_path / "out").exists()
 
 
+def test_bench_skips_prints_a_table_beside_the_papers(cli, monkeypatch):
+    from models.networks import benchmark
+
+    monkeypatch.setattr(benchmark, "_in_own_process", lambda measure, *given: measure(*given))  # saves three imports
+    code, out, _ = cli("bench", "skips", "--encoder", "nano", "--size", 32)
+    header, none, conv, caft, _, *note = out.splitlines()
+    assert code == 0
+    assert [line.split()[0] for line in (header, none, conv, caft)] == ["skip", "none", "conv", "caft"]
+    assert len({len(line) for line in (header, none, conv, caft)}) == 1, "figures stand below each other"
+    assert "39.52" in none
+    assert " - " in none
+    more = [float(line.split()[2]) for line in (none, conv, caft)]
+    assert more[0] == 0 < more[2] < more[1]
+    assert "Table 7" in " ".join(note)
+    assert not out.lstrip().startswith("{")
+
+
 def test_a_mask_of_another_size_names_the_file(cli, folder, tmp_path):
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "2.png")
     code, _, err = cli("evaluate", folder, "--json", tmp_path / "scores.json")

@@ -112,7 +112,7 @@ def made(request, empty, tmp_path):
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS made")
         Ledger.open(url := f"{base}/postgres?options=-csearch_path%3Dmade").close()
-        connection.execute("TRUNCATE made.scenes, made.scene_offers, made.scene_watermarks")
+        connection.execute("TRUNCATE made.scenes, made.scene_offers, made.scene_finds, made.scene_watermarks")
     return url
 
 
@@ -716,6 +716,19 @@ def test_an_older_ledger_is_upgraded_with_its_data(url):
         ledger.record_found("cdse", "bay", [scene()], T0)
         assert ledger.watermark("cdse", "bay") == T0
         assert ledger.get(name()).sources == ("cdse",)
+
+
+def test_a_scene_keeps_the_watches_that_found_it(url):
+    with Ledger.open(url) as ledger:
+        ledger.record_found("local", None, [scene()])
+        assert (ledger.get(name()).watches, ledger.get(name()).found_by) == ((), None)
+        for watch in ("gulf", "bay", "gulf"):
+            ledger.record_found("cdse", watch, [scene()], T0)
+        assert ledger.get(name()).found_by == "bay, gulf"
+        assert [record.watches for record in ledger.list()] == [("bay", "gulf")]
+        ledger.forget(name(), entirely=True)
+        ledger.record_found("cdse", "bay", [scene()])
+        assert ledger.get(name()).watches == ("bay",)
 
 
 def test_a_newer_ledger_is_refused_in_one_line(url):

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.training import seas
-from models.training.seas import MAYBE, SeaOptions, sea_loss, train_on_seas, with_doubt
+from models.training.seas import MAYBE, PREPROCESS, SeaItems, SeaOptions, sea_loss, train_on_seas, with_doubt
 from tests.support.dataset_folders import write
 
 
@@ -102,3 +103,40 @@ def test_a_resumed_training_ends_with_the_very_same_weights(root, tmp_path, monk
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert all(torch.isfinite(tensor).all() for tensor in one.values())
+
+
+def test_a_chip_with_a_mask_is_learned_from_as_the_mask_says(root, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    mask = np.zeros((80, 80), np.uint8)
+    mask[20:40, 20:60], mask[50:60, 20:60] = OIL, IGNORE
+    Image.fromarray(mask).save(masks / "1.png")  # of the chips with oil, 1 and 3, only this one has a mask
+    options = SeaOptions(size=80, calm=0, inserted=0, weak=1, simulated=0, coarse=0)
+    items = SeaItems(options, root, PREPROCESS, masks)
+    assert [items.oil.name(i) for i in range(len(items.oil))] == ["1"]
+    images, labels, presence = items.batch(0)
+    assert images.shape == (1, 1, 80, 80)
+    assert [int((labels == value).sum()) for value in (OIL, IGNORE, NOT_OIL)] == [800, 400, 5200]
+    assert presence.tolist() == [1.0]
+
+
+def test_without_masks_only_that_there_is_oil_is_known(root):
+    items = SeaItems(SeaOptions(size=64, calm=0, inserted=0, weak=1, simulated=0, coarse=0), root, PREPROCESS, None)
+    _, labels, presence = items.batch(0)
+    assert not (labels == OIL).any()
+    assert (labels == MAYBE).any()
+    assert presence.tolist() == [1.0]
+
+
+def test_a_training_can_begin_with_a_model(root, tmp_path):
+    options = SeaOptions(size=64, calm=1, inserted=0, weak=0, simulated=0, coarse=0, steps=1, save_every=1)
+    begun, _ = load_model("saross-nano-5")
+    checkpoint = train_on_seas(
+        SeaOptions(**{**options.__dict__, "start": "saross-nano-5", "learning_rate": 1e-5, "encoder_rate": 1e-5}),
+        tmp_path / "run", root, None, [].append,
+    )  # fmt: skip
+    assert checkpoint.architecture.encoder == "nano"
+    assert checkpoint.preprocess.radiometry == "level"
+    was, now = begun.state_dict(), load_model(str(tmp_path / "run"))[0].state_dict()
+    assert 0 < max(float((now[name] - was[name]).abs().max()) for name in was if was[name].is_floating_point()) < 1e-3
+    assert all(torch.equal(now[name], was[name]) for name in was if "running" in name), "statistics of a mixed batch"

@@ -91,13 +91,30 @@ def test_an_alert_carries_all_that_is_known_of_the_slick():
     assert seen.link == f"https://map.example/{SCENE}?slick=s%201"
 
 
-def test_the_same_detection_has_the_same_id_and_another_watch_another():
-    table = slicks(("s1", 5, 55, {}))
+def test_a_slick_has_one_id_whichever_watch_found_its_scene():
+    table = slicks(("s1", 5, 55, {}), ("s2", 6, 55, {}))
     ids = [
         rules.detections(table, watch, (NORTH,), OPTIONS, NOW + timedelta(hours=h), scene_id=SCENE, model_id=None)[0].id
-        for watch, h in (("gulf", 0), ("gulf", 7), ("sea", 0))
+        for watch, h in (("gulf", 0), ("gulf", 7), ("sea", 0), (None, 0))
     ]
-    assert ids[0] == ids[1] != ids[2]
+    assert len(set(ids)) == 1
+    both = rules.detections(table, "gulf", (NORTH,), OPTIONS, NOW, scene_id=SCENE, model_id=None)
+    assert len({alert.id for alert in both}) == 2
+
+
+def test_slicks_of_a_scene_that_somebody_named_are_in_no_watch():
+    table = slicks(("s1", 5, 55, {}), ("s2", 6, 55, {}))
+    told = message(*rules.detections(table, None, (), OPTIONS, NOW, scene_id=SCENE, model_id=None))
+    assert render.title(told) == "2 oil slicks, largest 5.0 km2"
+    assert render.text(told).startswith("2 oil slicks (1 scene):\n")
+    assert render.payload(told)["alerts"][0]["watch"] is None
+    assert told.alerts[0].title == f"Oil slick of 5.0 km2 in {SCENE}"
+
+
+def test_a_failed_scene_names_the_watch_that_found_it():
+    told = message(rules.failure(SCENE, "no orbit", "scene", "", NOW, "arabian-sea"))
+    assert re.search(r"^ +watch +arabian-sea$", render.text(told), re.M)
+    assert render.payload(told)["alerts"][0]["watch"] == "arabian-sea"
 
 
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
