@@ -7,11 +7,13 @@ python -m benchmarks.train_seas --start saross-nano-5 --masks runs/masks --out r
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from ingest.errors import SlickwatchError
 from models.datasets.catalogue import data_root
 from models.training.seas import SeaOptions, train_on_seas
 
@@ -33,7 +35,11 @@ def main() -> None:
     torch.set_num_threads(1)
     given = {name: value for name, value in vars(arguments).items() if name in SeaOptions.__dataclass_fields__}
     options = SeaOptions(**{**given, "held_out": tuple(arguments.held_out)})
-    train_on_seas(options, arguments.out, data_root(), arguments.imagenet, print_now, arguments.masks)
+    try:
+        train_on_seas(options, arguments.out, data_root(), arguments.imagenet, print_now, arguments.masks)
+    except SlickwatchError as error:
+        print(f"train_seas: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 print_now = partial(print, flush=True)

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if (failure := _prefect_failure(str(error))) is not None:
+        if (failure := _prefect_failure(error)) is not None:
             print_failure(failure)
             sys.exit(failure.exit_code)
         message = " ".join(str(error).split())
@@ -116,16 +116,21 @@ def _require_text(arguments: Sequence[str]) -> None:
             raise UsageError(repr(os.fsencode(word)), "is not UTF-8", "rename the file or the folder") from error
 
 
-def _prefect_failure(message: str) -> SourceError | None:
-    """Failures for which Prefect has no exceptions of its own."""
-    if "Failed to reach API" in message:
-        url = os.environ.get("PREFECT_API_URL", "the Prefect server")
-        return SourceError(url, "no Prefect server answers", "start it, or unset PREFECT_API_URL to run without")
-    if "connect to ephemeral Prefect API" in message:
+def _prefect_failure(error: Exception) -> SourceError | None:
+    """Failures for which Prefect has no exceptions of its own: told by where they were raised, and from what."""
+    raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    if not isinstance(error, RuntimeError) or not raised_in.startswith("prefect."):
+        return None
+    if raised_in == "prefect.server.api.server":
         limit = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
         return SourceError(
             "the Prefect server of this run", "did not start in time", f"see its log above, or set {limit}"
         )
+    import httpx  # takes a while
+
+    if isinstance(error.__cause__, httpx.HTTPError | ValueError):  # ValueError: something else answers there
+        url = os.environ.get("PREFECT_API_URL", "the Prefect server")
+        return SourceError(url, "no Prefect server answers", "start it, or unset PREFECT_API_URL to run without")
     return None
 
 

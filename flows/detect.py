@@ -24,6 +24,7 @@ from ingest.files import remove_abandoned, storage_errors, unfinished
 from models.checkpoint import read_checkpoint, require_five_classes
 from outputs.coverage import Coverage
 from outputs.record import RunRecord, config_hash, input_file, peak_memory_bytes
+from outputs.stac_collection import list_scenes
 
 T = TypeVar("T")
 
@@ -47,8 +48,8 @@ def detect_slicks(
 ) -> Detection:
     """Find oil slicks in one Sentinel-1 product and publish them under out/<scene id>.
 
-    An earlier result of the scene stays until the new one is complete and then replaces it. `report`: whether to leave
-    artifacts in Prefect; a caller that moves the results reports them itself.
+    An earlier result of the scene stays until the new one is complete and then replaces it. `report`: whether to list
+    it in collection.json and to leave artifacts in Prefect; a caller that moves the results does so itself.
     """
     started, watch = datetime.now(UTC), _StopWatch()
     options = options or DetectionOptions()
@@ -88,6 +89,7 @@ def detect_slicks(
         folder = out / scene.scene.id
         tasks.publish(job, slicks, candidates, record, folder)
     if report:
+        list_scenes(out)
         # As a state, so that a failure here does not fail a scene that is published.
         tasks.report(slicks, record, folder, return_state=True)
     return Detection(record.scene_id, folder, len(slicks), coverage)

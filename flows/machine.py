@@ -12,7 +12,7 @@ from flows.settings.check import written_folders
 from ingest.errors import StorageError
 from ingest.files import home_folder, require_writable
 from ingest.proxies import require_usable_proxies
-from preprocess.mask import require_coastline
+from preprocess.coastline import require_coastline
 
 # Without any of them, a run starts a Prefect server with a database in Prefect's home.
 _OTHER_DATABASE = (

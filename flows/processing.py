@@ -41,6 +41,7 @@ from outputs.alerting.alerter import REPORTED, Alerter
 from outputs.catalogue import Catalogue, Selection
 from outputs.coverage import Coverage
 from outputs.record import RunRecord, code_version
+from outputs.stac_collection import list_scenes
 from preprocess.pipeline import require_trained
 
 _LOG = logging.getLogger(__name__)
@@ -228,6 +229,7 @@ class SceneRun:
         with self._result_lock():
             if found != self.folder:
                 put_in_place(found, self.folder)
+            list_scenes(self.folder.parent)
             result = read_result(self.folder)
             alerts = self._publish(result)
         # As a state, so that a failure here does not fail a scene that is published.

@@ -44,6 +44,7 @@ from outputs.rasters import write_backscatter_cog, write_probability_cog, write_
 from outputs.record import RunRecord, write_record
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
+from outputs.surroundings import coast_distances
 from outputs.survey import measure_coverage
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from preprocess.mask import land_mask
@@ -172,6 +173,7 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
             weights_sha256=checkpoint.weights_sha256,
             config_hash=config_hash,
             run_id=run_id,
+            coast_distances=partial(coast_distances, coastline=job.options.coastline),
         )
         slicks = found(options=job.options.slicks)
         if not judged:
@@ -243,7 +245,8 @@ def artifact_key(scene_id: str) -> str:
 
 def summary(slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> str:
     """Describe a run in Markdown: the scene, what was found, how long each step took."""
-    lines = [f"# {record.scene_id}", "", f"Model {record.model_id}, run {record.run_id}, layers in `{folder}`.", ""]
+    made = f"Model {record.model_id}, run {record.run_id}, layers in `{folder.name}`."
+    lines = [f"# {record.scene_id}", "", made, ""]
     lines += [f"- {flag}" for flag in record.flags]
     if slicks.empty:
         lines += ["No slick found.", ""]
@@ -279,7 +282,7 @@ def provenance(record: RunRecord) -> str:
         "result": finding(record.slick_count, record.coverage),
     }
     durations = {name: f"{one:.3f} s" for name, one in record.durations_s.items()}
-    inputs = [(f"`{file.path}`", file.size, file.checksum or "unknown") for file in record.inputs]
+    inputs = [(f"`{Path(file.path).name}`", file.size, file.checksum or "unknown") for file in record.inputs]
     tables = (
         markdown_table(("", ""), (facts | durations).items()),
         markdown_table(("input", "bytes", "checksum"), inputs),

@@ -31,7 +31,9 @@ _WKT = re.compile(r"(?:SRID=(?P<srid>\d+);)?\s*(?P<geometry>(?:MULTI)?(?:POLYGON
 _NO_GEOMETRY = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError, ShapelyError,
 )  # fmt: skip
-_WGS84 = re.compile(r"(CRS:?84|EPSG:+(\d*:)?4326)\Z", re.I)
+# WGS 84 in longitude and latitude, or with heights, which are left out, as names, URNs and addresses say it.
+_WGS84 = re.compile(r"(CRS:?84h?|EPSG[:/]+([\d.]*[:/])?(4326|4979))\Z", re.I)
+_SRIDS = (None, "4326", "4979")
 
 Point = tuple[float, float]
 Fail = Callable[[str, str], UsageError]  # problem, remedy
@@ -56,6 +58,8 @@ def read_areas(given: str | Path) -> tuple[Area, ...]:
     if isinstance(given, Path):
         return _read_file(given)
     text = given.strip()
+    if not text:
+        raise UsageError("the area", "is empty", _GIVE)
     if match := _BOX.fullmatch(text):
         west, south, east, north = map(float, match.groups())
         return (Area("area 1", box_area(west, south, east, north, subject=text)),)
@@ -130,7 +134,7 @@ def _read_text(text: str, subject: str, name: str) -> tuple[Area, ...]:
 
 def _from_wkt(text: str, subject: str) -> BaseGeometry:
     match = _WKT.match(text)
-    if match and match["srid"] not in (None, "4326"):
+    if match and match["srid"] not in _SRIDS:
         raise UsageError(subject, f"is in EPSG:{match['srid']}", "give longitudes and latitudes in EPSG:4326")
     try:
         with np.errstate(invalid="ignore"):  # NaN is reported with its point
@@ -176,7 +180,9 @@ def _require_wgs84(document: dict[str, Any], subject: str) -> None:
     if not isinstance(crs, dict):
         return
     properties = crs.get("properties")
-    name = str(properties.get("name")) if isinstance(properties, dict) else "unknown"
+    name = "unknown"
+    if isinstance(properties, dict):
+        name = str(properties["name"]) if "name" in properties else f"EPSG:{properties.get('code', 'unknown')}"
     if not _WGS84.search(name):
         raise UsageError(subject, f"is in the coordinate system {name}", "save it in EPSG:4326")
 

@@ -6,6 +6,7 @@ import netrc
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,16 +59,17 @@ SERVICES = {
 }
 
 
-def find_credentials(service: str, machine: str | None = None) -> Credentials:
+def find_credentials(service: str, machine: str | None = None, environ: Mapping[str, str] | None = None) -> Credentials:
     """Look up the credentials of a service of `SERVICES`: environment, then the credentials file, then ``.netrc``.
 
-    `machine` is a further host to look for in ``.netrc``, such as a DHuS node. Raises `SourceError` if nothing is
+    `machine` is a further host to look for in ``.netrc``, such as a DHuS node; `environ` stands in for the environment
+    of the process. Raises `SourceError` if nothing is
     found, if only half is given, or if a file is damaged or readable by anyone but its owner; no message contains
     any part of a file's content.
     """
-    known = SERVICES[service]
+    known, environ = SERVICES[service], os.environ if environ is None else environ
     machines = known.machines if machine is None else (machine, *known.machines)
-    found = _from_environment(known) or _from_file(service, known) or _from_netrc(machines)
+    found = _from_environment(known, environ) or _from_file(service, known, environ) or _from_netrc(machines, environ)
     if found is None:
         raise SourceError(known.title, "no credentials found", _how_to_give_them(service, known, machines))
     return found
@@ -82,8 +84,8 @@ def _how_to_give_them(service: str, known: Service, machines: tuple[str, ...]) -
     )
 
 
-def _from_environment(known: Service) -> Credentials | None:
-    user, secret = (os.environ.get(variable, "") for variable in known.variables)
+def _from_environment(known: Service, environ: Mapping[str, str]) -> Credentials | None:
+    user, secret = (environ.get(variable, "") for variable in known.variables)
     if user and secret:
         return Credentials(user, SecretStr(secret))
     if user or secret:
@@ -92,8 +94,8 @@ def _from_environment(known: Service) -> Credentials | None:
     return None
 
 
-def _from_file(service: str, known: Service) -> Credentials | None:
-    named = os.environ.get(CREDENTIALS_FILE_VARIABLE)
+def _from_file(service: str, known: Service, environ: Mapping[str, str]) -> Credentials | None:
+    named = environ.get(CREDENTIALS_FILE_VARIABLE)
     if not named:
         return None
     path = Path(os.path.expanduser(named))
@@ -115,8 +117,8 @@ def _entry(path: Path, service: str, table: object, entry: str) -> str:
     return value
 
 
-def _from_netrc(machines: tuple[str, ...]) -> Credentials | None:
-    path = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc"))
+def _from_netrc(machines: tuple[str, ...], environ: Mapping[str, str]) -> Credentials | None:
+    path = Path(environ.get("NETRC") or os.path.expanduser("~/.netrc"))
     if not machines or not path.is_file():
         return None
     _read_private(path)

@@ -145,7 +145,7 @@ def whole_folder(folder: Path, required: Sequence[str] = ()) -> Iterator[Path]:
         for path in sorted(hidden.rglob("*")):
             sync(path)
         sync(hidden)
-        _put(hidden, folder)
+        put_folder(hidden, folder)
         sync(folder.parent)
 
 
@@ -206,8 +206,8 @@ def _require_written(path: Path) -> None:
         raise StorageError(path, "not written completely", "see the messages above and run again")
 
 
-def _put(hidden: Path, folder: Path) -> None:
-    """Rename `hidden` to `folder`, removing a former folder of that name."""
+def put_folder(hidden: Path, folder: Path) -> None:
+    """Rename `hidden` to `folder` on the same disk; a former folder of that name is exchanged for it, then removed."""
     if not folder.exists():
         os.rename(hidden, folder)
     elif not folder.is_dir():

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from shapely.geometry import MultiPolygon
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
+_LATER = "not computed yet, always null"
 
 Kind = Literal["text", "integer", "real", "flag", "time"]
 
@@ -28,6 +29,13 @@ _DTYPES: dict[Kind, str] = {
 }
 
 
+_SYMBOLS = {"m2": "m²", "km2": "km²", "deg": "°", "m s-1": "m/s"}
+_SPELLINGS = {
+    "id": "ID", "vv": "VV", "lon": "longitude", "lat": "latitude", "sha256": "SHA-256", "polsby": "Polsby-Popper",
+    "popper": "ratio", "sigma0": "sigma nought", "lookalike": "look-alike", "config": "configuration",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One column of the slick table; `unit` is empty for text, counts and ratios."""
@@ -36,6 +44,13 @@ class Attribute:
     kind: Kind
     unit: str
     description: str
+
+    @property
+    def title(self) -> str:
+        """Its name as a person reads it, with its unit: "Distance to coast (m)"."""
+        suffix = "_" + self.unit.replace(" ", "").replace("-1", "").lower() if self.unit else ""
+        words = " ".join(_SPELLINGS.get(word, word) for word in self.name.removesuffix(suffix).split("_"))
+        return words[0].upper() + words[1:] + (f" ({_SYMBOLS.get(self.unit, self.unit)})" if self.unit else "")
 
 
 ATTRIBUTES: tuple[Attribute, ...] = (
@@ -50,8 +65,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("processed_at", "time", "UTC", "When the slick was found"),
     Attribute("latency_s", "real", "s", "Time from acquired_end to processed_at"),
     Attribute("part_count", "integer", "", "Number of separate patches, before any split at the antimeridian"),
-    Attribute("area_m2", "real", "m2", "Geodesic area without holes"),
-    Attribute("perimeter_m", "real", "m", "Geodesic length of the outline along cell edges, including holes"),
+    Attribute("area_m2", "real", "m2", "Geodesic area of its cells, without holes"),
+    Attribute("perimeter_m", "real", "m", "Geodesic length of the edges of its cells, including holes"),
     Attribute("length_m", "real", "m", "Long side of the smallest rectangle around the slick"),
     Attribute("width_m", "real", "m", "Short side of that rectangle"),
     Attribute("orientation_deg", "real", "deg", "Bearing of the long side, clockwise from north, 0..180"),
@@ -60,7 +75,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("polsby_popper", "real", "", "4 pi area / perimeter^2: 1 for a disc, near 0 for a thread"),
     Attribute("fill_factor", "real", "", "Area divided by the area of that rectangle"),
     Attribute("aspect_ratio", "real", "", "length_m divided by width_m"),
-    Attribute("distance_to_coast_m", "real", "m", "Distance to the nearest coast"),
+    Attribute("distance_to_coast_m", "real", "m", "Distance from the outline to the nearest land; null beyond 400 km"),
     Attribute("edge_touching", "flag", "", "True where the swath, the land mask or missing data cut the slick"),
     Attribute("class", "text", "", "oil or look-alike"),
     Attribute(
@@ -83,13 +98,17 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         "contrast_db", "real", "dB", "Slick relative to the sea around it, in VV or else HH; negative where darker"
     ),
     Attribute("incidence_angle_deg", "real", "deg", "Incidence angle at the centroid"),
-    Attribute("noise_floor_margin_db", "real", "dB", "Mean sigma nought of the slick above the noise floor"),
-    Attribute("wind_speed_ms", "real", "m s-1", "Wind speed at 10 m"),
-    Attribute("wind_direction_deg", "real", "deg", "Direction the wind blows from, clockwise from north"),
-    Attribute("wind_source", "text", "", "Source of the wind data"),
-    Attribute("ships_nearby", "integer", "", "Ships detected near the slick"),
-    Attribute("nearest_ship_m", "real", "m", "Distance to the nearest detected ship"),
-    Attribute("sources", "text", "", "Candidate sources with scores, JSON"),
+    Attribute(
+        "noise_floor_margin_db", "real", "dB", "Mean sigma nought of the slick above the noise floor, in VV or else HH"
+    ),
+    Attribute("wind_speed_ms", "real", "m s-1", f"Wind speed at 10 m; {_LATER}"),
+    Attribute("wind_direction_deg", "real", "deg", f"Direction the wind blows from, clockwise from north; {_LATER}"),
+    Attribute("wind_source", "text", "", f"Source of the wind data; {_LATER}"),
+    Attribute("ships_nearby", "integer", "", "Ships that the model sees within 10 km of the outline"),
+    Attribute(
+        "nearest_ship_m", "real", "m", "Distance from the outline to the nearest such ship in the scene, however far"
+    ),
+    Attribute("sources", "text", "", f"Candidate sources with scores, JSON; {_LATER}"),
     Attribute("status", "text", "", "unreviewed, confirmed or rejected"),
     Attribute("reviewed_at", "time", "UTC", "When an analyst reviewed the slick"),
     Attribute("reviewer", "text", "", "Analyst who reviewed it"),

@@ -19,6 +19,7 @@ from preprocess.grid import Grid, Window
 from preprocess.pipeline import CalibratedScene
 
 Floats = NDArray[np.floating]
+_CO_POLARISATIONS = ("VV", "HH")
 _NOT_SEA = ("oil", "ship", "land")  # Look-alikes are sea surface, and part of the surroundings.
 
 
@@ -35,15 +36,20 @@ def measurements(
     """
     polarisation = _co_polarisation(calibrated)
     sigma_nought = calibrated.sigma_nought.sel(polarisation=polarisation)
+    noise_floor = None if calibrated.noise_floor is None else calibrated.noise_floor.sel(polarisation=polarisation)
     around = [_widened(s.window, options.ring_gap + options.ring_width, groups.plane.shape) for s in slicks]
     measured: dict[int, dict[str, object]] = {}
     for members in _runs_of_lines(around):
         first, last = min(around[i][0].start for i in members), max(around[i][0].stop for i in members)
         lines = np.asarray(sigma_nought[first:last].data)
+        noise = None if noise_floor is None else np.asarray(noise_floor[first:last].data)
         for i in members:
             rows, columns = around[i]
-            power = lines[rows.start - first : rows.stop - first, columns]
-            radar = _radar_attributes(slicks[i], around[i], power, polarisation, groups, probability, options)
+            here = slice(rows.start - first, rows.stop - first), columns
+            radar = _radar_attributes(
+                slicks[i], around[i], lines[here], None if noise is None else noise[here], polarisation, groups,
+                probability, options,
+            )  # fmt: skip
             measured[i] = {**radar, **_outline_attributes(slicks[i], calibrated.grid)}
     return [measured[i] for i in range(len(slicks))]
 
@@ -126,30 +132,38 @@ def _around(outline: MultiPolygon) -> tuple[MultiPolygon, float, float]:
 def _radar_attributes(
     slick: Slick,
     around: Window,
-    power: NDArray[np.floating],
+    power: Floats,
+    noise: Floats | None,
     polarisation: str,
     groups: Groups,
     probability: xr.DataArray,
     options: SlickOptions,
 ) -> dict[str, object]:
-    """Probability and backscatter of a slick and of the sea around it; `power` is sigma nought of `around`."""
+    """Probability and backscatter of a slick and of the sea around it; `power` and `noise` are those of `around`."""
     cells, blocked = groups.cells(slick.group, around, options.outline), groups.blocked[around]
     ring = ring_around(cells, options.ring_gap, options.ring_width)
     ring &= ~blocked & (groups.group[around] == 0) & _sea(probability, around) & np.isfinite(power)
     inside_db = mean_db(power[cells])
+    floor_db = None if noise is None else mean_db(noise[cells])
     outside_db = mean_db(power[ring]) if np.count_nonzero(ring) >= options.minimum_ring else None
     return {
         **confidence_attributes(groups.plane[around][cells], options.medium, options.high),
         "lookalike_probability": _mean_of("look-alike", probability, around, cells),
         "sigma0_vv_db": inside_db if polarisation == "VV" else None,
-        "contrast_db": None if inside_db is None or outside_db is None else inside_db - outside_db,
+        "contrast_db": _above(inside_db, outside_db),
+        "noise_floor_margin_db": _above(inside_db, floor_db) if polarisation in _CO_POLARISATIONS else None,
         "edge_touching": _touches_edge(cells, blocked, around, groups.plane.shape),
     }
 
 
+def _above(value_db: float | None, reference_db: float | None) -> float | None:
+    """How far a value lies above another; null where one is unknown."""
+    return None if value_db is None or reference_db is None else value_db - reference_db
+
+
 def _co_polarisation(calibrated: CalibratedScene) -> str:
     known = [str(p) for p in calibrated.sigma_nought.polarisation.values]
-    return next((p for p in ("VV", "HH") if p in known), known[0])
+    return next((p for p in _CO_POLARISATIONS if p in known), known[0])
 
 
 def _widened(window: Window, by: int, scene: tuple[int, ...]) -> Window:

@@ -5,9 +5,9 @@ touch, also by a corner, form a group; a group is a slick where one of its cells
 its cells at `outline` or above, each patch of them one part of the MultiPolygon. So a thin trail that fades in places
 stays one slick, and a faint smear of which the model is nowhere certain is none.
 
-Cells on land and without data are excluded before the grouping, and outlines follow the cells' edges exactly: no
-slick extends onto land, into missing data or out of the scene, its area is that of its cells, and no two slicks
-overlap. Simplified outlines would have none of these properties.
+Cells on land and without data are excluded before the grouping. Slicks are measured along the edges of their cells: no
+slick extends onto land, into missing data or out of the scene, and its area is that of its cells. What is published is
+the same outline smoothed for display (`outputs.smoothing`), out of which the cells can be had back.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from rasterio import features
 from scipy import ndimage
 from shapely.geometry import MultiPolygon, Polygon
-from shapely.geometry.base import BaseGeometry
 
+from outputs.coordinates import rounded
 from outputs.options import SlickOptions
 from outputs.probability import Mask, predicted_land
+from outputs.smoothing import smoothed
 from preprocess.geolocate import geodesic_area_perimeter
 from preprocess.grid import Grid, Window
 
 CORNERS_TOUCH = np.ones((3, 3), dtype=bool)
-_DECIMALS = 7  # RFC 7946, 11.2: a centimetre; the same in every format
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +65,11 @@ class Slick:
 
     group: int
     window: Window
-    image_outline: MultiPolygon  # x = pixel, y = line
-    outline: MultiPolygon  # lon/lat
+    image_outline: MultiPolygon  # along the cells' edges; x = pixel, y = line
+    outline: MultiPolygon  # the same in lon/lat
     area: float  # m2
     perimeter: float  # m
+    display: MultiPolygon  # the outline smoothed, lon/lat as published
 
 
 def slicks_among(groups: Groups, options: SlickOptions) -> Iterator[Slick]:
@@ -77,13 +78,14 @@ def slicks_among(groups: Groups, options: SlickOptions) -> Iterator[Slick]:
     for group in _large_enough(groups, options):
         window = boxes[group - 1]
         cells = groups.cells(group, window, options.outline)
-        image_outline = polygonise(cells, groups.grid[window].transform)
-        # The last cells may reach beyond the image.
-        image_outline = shapely.transform(image_outline, lambda at: np.minimum(at, groups.grid.image_end))
-        outline = _rounded(groups.grid.geolocation.to_lonlat(image_outline))
+        rows, columns = window
+        on_grid = polygonise(cells, Affine.translation(columns.start, rows.start))
+        image_outline = _in_image(on_grid, groups.grid)
+        outline = groups.grid.geolocation.to_lonlat(image_outline)
         area, perimeter = geodesic_area_perimeter(outline)
         if area >= options.minimum_area_m2:
-            yield Slick(int(group), window, image_outline, outline, area, perimeter)
+            display = rounded(groups.grid.geolocation.to_lonlat(_in_image(smoothed(on_grid), groups.grid)))
+            yield Slick(int(group), window, image_outline, outline, area, perimeter, display)
 
 
 def blocked_cells(probability: xr.DataArray, land: Mask | None) -> Mask:
@@ -118,14 +120,17 @@ def _large_enough(groups: Groups, options: SlickOptions) -> NDArray[np.int32]:
     return large
 
 
-def _rounded(outline: MultiPolygon) -> MultiPolygon:
-    """The outline to `_DECIMALS`, valid, exteriors counter-clockwise."""
-    rounded = _with_decimals(outline)
-    if not rounded.is_valid:
-        rounded = _with_decimals(shapely.set_precision(outline, 10.0**-_DECIMALS))
-    polygons = [part for part in shapely.get_parts(rounded) if isinstance(part, Polygon)]
-    return shapely.orient_polygons(MultiPolygon(polygons))
+def _in_image(outline: MultiPolygon, grid: Grid) -> MultiPolygon:
+    """An outline of (column, row) as one of (pixel, line); cells that reach beyond the image end with it."""
+    to_image, ends = grid.transform, grid.image_end
+    scales, shifts = (to_image.a, to_image.e), (to_image.c, to_image.f)
 
+    def image(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        axes = []
+        for axis, count in enumerate(reversed(grid.shape)):
+            corners = np.arange(count + 1)
+            axes.append(np.interp(at[:, axis], corners, np.minimum(corners * scales[axis] + shifts[axis], ends[axis])))
+        return np.column_stack(axes)
 
-def _with_decimals(outline: BaseGeometry) -> BaseGeometry:
-    return shapely.set_coordinates(outline, np.round(shapely.get_coordinates(outline), _DECIMALS))
+    inside: MultiPolygon = shapely.transform(outline, image)
+    return inside

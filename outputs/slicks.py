@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import geopandas as gpd
@@ -18,7 +19,10 @@ from outputs.options import SlickOptions
 from outputs.outlines import Groups, Slick, blocked_cells, slicks_among
 from outputs.probability import Mask, class_plane
 from outputs.record import software_version
+from outputs.surroundings import ship_attributes, ship_positions
 from preprocess.pipeline import CalibratedScene
+
+CoastDistances = Callable[[Sequence[MultiPolygon]], NDArray[np.float64]]
 
 
 def find_slicks(
@@ -34,13 +38,16 @@ def find_slicks(
     config_hash: str | None = None,
     run_id: str | None = None,
     processed_at: datetime | None = None,
+    coast_distances: CoastDistances | None = None,
 ) -> gpd.GeoDataFrame:
     """Slicks of a scene with their attributes, one row each, in EPSG:4326; the columns are `ATTRIBUTES`.
 
     `class_probability` is (class, line, pixel), NaN where there is no data; only single class planes of it
     are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel);
     `oil_probability` is the judgement of an object stage on each slick, on its cells, NaN where it has none; it becomes
-    the slick's confidence. `oil` takes the place of the class plane of oil.
+    the slick's confidence. `oil` takes the place of the class plane of oil. `coast_distances` is that of
+    `outputs.surroundings`; without it the distance to the coast is null.
+    Outlines are smoothed for display (`outputs.smoothing`); attributes are those of the cells.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
     moment = processed_at or datetime.now(UTC)
@@ -57,8 +64,10 @@ def find_slicks(
     }
     rows: list[dict[str, object]] = []
     outlines: list[MultiPolygon] = []
+    displays: list[MultiPolygon] = []
     taken = np.zeros(class_probability.shape[1:], dtype=bool)
     blocked = blocked_cells(class_probability, land)
+    ships = ship_positions(class_probability, blocked, calibrated.grid)
     for name in options.classes:
         plane = class_plane(class_probability, name) if oil is None or name != "oil" else oil
         groups = Groups.of(plane, blocked, taken, options.grow, calibrated.grid)
@@ -69,8 +78,14 @@ def find_slicks(
             said = {} if oil_probability is None or name != "oil" else _judged(slick, groups, oil_probability, options)
             rows.append({**common, **measured, **said, "id": identity, "class": name})
             outlines.append(slick.outline)
+            displays.append(slick.display)
             taken[slick.window] |= groups.cells(slick.group, slick.window, options.outline)
-    return slick_table(rows, outlines)
+    for row, near in zip(rows, ship_attributes(outlines, ships), strict=True):
+        row |= near
+    if coast_distances is not None:
+        for row, distance in zip(rows, coast_distances(outlines), strict=True):
+            row["distance_to_coast_m"] = distance
+    return slick_table(rows, displays)
 
 
 def candidate_table(rejected: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import geopandas as gpd
 import numpy as np
@@ -18,19 +20,22 @@ from pystac.extensions.sar import FrequencyBand, Polarization, SarExtension
 from pystac.extensions.sat import OrbitState, SatExtension
 from shapely.geometry.base import BaseGeometry
 
+from ingest.errors import UnreadableInput
 from ingest.files import write_bytes
+from ingest.scene import scene_from_name
+from outputs.coordinates import DECIMALS, bounding_box
 from outputs.coverage import Coverage
 from outputs.rasters import NO_PROBABILITY, STEPS
 from outputs.record import software_version
-from outputs.vectors import bounding_box
+from outputs.stac_collection import COLLECTION_FILE, COLLECTION_ID
 from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
 PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+_PRODUCTS = "https://catalogue.dataspace.copernicus.eu/odata/v1/Products?$filter="
 _CENTRE_FREQUENCY = 5.405  # GHz
 _OUTLINE_TOLERANCE = 5e-4  # degrees, some 50 m; a footprint needs no vertex every 2 km
-_DECIMALS = 7
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def scene_item(
         stac_extensions=[PROCESSING_EXTENSION],
     )
     _describe_radar(item, calibrated)
+    _link(item)
     for name in files:
         kind = _KINDS[name]
         asset = pystac.Asset(f"./{name}", kind.title, media_type=kind.media_type, roles=list(kind.roles))
@@ -105,10 +111,21 @@ def write_item(item: pystac.Item, path: Path) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def _link(item: pystac.Item) -> None:
+    """To the collection of the results folder, and to the product that the scene's name is the name of."""
+    item.collection_id = COLLECTION_ID
+    for rel in ("root", "parent", "collection"):
+        item.add_link(pystac.Link(rel, f"../{COLLECTION_FILE}", pystac.MediaType.JSON))
+    with suppress(UnreadableInput):  # a product may have been renamed
+        name = f"{scene_from_name(item.id).id}.SAFE"
+        title = f"{name} in the Copernicus Data Space"
+        item.add_link(pystac.Link("derived_from", _PRODUCTS + quote(f"Name eq '{name}'"), "application/json", title))
+
+
 def _footprint(grid: Grid) -> BaseGeometry:
     outline = grid.geolocation.footprint(*grid.image_shape)
     simple = shapely.orient_polygons(shapely.simplify(outline, _OUTLINE_TOLERANCE))
-    return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), _DECIMALS))
+    return shapely.set_coordinates(simple, np.round(shapely.get_coordinates(simple), DECIMALS))
 
 
 def _properties(

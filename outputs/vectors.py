@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
 from shapely.geometry import MultiPolygon
-from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
-from outputs.attributes import plain
+from outputs.attributes import ATTRIBUTES, plain
+from outputs.coordinates import bounding_box, rounded
+from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
 
 LAYER = "slicks"
-_DECIMALS = 7  # RFC 7946, 11.2
 
 
 def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
@@ -46,10 +45,15 @@ def write_geojson(slicks: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
-    """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles`. Raises `StorageError`."""
+    """Write slicks as the layer `slicks` of a GeoPackage with QGIS's table `layer_styles` and names of the fields.
+
+    Raises `StorageError`.
+    """
     with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
         _write_layer(slicks, plain_path)
         _write_style(plain_path)
+        with closing(sqlite3.connect(hidden.absolute())) as database, database:
+            describe_fields(database, LAYER, ATTRIBUTES)
         _check_complete(hidden, len(slicks))
 
 
@@ -75,6 +79,7 @@ def write_style(path: Path) -> None:
 
 def _feature(values: dict[str, Any], outline: MultiPolygon) -> dict[str, Any]:
     properties = {name: plain(value) for name, value in values.items()}
+    outline = rounded(outline)  # tables of former versions have more decimals
     parts = [_rings(part) for part in outline.geoms]
     return {
         "type": "Feature",
@@ -87,20 +92,8 @@ def _feature(values: dict[str, Any], outline: MultiPolygon) -> dict[str, Any]:
 
 def _rings(part: shapely.Polygon) -> list[list[list[float]]]:
     """Exterior counter-clockwise, holes clockwise (RFC 7946, 3.1.6)."""
-    turned = shapely.orient_polygons(part)
-    rings = (turned.exterior, *turned.interiors)
-    return [np.round(shapely.get_coordinates(ring), _DECIMALS).tolist() for ring in rings]
-
-
-def bounding_box(outline: BaseGeometry) -> list[float]:
-    """West, south, east, north; west is the greater where the outline crosses the antimeridian (RFC 7946, 5.2)."""
-    west, south, east, north = outline.bounds
-    if west <= -180.0 and east >= 180.0:
-        bounds = shapely.bounds(shapely.get_parts(outline))
-        eastern = bounds[:, 0] >= 0.0
-        if eastern.any() and not eastern.all():
-            west, east = bounds[eastern, 0].min(), bounds[~eastern, 2].max()
-    return [round(float(value), _DECIMALS) for value in (west, south, east, north)]
+    rings = (part.exterior, *part.interiors)
+    return [shapely.get_coordinates(ring).tolist() for ring in rings]
 
 
 def _write_layer(slicks: gpd.GeoDataFrame, path: Path) -> None:

@@ -30,7 +30,7 @@ class NoiseBand:
     blocks: tuple[NoiseAzimuthBlock, ...]  # those that touch the lines
 
     def at(self, lines: Integers) -> Float32s:
-        """Noise in DN^2 at consecutive lines; (lines, samples).
+        """Noise in DN^2 at ascending lines; (lines, samples).
 
         Azimuth factors are linear between a block's lines and constant beyond them; outside all
         blocks the factor is 1.
@@ -63,8 +63,10 @@ def removable_noise(image: ImageMetadata, ipf_version: float | None) -> tuple[No
     """The noise table of an image, None where there is nothing to remove, and what readers should know about it.
 
     A table of before IPF 2.50 is scaled to DN^2. One that cannot be thermal noise is left out: subtracted, it would
-    change nothing, or turn the whole sea dark.
+    change nothing, or turn the whole sea dark. Noise that the processor has removed is not removed again.
     """
+    if image.annotation.noise_removed:
+        return None, ("thermal noise was removed by the processor, not removed again",)
     image, flags = _in_digital_numbers(image, ipf_version)
     table, level_db = noise_table(image.noise), _noise_equivalent_db(image)
     if table is not None and not _is_plausible(level_db):

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ingest.errors import UnreadableInput, UsageError
-from ingest.safe.metadata import ImageMetadata
+from ingest.safe.metadata import ImageMetadata, Integers
 from ingest.safe.product import SafeProduct
 from ingest.scene import Scene
 from preprocess.border import FIRST_IPF_WITHOUT, Border, find_border
@@ -21,6 +21,7 @@ from preprocess.options import PreprocessOptions
 
 # Lines computed at a time, so that their float32 temporaries stay in a core's cache.
 _LINES_AT_A_TIME = 16
+_ROWS_OF_NOISE = 64  # computed at a time
 # Substitutes for polarisations that a product does not have.
 _SAME_ROLE = {"VV": "HH", "HH": "VV", "VH": "HV", "HV": "VH"}
 
@@ -33,6 +34,7 @@ class CalibratedScene:
     sigma_nought: xr.DataArray  # (polarisation, line, pixel), lazy float32, m2 m-2, NaN = no data
     grid: Grid
     flags: tuple[str, ...]  # warnings for readers of the results
+    noise_floor: xr.DataArray | None = None  # as sigma_nought: its noise equivalent, NaN where unknown; None: unknown
 
 
 def calibrated_scene(
@@ -51,7 +53,9 @@ def calibrated_scene(
     stacked = xr.concat(images, xr.DataArray(list(chosen), dims="polarisation", name="polarisation"), join="exact")
     flags += tuple(f"{one}: {flag}" for one, image in zip(chosen, images, strict=True) for flag in image.attrs["flags"])
     stacked = stacked.rename("sigma_nought").assign_attrs({**images[0].attrs, "flags": flags})
-    return CalibratedScene(product.scene, stacked, grid, flags)
+    floors = [noise_floor(product, one, grid.looks) for one in chosen]
+    floor = xr.concat(floors, stacked.polarisation, join="exact").rename("noise_floor")
+    return CalibratedScene(product.scene, stacked, grid, flags, floor)
 
 
 def usable_polarisations(
@@ -100,6 +104,44 @@ def sigma_nought(
         "flags": flags,
     }
     return lines_and_pixels(lazy_bands(bands, shape, np.float32, rows), quantity, looks).assign_attrs(attrs)
+
+
+def noise_floor(product: SafeProduct, polarisation: str, looks: tuple[int, int] = (1, 1)) -> xr.DataArray:
+    """Noise-equivalent sigma nought at the centres of cells of `looks` lines and pixels of one polarisation.
+
+    Lazy (line, pixel), float32, linear m2 m-2; NaN where the product has no usable noise table. It holds whether or
+    not that noise is removed. Raises `UsageError` for a missing polarisation.
+    """
+    image = product.image(polarisation)
+    noise, _ = removable_noise(image, product.ipf_version)
+    lines, samples = image.annotation.number_of_lines, image.annotation.number_of_samples
+    shape = (-(-lines // looks[0]), -(-samples // looks[1]))
+    line, pixel = (
+        np.minimum(np.arange(count) * look + look // 2, length - 1)
+        for count, look, length in zip(shape, looks, (lines, samples), strict=True)
+    )
+    bands = _NoiseBands(noise, calibration_table(image.calibration), line, pixel, samples)
+    return lines_and_pixels(lazy_bands(bands, shape, np.float32, _ROWS_OF_NOISE), "noise_floor", looks)
+
+
+@dataclass(frozen=True)
+class _NoiseBands:
+    """Noise-equivalent sigma nought of rows of cells, at their centres."""
+
+    noise: NoiseTable | None
+    table: LookUpTable
+    line: Integers
+    pixel: Integers
+    samples: int
+
+    def __call__(self, start: int, stop: int) -> Float32s:
+        lines = self.line[start:stop]
+        if self.noise is None:
+            return np.full((lines.size, self.pixel.size), np.nan, np.float32)
+        reach = int(lines[0]), int(lines[-1]) + 1, self.samples
+        gain = self.table.band(*reach).at(lines)[:, self.pixel]
+        floor: Float32s = self.noise.band(*reach).at(lines)[:, self.pixel] / gain**2
+        return floor
 
 
 def multilook(power: Float32s, looks: tuple[int, int]) -> Float32s:

@@ -1,4 +1,4 @@
-"""Flow runs whose process exited without reporting: Prefect would show them as running forever."""
+"""Flow runs whose process was ended: Prefect would show them as crashed, or as running forever."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from flows.operations.plan import Plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import is_held
 
-STOPPED = "stopped"  # written to the file of a run that `slickwatch down` terminated
 ATTEMPTS = 3
 PENDING_LIMIT = timedelta(minutes=5)  # a run pending for longer was taken by a worker that died
 
 
 class CrashedRuns:
-    """Reschedules runs that were interrupted by `kill -9`, by a machine going down or by `slickwatch down`."""
+    """Reschedules runs whose process was killed, alone or with the machine, or was stopped by `slickwatch down`."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._home = plan, Home(plan.home)
@@ -43,7 +42,7 @@ class CrashedRuns:
             kind = run["state"]["type"]
             if kind == "CANCELLING":
                 _set_state(api, run, "CANCELLED", "The process had already exited.")
-            if kind in {"RUNNING", "PENDING"} or (kind == "CRASHED" and STOPPED in file.read_text()):
+            if kind in {"RUNNING", "PENDING", "CRASHED"}:
                 rescheduled = self._reschedule_run(api, run)
         with suppress(FileNotFoundError):
             file.unlink()

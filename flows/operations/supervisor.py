@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.operations.crashed_runs import STOPPED, CrashedRuns
+from flows.operations.crashed_runs import CrashedRuns
 from flows.operations.deployments import ensure_work_pool, finish_deploy, start_deploy
 from flows.operations.home import Home
 from flows.operations.plan import Plan, read_plan, service_environment
@@ -49,9 +49,6 @@ def terminate_leftovers(home: Home) -> None:
 def terminate_runs_and_worker(home: Home) -> None:
     """Terminate runs and worker together: the worker waits for its runs."""
     runs = [file for file in home.runs.iterdir() if is_held(file)]
-    for run in runs:
-        with run.open("a") as file:
-            file.write(f" {STOPPED}")
     terminate([home.lock("worker"), *runs], GRACE_S)
 
 

@@ -89,7 +89,9 @@ class Settings(BaseModel):
         """
         mail = self.alerts.mail
         login = mail.login or any(self._environ.get(name) for name in SERVICES["smtp"].variables)
-        return find_credentials("smtp", machine=mail.host) if mail.host is not None and login else None
+        if mail.host is None or not login:
+            return None
+        return find_credentials("smtp", machine=mail.host, environ=self._environ)
 
     def shown(self) -> list[Shown]:
         """Every effective value, secrets redacted, and where it comes from: default, file or variable."""

@@ -67,6 +67,15 @@ class Document:
         except ValueError as error:
             raise self.fail(f"{_leaf(path)} {text!r} is not an integer") from error
 
+    def flag(self, path: str) -> bool:
+        """An XML boolean; false where it is absent."""
+        if not self.has(path):
+            return False
+        text = self.text(path)
+        if text not in ("true", "1", "false", "0"):
+            raise self.fail(f"{_leaf(path)} {text!r} is neither true nor false")
+        return text in ("true", "1")
+
     def real(self, path: str) -> float:
         text = self.text(path)
         try:
@@ -127,6 +136,7 @@ def read_annotation(document: Document) -> Annotation:
         azimuth_pixel_spacing=document.real(image + "azimuthPixelSpacing"),
         range_pixel_spacing=document.real(image + "rangePixelSpacing"),
         geolocation_grid=_read_geolocation_grid(document),
+        noise_removed=document.flag("imageAnnotation/processingInformation/thermalNoiseCorrectionPerformed"),
     )
     if min(annotation.number_of_lines, annotation.number_of_samples) < 1:
         raise document.fail("empty image")

@@ -95,6 +95,7 @@ class Annotation:
     azimuth_pixel_spacing: float  # m
     range_pixel_spacing: float  # m
     geolocation_grid: GeolocationGrid
+    noise_removed: bool = False  # by the processor (`thermalNoiseCorrectionPerformed`)
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,7 +189,7 @@ def doppler(annotation: Annotation) -> Mapping[str, Content]:
 
 
 def processing_information(annotation: Annotation, swaths: Sequence[str], version: str) -> Mapping[str, Content]:
-    """How the image was processed: detected, multi-looked, projected to ground range, noise kept."""
+    """How the image was processed: detected, multi-looked, projected to ground range."""
     window: Mapping[str, Content] = {
         "windowType": "Hamming",
         "windowCoefficient": 0.7,
@@ -213,7 +213,7 @@ def processing_information(annotation: Annotation, swaths: Sequence[str], versio
         "rangeSpreadingLossCompensationApplied": True,
         "srgrConversionApplied": True,
         "detectionPerformed": True,
-        "thermalNoiseCorrectionPerformed": False,
+        "thermalNoiseCorrectionPerformed": annotation.noise_removed,
         **(_INTERFERENCE if version >= _INTERFERENCE_SINCE else {}),
         "chirpSource": "Nominal",
         "pgSource": "Extracted",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from ingest.errors import StorageError, UsageError
-from ingest.files import unfinished
+from ingest.files import put_folder, unfinished
 from ingest.safe.metadata import Annotation, ImageMetadata
 from ingest.safe_writing.documents import annotation_document, calibration_document, noise_document
 from ingest.safe_writing.manifest import DataObject, manifest_document, preview_documents, support_documents
@@ -71,9 +70,7 @@ def write_safe(
         with _aside(folder) as draft:
             manifest = _write_product(draft, images, version, noise_schema, cog)
             final = folder / _folder_name(name, images, manifest, cog)
-            if final.exists():
-                shutil.rmtree(final)
-            draft.rename(final)
+            put_folder(draft, final)
     except OSError as error:
         raise StorageError(folder, f"cannot write the product ({error})", "check space and permissions") from error
     return final

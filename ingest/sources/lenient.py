@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 
 def _none_if_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> object:
@@ -16,3 +16,4 @@ def _none_if_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> o
 
 _T = TypeVar("_T")
 Lenient = Annotated[_T | None, WrapValidator(_none_if_invalid)]
+EmptyIfOdd = BeforeValidator(lambda value: value if isinstance(value, dict) else {})

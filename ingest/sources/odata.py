@@ -52,7 +52,7 @@ class Checksum(BaseModel):
 class Product(BaseModel):
     """One product of the catalogue, as far as a scene needs it; what is not as specified is None."""
 
-    id: str = Field(alias="Id", min_length=1)
+    id: str = Field(alias="Id", min_length=1, coerce_numbers_to_str=True)
     name: str = Field(alias="Name")
     published: Lenient[AwareDatetime] = Field(default=None, alias="PublicationDate")
     online: Lenient[bool] = Field(default=None, alias="Online")

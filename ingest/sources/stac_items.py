@@ -9,7 +9,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationErr
 from ingest.areas import read_footprint
 from ingest.errors import UnreadableInput
 from ingest.scene import Scene, scene_from_name
-from ingest.sources.lenient import Lenient
+from ingest.sources.lenient import EmptyIfOdd, Lenient
 
 _PUBLISHED = ("published", "created", "updated")
 _ZIP_ASSETS = ("product", "safe", "archive", "zip", "download")
@@ -46,8 +46,8 @@ class Item(BaseModel):
 
     id: str
     geometry: Lenient[dict[str, Any]] = None
-    properties: dict[str, Any]
-    assets: dict[str, Lenient[Asset]]
+    properties: Annotated[dict[str, Any], EmptyIfOdd] = {}
+    assets: Annotated[dict[str, Lenient[Asset]], EmptyIfOdd] = {}
     links: Lenient[list[dict[str, Any]]] = None
 
 

@@ -111,14 +111,14 @@ def open_folder(folder: Path) -> Split:
     A folder with an ``index.csv`` has labels of whole chips instead.
     """
     if (folder / "index.csv").is_file():
-        return Split(str(folder), None, labelled_chips(folder), "labels of whole chips")
+        return Split(folder.resolve().name, None, labelled_chips(folder), "labels of whole chips")
     parts = {part: child_folder(folder, (part,)) for part in ("train", "test")}
     if not any(parts.values()):
-        return Split(str(folder), None, image_mask_folder(folder), "")
+        return Split(folder.resolve().name, None, image_mask_folder(folder), "")
     table = read_class_table(folder)
     test = image_mask_folder(parts["test"] or folder / "test", table)
     train = image_mask_folder(parts["train"], table) if parts["train"] else None
-    return Split(str(folder), train, test, "train/ and test/ as they are: nothing was looked at for copies")
+    return Split(folder.resolve().name, train, test, "train/ and test/ as they are: nothing was looked at for copies")
 
 
 def child_folder(folder: Path, names: Iterable[str]) -> Path | None:

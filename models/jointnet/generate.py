@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ingest.errors import ModelError, UsageError
+from models.bfloat16 import SLOW, has_bfloat16
 from models.jointnet.checkpoint import JointCheckpoint, load_jointnet
 from models.jointnet.diffusion import Predict, sample, solver_of
 from models.jointnet.overlapped import of_any_size, require_shape
@@ -40,7 +41,7 @@ class GenerateOptions:
     shard_size: int = 64
     device: str = "cpu"  # "cpu", "cuda", or "auto"
     threads: int = 1
-    half_precision: bool = False  # bfloat16 where it helps: half the time, a third of a grey level apart
+    half_precision: bool = False  # bfloat16: half the time where the device has it, a third of a grey level apart
     pixel_spacing: float | None = None  # m, to be noted where it is known
 
 
@@ -67,6 +68,8 @@ def synthesize(
             model, "has learnt images alone, no labels", "train it further: slickwatch train jointnet --resume"
         )
     plan, device = planned(checkpoint, count, options), _device(options.device)
+    if options.half_precision and not has_bfloat16(device):
+        report(f"{SLOW}: --half-precision takes many times as long")
     if (there := read_manifest(folder)) is not None:
         require_same_maker(folder, there.plan, plan)
     predict = prediction(network.to(device), options.half_precision)

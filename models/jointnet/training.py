@@ -24,8 +24,8 @@ from models.jointnet.options import JointOptions
 from models.jointnet.pairs import JointPairs, Noisy
 from models.training.engine import Learner, Losses, Progress, Report, Session, Stage, run_stage
 from models.training.memory import PartStep
-from models.training.options import flat
-from models.training.state import read_state, with_stored_parts
+from models.training.options import recorded
+from models.training.state import damage_named, read_state, stored_parts
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,14 @@ def train_jointnet(
     number, first, state = 1, 0, None
     if resume and session.state.is_file():
         state = read_state(session.state, options, {"training": data.sha256}, session.fabric.device)
-        number, first = state["stage"], state["step"]
-        network.load_state_dict(state["network"])
-        session.report(f"resuming stage {number} at step {first} of {options.schedule.steps[number - 1]}")
+        with damage_named(session.state):
+            number, first = int(state["stage"]), int(state["step"])
+            steps = options.schedule.steps[number - 1]
+            network.load_state_dict(state["network"])
+        session.report(f"resuming stage {number} at step {first} of {steps}")
     for stage in range(number, 4):
         if options.schedule.steps[stage - 1] and (stage == 3 or isinstance(network, SARJointNet)):
-            of_stage = options if state is None else with_stored_parts(options, state)
-            _train_stage(session, of_stage, data, network, stage, first, state)
+            _train_stage(session, options, data, network, stage, first, state)
         first, state = 0, None
     return read_jointnet(folder)
 
@@ -110,10 +111,13 @@ def _train_stage(
     """Train one stage from step `first`, continue with the averaged weights, and save them as the model."""
     if first == 0 and number == 2 and isinstance(network, SARJointNet):
         network.begin_label_net()
-    learner = Learner.of(network, options, _stage_parameters(network, number))
+    learner, parts = Learner.of(network, options, _stage_parameters(network, number)), None
     if state is not None:
-        learner.restore(state)
-    options = run_stage(session, options, learner, _stage(session.fabric, options, data, network, number), first)
+        with damage_named(session.state):
+            learner.restore(state)
+            parts = stored_parts(options, state)
+    stage = _stage(session.fabric, options, data, network, number)
+    options = run_stage(session, options, learner, stage, first, parts)
     network.load_state_dict(learner.result.state_dict())
     if session.fabric.is_global_zero:
         with storage_errors(session.folder):
@@ -125,7 +129,7 @@ def _train_stage(
                 data.images.classes,
                 options.data.crop,
                 number,
-                {"options": flat(options), "pairs": {"n": len(data.images), "sha256": data.sha256}},
+                {"options": recorded(options), "pairs": {"n": len(data.images), "sha256": data.sha256}},
             )
     session.fabric.barrier()
 

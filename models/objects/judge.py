@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from scipy.special import expit
 
 from ingest.errors import ModelError
-from ingest.files import read_json, write_json
+from ingest.files import read_json, write_bytes, write_json
 from ingest.hashes import file_sha256
 from models.checkpoint import Checkpoint, check_model, halved, model_folder
 from models.objects.candidates import CandidateOptions
@@ -54,7 +54,7 @@ class Judge:
 def save_judge(folder: Path, judge: Judge, surroundings: Surroundings) -> None:
     """Write a judge beside the model in `folder`; the weights of its encoder in half precision."""
     weights = {name: halved(tensor) for name, tensor in surroundings.state_dict().items()}
-    save_file(weights, folder / _WEIGHTS)
+    write_bytes(folder / _WEIGHTS, save(weights))
     record = asdict(replace(judge, surroundings_sha256=file_sha256(folder / _WEIGHTS)))
     write_json(folder / _RECORD, {"format": FORMAT, **record})
 

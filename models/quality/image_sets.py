@@ -44,7 +44,7 @@ def real_set(name: str, count: int | None) -> ImageSet:
 def synthetic_set(name: str, count: int | None) -> ImageSet:
     """Open a folder of synthetic pairs, complete or not, or the test images of a data set."""
     if (Path(name) / "manifest.json").is_file():
-        return _image_set(name, SyntheticPairs.open(Path(name), allow_partial=True), count)
+        return _image_set(Path(name).resolve().name, SyntheticPairs.open(Path(name), allow_partial=True), count)
     split = open_dataset(name)
     return _image_set(f"{split.name} test", split.test, count)
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ingest.errors import ModelError, UsageError
 from ingest.files import storage_errors
+from models.bfloat16 import SLOW, has_bfloat16
 from models.training.memory import PartStep, fitted_parts
-from models.training.options import CommonOptions, Options, Run, flat
+from models.training.options import CommonOptions, Memory, Options, Run, flat
 from models.training.state import keep_rows, log_row, save_state
 
 Report = Callable[[str], None]
@@ -45,10 +46,14 @@ class Session:
     ) -> Session:
         """Launch the processes of a training and seed them."""
         torch.set_num_threads(options.run.threads)
-        fabric = _launched(options.run, options.subject)
+        half = options.run.half_precision and has_bfloat16(_device(options.run.device))
+        fabric = _launched(options.run, options.subject, half)
         torch.manual_seed(options.seed)
         until = math.inf if hours is None else time.monotonic() + hours * 3600
-        return cls(fabric, folder, report if fabric.is_global_zero else _silent, progress, until)
+        session = cls(fabric, folder, report if fabric.is_global_zero else _silent, progress, until)
+        if options.run.half_precision and not half:
+            session.report(f"{SLOW}: computing in float32")
+        return session
 
     @property
     def state(self) -> Path:
@@ -139,23 +144,26 @@ class Stage:
         return f" of stage {self.number}" if self.number else ""
 
 
-def run_stage(session: Session, options: Options, learner: Learner, stage: Stage, first: int = 0) -> Options:
-    """Run the steps of a stage from `first` on; returns the options with the parts that fit into memory.
+def run_stage(
+    session: Session, options: Options, learner: Learner, stage: Stage, first: int = 0, parts: int | None = None
+) -> Options:
+    """Run the steps of a stage from `first` on; returns the options with the parts into which batches are divided.
 
-    Raises `UsageError` where not even one item fits into memory, `ModelError` for a loss that is not finite and where
-    time is up before the end, `StorageError` where log and state cannot be written.
+    `parts` is their number where it is known, else as many as memory demands. Raises `UsageError` where not even one
+    item fits into memory, `ModelError` for a loss or gradients that are not finite and where time is up before the end,
+    `StorageError` where log and state cannot be written.
     """
-    options = _fitted(session, options, learner, stage)
+    options = _divided(session, options, learner, stage, parts)
     _prepare_folder(session, stage.before + first)
     model, optimiser = session.fabric.setup(stage.module, learner.optimiser)
-    parts = _parts(session.fabric, options, stage, first)
+    items = _parts(session.fabric, options, stage, first)
     save_every = options.run.save_every or stage.log_every
     losses: list[Losses] = []
     for step in range(first, stage.steps):
         torch.manual_seed(_seed(options, stage, step, session.fabric))
         learner.set_rate(stage.rate(step))
-        losses.append(training_step(session.fabric, model, optimiser, learner, stage, parts, options.memory.accumulate))
-        _require_finite(session, stage, step, losses[-1])
+        with finite_step(session.folder, f"{step + 1}{stage.label}"):
+            losses.append(_step(session.fabric, model, optimiser, learner, stage, items, options.memory.accumulate))
         learner.average(options, step)
         done, time_is_up = step + 1, session.time_is_up()
         session.progress(stage.before + done, stage.total or stage.steps)
@@ -169,10 +177,13 @@ def run_stage(session: Session, options: Options, learner: Learner, stage: Stage
     return options
 
 
-def training_step(
+def _step(
     fabric: Fabric, model: Any, optimiser: Any, learner: Learner, stage: Stage, parts: Iterator[Any], accumulate: int
 ) -> Losses:
-    """Take one optimiser step over `accumulate` parts of a batch; returns its mean losses over all devices."""
+    """Take one optimiser step over `accumulate` parts of a batch; returns its mean losses over all devices.
+
+    Raises `NotFinite` before it reaches the weights.
+    """
     model.train()
     optimiser.zero_grad(set_to_none=True)
     totals: list[Tensor] = []
@@ -182,9 +193,11 @@ def training_step(
             losses = stage.losses(model, next(parts))
             fabric.backward(torch.stack(losses).sum() / accumulate)
         totals.append(torch.stack([loss.detach() for loss in losses]).float() / accumulate)
-    nn.utils.clip_grad_norm_(learner.parameters, 1.0)
+    means = tuple(float(loss) for loss in fabric.all_reduce(torch.stack(totals).sum(dim=0)))
+    require_finite("loss", *means)
+    require_finite("gradient", float(nn.utils.clip_grad_norm_(learner.parameters, 1.0)))
     optimiser.step()
-    return tuple(float(loss) for loss in fabric.all_reduce(torch.stack(totals).sum(dim=0)))
+    return means
 
 
 def parts_of_batches(options: CommonOptions, steps: int, first: int, rank: int) -> Iterator[list[int]]:
@@ -199,13 +212,34 @@ def parts_of_batches(options: CommonOptions, steps: int, first: int, rank: int) 
             yield list(batch[rank * accumulate + part :: options.run.devices * accumulate])
 
 
-def _fitted(session: Session, options: Options, learner: Learner, stage: Stage) -> Options:
+class NotFinite(Exception):
+    """The loss or the gradient of a step, as its text says, is not finite."""
+
+
+def require_finite(what: str, *values: float) -> None:
+    """Raise `NotFinite` unless all values are finite."""
+    if not all(math.isfinite(value) for value in values):
+        raise NotFinite(what)
+
+
+@contextmanager
+def finite_step(folder: Path, step: str) -> Iterator[None]:
+    """Turn `NotFinite` in a step of the training in `folder` into `ModelError`."""
+    try:
+        yield
+    except NotFinite as error:
+        problem = f"the {error} of step {step} is not finite"
+        raise ModelError(folder, problem, "train again with a lower learning_rate or a warm_up") from error
+
+
+def _divided(session: Session, options: Options, learner: Learner, stage: Stage, parts: int | None) -> Options:
     def report(line: str) -> None:
         session.report(f"stage {stage.number}: {line}" if stage.number else line)
 
     batch = options.schedule.batch_size // options.run.devices
-    parts = fitted_parts(stage.trial, learner.network, batch, options.memory, session.fabric, report)
-    return replace(options, memory=replace(options.memory, accumulate=parts))
+    memory = options.memory if parts is None else Memory(parts)
+    found = fitted_parts(stage.trial, learner.network, learner.optimiser, batch, memory, session.fabric, report)
+    return replace(options, memory=replace(options.memory, accumulate=found))
 
 
 def _prepare_folder(session: Session, step: int) -> None:
@@ -237,12 +271,6 @@ def _seed(options: CommonOptions, stage: Stage, step: int, fabric: Fabric) -> in
     return int(np.random.SeedSequence(stream).generate_state(1)[0])
 
 
-def _require_finite(session: Session, stage: Stage, step: int, losses: Losses) -> None:
-    if not all(math.isfinite(loss) for loss in losses):
-        problem = f"the loss of step {step + 1}{stage.label} is not finite"
-        raise ModelError(session.folder, problem, "train again with a lower learning_rate or a warm_up")
-
-
 def _save(
     session: Session, options: Options, learner: Learner, stage: Stage, done: int, losses: list[Losses],
     logged: bool, saved: bool,
@@ -265,8 +293,14 @@ def _silent(line: str) -> None:
     """Report nothing."""
 
 
-def _launched(run: Run, subject: str) -> Fabric:
-    """Start the processes of a training on its devices, in its precision.
+def _device(name: str) -> torch.device:
+    """Return the kind of device that an option names."""
+    found = torch.accelerator.current_accelerator(check_available=True) if name == "auto" else torch.device(name)
+    return found or torch.device("cpu")
+
+
+def _launched(run: Run, subject: str, half: bool) -> Fabric:
+    """Start the processes of a training on its devices; `half`: in bfloat16 with weights in float32.
 
     Raises `UsageError` about `subject` where a GPU is requested and there is none.
     """
@@ -277,7 +311,7 @@ def _launched(run: Run, subject: str) -> Fabric:
         accelerator=run.device,
         devices=run.devices,
         strategy="ddp" if run.devices > 1 else "auto",
-        precision="bf16-mixed" if run.half_precision else "32-true",
+        precision="bf16-mixed" if half else "32-true",
     )
     fabric.launch()
     return fabric

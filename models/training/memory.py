@@ -3,7 +3,8 @@
 Generic: a step is a callable that runs forward and backward over one part of so many items. On a GPU the allocator's
 own peak counts. On a CPU the peak of a process reflects its past rather than a step, so it is estimated from what
 autograd keeps for the backward pass: what the process holds now + the saved tensors + twice the largest of them, for
-the gradients of which the backward pass holds a few at a time.
+the gradients of which the backward pass holds a few at a time. The gradients of the weights are in what is held: the
+trials leave them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PartStep = Callable[[int], None]  # forward and backward over a part of so many 
 def fitted_parts(
     step: PartStep,
     network: nn.Module,
+    optimiser: torch.optim.Optimizer,
     batch: int,
     memory: Memory,
     fabric: Fabric,
@@ -38,7 +40,7 @@ def fitted_parts(
     Without a budget this is `memory.accumulate`, else the smallest number from there on that fits, the same for all
     processes. Raises what `fitted_accumulation` raises.
     """
-    device, fixed, parts = fabric.device, adamw_bytes(network), memory.accumulate
+    device, fixed, parts = fabric.device, bytes_of_moments_to_come(optimiser), memory.accumulate
     with as_it_was(network):
         if memory.memory_gb is None:
             peak = peak_estimate(step, batch // parts, device, fixed)(batch // parts)
@@ -75,8 +77,10 @@ def fitted_accumulation(
 def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: int = 0) -> Callable[[int], int]:
     """Try parts of one and, where `most` is more, of two items; return the peak in bytes as a function of the items.
 
-    `fixed_bytes` are those that a step needs and a trial does not allocate, see `adamw_bytes`.
+    `fixed_bytes` are those that a step needs and a trial does not allocate, see `bytes_of_moments_to_come`.
     """
+    if device.type == "cuda":
+        _tried(step, 1, device, fixed_bytes)  # the first trial allocates the gradients, which all parts but one find
     measured = [_tried(step, items, device, fixed_bytes) for items in range(1, min(most, 2) + 1)]
     if any(peak is None for peak in measured):
         raise UsageError("training options", "one or two items at a time do not fit", "use a smaller crop or network")
@@ -86,9 +90,10 @@ def peak_estimate(step: PartStep, most: int, device: torch.device, fixed_bytes: 
     return lambda items: held + first + (items - 1) * max(0, last - first)
 
 
-def adamw_bytes(network: nn.Module) -> int:
-    """Return the size of the gradients and of AdamW's two moments of a network's weights."""
-    return 3 * sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
+def bytes_of_moments_to_come(optimiser: torch.optim.Optimizer) -> int:
+    """Return the size of the two moments that AdamW will allocate at its first step; none after a resumption."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"] if p.requires_grad]
+    return sum(2 * p.numel() * int(p.element_size()) for p in parameters if not optimiser.state.get(p))
 
 
 @contextmanager

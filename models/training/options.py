@@ -6,6 +6,7 @@ Field names are unique across the sections of a training, so that its checkpoint
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -67,7 +68,7 @@ class Run:
     devices: int = 1  # processes that share a batch, each on its own device
     workers: int = 1  # processes per device that prepare pairs
     threads: int = 1
-    half_precision: bool = True  # bfloat16 where it helps, float32 weights
+    half_precision: bool = True  # bfloat16 where the device has it, with float32 weights
     save_every: int | None = 1000  # steps between two states to resume from
 
 
@@ -120,8 +121,16 @@ _LEAST = {
 }  # fmt: skip
 
 
+def recorded(options: Any) -> dict[str, Any]:
+    """Return options as a checkpoint records them: flat, and folders by name, whatever machine they are on."""
+    return {
+        name: Path(value).name if isinstance(value, str) and os.sep in value else value
+        for name, value in flat(options).items()
+    }
+
+
 def flat(options: Any) -> dict[str, Any]:
-    """Return options by name, without their sections: what checkpoints and states record."""
+    """Return options by name, without their sections: what states record."""
     values: dict[str, Any] = {}
     for name, value in asdict(options).items():
         values.update(value if isinstance(value, dict) else {name: value})

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ingest.files import storage_errors
 from models.checkpoint import Checkpoint, load_model, save_model
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.datasets.csiro import SeaChips, labelled_chips
@@ -31,8 +32,10 @@ from models.networks.architecture import Architecture
 from models.networks.efficientnet import EfficientNetLite0, imagenet_weights
 from models.networks.saross import SAROSSNet
 from models.simulator import simulate_chip
+from models.training.engine import finite_step, require_finite
 from models.training.losses import cross_entropy, dice
-from models.training.state import save_state
+from models.training.options import recorded
+from models.training.state import damage_named, load_state, require_same, save_state
 from preprocess.options import PreprocessOptions, normalised_db
 from preprocess.tiles import Tiling
 
@@ -269,6 +272,8 @@ def train_on_seas(
 
     `root` holds ``csiro/`` and ``sos/``; `imagenet` is the file of the encoder's ImageNet weights, needed to begin
     where no model is begun with; `masks` are as for `SeaItems`.
+    Raises `UsageError` for a state written with other options, `ModelError` for a damaged one and for a loss or a
+    gradient that is not finite, `StorageError` where the folder cannot be written.
     """
     torch.manual_seed(options.seed)
     network, architecture, preprocess = _begun(options, imagenet)
@@ -289,25 +294,27 @@ def train_on_seas(
         options.learning_rate,
         weight_decay=options.weight_decay,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     state, first = folder / "state.pt", 0
     if state.is_file():
-        first = _restored(state, network, averaged, optimiser)
+        first = _restored(state, options, network, averaged, optimiser)
         report(f"resuming at step {first} of {options.steps}")
     items, total = SeaItems(options, root, preprocess, masks), 0.0
     for step in range(first, options.steps):
         for group in optimiser.param_groups:
             group["lr"] = group["full"] * _share(step, options)
         settled = bool(options.start) or step >= options.steps * _SETTLING
-        total += _step(network, optimiser, items.batch(step), settled)
+        with finite_step(folder, str(step + 1)):
+            total += _step(network, optimiser, items.batch(step), settled)
         averaged.update_parameters(network)
         if (step + 1) % 10 == 0:
             report(f"step {step + 1}: loss {total / 10:.3f}")
             total = 0.0
         if (step + 1) % options.save_every == 0 or step + 1 == options.steps:
-            _save(state, network, averaged, optimiser, step + 1)
-            checkpoint = _saved(folder, averaged.module, architecture, preprocess, options)
-    return checkpoint
+            _save(state, options, network, averaged, optimiser, step + 1)
+            _saved(folder, averaged.module, architecture, preprocess, options)
+    return _saved(folder, averaged.module, architecture, preprocess, options)
 
 
 def _begun(options: SeaOptions, imagenet: Path | None) -> tuple[SAROSSNet, Architecture, PreprocessOptions]:
@@ -345,28 +352,38 @@ def _step(
     optimiser.zero_grad(set_to_none=True)
     logits, presence_map = network.with_presence(images.contiguous(memory_format=torch.channels_last))
     loss = sea_loss(logits, presence_map, labels, presence)
+    require_finite("loss", float(loss.detach()))
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True)
+    require_finite("gradient", float(nn.utils.clip_grad_norm_(network.parameters(), 1.0)))
     optimiser.step()
     return float(loss.detach())
 
 
-def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    path: Path, options: SeaOptions, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
+    step: int,
+) -> None:  # fmt: skip
     state: dict[str, Any] = {"network": network.state_dict(), "averaged": averaged.state_dict()}
-    save_state(path, {**state, "optimiser": optimiser.state_dict(), "step": step})
+    save_state(path, {**state, "optimiser": optimiser.state_dict(), "options": asdict(options), "step": step})
 
 
-def _restored(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    averaged.load_state_dict(state["averaged"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+def _restored(
+    path: Path, options: SeaOptions, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer
+) -> int:
+    state = load_state(path, torch.device("cpu"))
+    if "options" in state:  # not in older ones
+        fixed = {name: value for name, value in asdict(options).items() if name != "save_every"}
+        require_same(path, state["options"], fixed)
+    with damage_named(path):
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
 
 
 def _saved(
     folder: Path, network: nn.Module, architecture: Architecture, preprocess: PreprocessOptions, options: SeaOptions
 ) -> Checkpoint:
     return save_model(
-        folder, network, architecture, preprocess, {}, {"options": asdict(options)}, tiling=Tiling(512, 256)
+        folder, network, architecture, preprocess, {}, {"options": recorded(options)}, tiling=Tiling(512, 256)
     )

@@ -22,10 +22,10 @@ from models.synthesis.shards import SyntheticPairs
 from models.training.engine import Learner, Losses, Progress, Report, Session, Stage, run_stage
 from models.training.losses import cross_entropy, dice, distillation
 from models.training.memory import PartStep
-from models.training.options import changed, flat
+from models.training.options import changed, recorded
 from models.training.pairs import TrainingPairs, synthetic_record, teacher_classes, used_synthetic
 from models.training.segmentation_options import TrainOptions
-from models.training.state import read_state, with_stored_parts
+from models.training.state import damage_named, read_state, stored_parts
 from models.training.validation import held_out, scores
 from preprocess.options import PreprocessOptions
 from preprocess.tiles import Tiling
@@ -73,14 +73,15 @@ def train(
     pairs = data.fingerprints()
     options = _with_steps(options, data)
     network = _network(options, session.fabric)
-    learner, first = Learner.of(network, options, list(network.parameters())), 0
+    learner, first, parts = Learner.of(network, options, list(network.parameters())), 0, None
     if resume and session.state.is_file():
         state = read_state(session.state, options, pairs, session.fabric.device)
-        learner.restore(state)
-        options = with_stored_parts(options, state)
-        first = int(state["step"])
+        with damage_named(session.state):
+            learner.restore(state)
+            first, parts = int(state["step"]), stored_parts(options, state)
         session.report(f"resuming at step {first} of {options.schedule.steps}")
-    options = run_stage(session, options, learner, _stage(session.fabric, options, learner, data, pairs), first)
+    stage = _stage(session.fabric, options, learner, data, pairs)
+    options = run_stage(session, options, learner, stage, first, parts)
     return _finish(session, options, learner.result, data, pairs)
 
 
@@ -157,7 +158,7 @@ def _log_row(
     fabric: Fabric, options: TrainOptions, learner: Learner, data: Dataset
 ) -> Callable[[int, list[Losses]], tuple[dict[str, Any], str]]:
     def row(done: int, losses: list[Losses]) -> tuple[dict[str, Any], str]:
-        found = scores(learner.result, data.watched, options, data.preprocess, fabric.device)
+        found = scores(learner.result, data.watched, options, data.preprocess, fabric)
         values: dict[str, Any] = {"step": done, "loss": round(losses[-1][0], 4), **found}
         line = "step {step}: loss {loss:.3f}, oil IoU {oil_iou:.3f}, mIoU {miou:.3f}"
         return values, line.format(**values)
@@ -195,11 +196,10 @@ def _finish(
         name = "real_validation" if options.all_real else "simulated_validation"
         sets = {name: data.watched} | ({} if data.test is None else {"real_test": data.test})
         metrics = {
-            key: scores(network, images, options, data.preprocess, session.fabric.device)
-            for key, images in sets.items()
+            key: scores(network, images, options, data.preprocess, session.fabric) for key, images in sets.items()
         }
         training = {
-            "options": flat(options),
+            "options": recorded(options),
             "real_pairs": None if data.seen is None else {"n": len(data.seen), "sha256": pairs["real"]},
             "synthetic_pairs": synthetic_record(data.synthetic),
         }

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import pickle
-from collections.abc import Mapping
-from dataclasses import replace
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from ingest.errors import ModelError, UsageError
-from ingest.files import whole_file, write_bytes
+from ingest.errors import ModelError, SlickwatchError, UsageError
+from ingest.files import storage_errors, whole_file, write_bytes
 from models.training.options import CommonOptions, flat
 
-Options = TypeVar("Options", bound=CommonOptions)
 _REMEDY = "train in another folder or without --resume"
 
 
@@ -30,34 +29,64 @@ def read_state(
 ) -> dict[str, Any]:
     """Read a state written with the same options on the same pairs (fingerprints by kind).
 
-    Raises `ModelError` for a damaged state, `UsageError` naming what differs.
+    Raises `UsageError` naming what differs, and what `load_state` raises.
     """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    state = load_state(path, device)
+    with damage_named(path):
         stored, stored_pairs = _options(state, options), _pairs(state)
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise ModelError(path, "damaged or not the state of a training", _REMEDY) from error
-    for name, value in options.fixed().items():
-        if stored.get(name) != value:
-            raise UsageError(path, f"was written with another {name}", _REMEDY)
+    require_same(path, stored, options.fixed())
     for kind, sha256 in pairs.items():
         if stored_pairs.get(kind, sha256) != sha256:
             raise UsageError(path, f"was written with other {kind} pairs", _REMEDY)
     return state
 
 
-def with_stored_parts(options: Options, state: dict[str, Any]) -> Options:
-    """Return options that divide a batch as the training that wrote the state did.
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `save_state` wrote; raises `ModelError` for a damaged file, `StorageError` for one that is unreadable.
 
-    With a budget of memory the parts are measured, and another measurement could lead to other parts, and weights.
+    PyTorch itself does not compare the checksums of the tensors.
     """
-    if options.memory.memory_gb is None:
-        return options
-    parts = max(options.memory.accumulate, int(_options(state, options)["accumulate"]))
-    return replace(options, memory=replace(options.memory, accumulate=parts))
+    with storage_errors(path, "read"), path.open("rb") as file, damage_named(path):
+        with zipfile.ZipFile(file) as archive:
+            if (member := archive.testzip()) is not None:
+                raise ValueError(f"{member} is damaged")
+        file.seek(0)
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        return dict(state)
 
 
-def _options(state: dict[str, Any], options: CommonOptions) -> dict[str, Any]:
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged state, or that of another network, leads to while it is used into `ModelError`."""
+    try:
+        yield
+    except (SlickwatchError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a decoder fails on damage in many ways
+        raise ModelError(path, "damaged or not the state of a training", _REMEDY) from error
+
+
+def require_same(path: Path, stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` naming the first of the options that a state was not written with."""
+    for name, value in options.items():
+        if stored.get(name) != value:
+            raise UsageError(path, f"was written with another {name}", _REMEDY)
+
+
+def stored_parts(options: CommonOptions, state: Mapping[str, Any]) -> int | None:
+    """Return the parts in which a training resumed from a state divides a batch; None where they are to be found anew.
+
+    With a budget of memory the parts are measured. Another measurement could lead to other parts, and so to other
+    weights: they are measured again only for another budget or number of devices.
+    """
+    stored = _options(state, options)
+    measured = ("memory_gb", "devices")
+    if options.memory.memory_gb is None or any(stored[name] != flat(options)[name] for name in measured):
+        return None
+    return max(options.memory.accumulate, int(stored["accumulate"]))
+
+
+def _options(state: Mapping[str, Any], options: CommonOptions) -> dict[str, Any]:
     stored = dict(state["options"])
     if "schedule" in stored:  # of release 0.1, where the cosine of SAR-JointNet's stages began at their first step
         stored |= {"decay": stored.pop("schedule"), "decay_from": "start" if "stage" in state else "warm-up"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,13 +28,14 @@ def held_out(real: Split | None, options: TrainOptions) -> tuple[LabelledImages 
     chips = SimulatedChips(options.run.validation_chips, options.data.crop, margin=0)
     if real is None:
         return None, chips
+    name = options.data.real or real.name
     if real.train is None:
-        raise UsageError(real.name, "has no pairs to train on", "give a data set with train/ and test/")
+        raise UsageError(name, "has no pairs to train on", "give a data set with train/ and test/")
     if not options.all_real:
         return real.train, chips
     fold = held_out_fold(real.train, _FOLDS, options.seed)
     if fold is None:
-        raise UsageError(real.name, "has a single group of training pairs", "give pairs of at least two places")
+        raise UsageError(name, "has a single group of training pairs", "give pairs of at least two places")
     seen, watched = fold
     return seen, Selection(watched, tuple(range(min(len(watched), options.run.validation_chips))))
 
@@ -44,7 +46,7 @@ def scores(
     images: LabelledImages,
     options: TrainOptions,
     preprocess: PreprocessOptions,
-    device: torch.device,
+    fabric: Fabric,
 ) -> dict[str, float]:
     """Score a network: IoU by class where both it and the labels know all five, mIoU, precision and recall of oil.
 
@@ -55,7 +57,7 @@ def scores(
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     for i in range(len(images)):
         image, labels = images.pair(i, preprocess)
-        predicted = _predicted(network, image, options, device)
+        predicted = _predicted(network, image, fabric)
         if classes == OIL_CLASSES:
             labels, predicted = _oil_or_other(labels), predicted == OIL
         confusion += confusion_matrix(labels, predicted, len(classes))
@@ -73,10 +75,8 @@ def _oil_or_other(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(labels == IGNORE, IGNORE, (labels == OIL).astype(np.int64))
 
 
-def _predicted(
-    network: nn.Module, image: NDArray[np.float32], options: TrainOptions, device: torch.device
-) -> NDArray[np.int64]:
-    batch = torch.from_numpy(np.nan_to_num(image))[None].to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=options.run.half_precision):
+def _predicted(network: nn.Module, image: NDArray[np.float32], fabric: Fabric) -> NDArray[np.int64]:
+    batch = torch.from_numpy(np.nan_to_num(image))[None].to(fabric.device)
+    with fabric.autocast():
         predicted: NDArray[np.int64] = network(batch).argmax(dim=1)[0].cpu().numpy()
     return predicted

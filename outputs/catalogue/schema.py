@@ -20,9 +20,10 @@ from ingest.errors import UnreadableInput
 from ingest.files import storage_errors, whole_file
 from ingest.gdal_paths import vector_path
 from ingest.locks import hold_lock
-from outputs.attributes import column, slick_table
+from outputs.attributes import ATTRIBUTES, column, slick_table
 from outputs.catalogue.database import Database
 from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.field_names import describe_fields
 from outputs.style import CANDIDATES_QML, SCENES_QML
 from outputs.vectors import driver_failures, write_geopackage
 
@@ -75,6 +76,15 @@ def _copy_layer(connection: sqlite3.Connection, model: str, layer: str, descript
     connection.execute("UPDATE gpkg_ogr_contents SET feature_count = 0 WHERE table_name = ?", (layer,))
 
 
+def _describe_layers(connection: sqlite3.Connection) -> None:
+    """The fields of all layers, by name and description."""
+    slicks = (*ATTRIBUTES, *SLICK_EXTRAS)
+    fields = {"slicks": slicks, "candidates": (*slicks, *CANDIDATE_EXTRAS), "scenes": SCENE_COLUMNS}
+    for layer, columns in fields.items():
+        describe_fields(connection, layer, columns)
+        describe_fields(connection, f"former_{layer}", columns)
+
+
 Step = str | Callable[[sqlite3.Connection], None]
 _SQL_TYPES = {"text": "TEXT", "real": "REAL"}
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
@@ -98,6 +108,7 @@ _UPGRADES: tuple[tuple[Step, ...], ...] = (
         "DROP INDEX slicks_acquired",
         "CREATE INDEX slicks_acquired ON slicks (acquired_start, acquired_end)",
     ),
+    (_describe_layers,),
 )  # fmt: skip
 _GEOPACKAGE = int.from_bytes(b"GPKG", "big")  # the application_id; user_version is also taken by GeoPackage
 TABLES: tuple[str, ...] = (
@@ -226,6 +237,7 @@ def _build(path: Path) -> None:
         connection.execute("UPDATE gpkg_contents SET description = 'Slicks, current' WHERE table_name = 'slicks'")
         _add_styles(connection)
         _add_candidates(connection)
+        _describe_layers(connection)
         connection.execute("INSERT INTO slickwatch_catalogue (version) VALUES (?)", (version(),))
         connection.execute("COMMIT")
 

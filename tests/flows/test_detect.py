@@ -47,7 +47,7 @@ def detected(product, tmp_path_factory, prefect_server):
 def test_all_layers_are_published_and_nothing_else_is_left(detected):
     detection, _ = detected
     assert sorted(p.name for p in detection.folder.iterdir()) == sorted(PUBLISHED)
-    assert [p.name for p in detection.folder.parent.iterdir()] == [detection.scene_id]
+    assert sorted(p.name for p in detection.folder.parent.iterdir()) == [detection.scene_id, "collection.json"]
 
 
 def test_slicks_match_the_truth(detected):
@@ -222,7 +222,7 @@ def test_a_failure_in_the_middle_leaves_the_former_result(product, tmp_path, det
     finally:
         tiff.write_bytes(whole)
     assert {p.name: p.read_bytes() for p in former.folder.iterdir()} == before
-    assert [p.name for p in results.iterdir()] == [former.scene_id]
+    assert sorted(p.name for p in results.iterdir()) == [former.scene_id, "collection.json"]
 
 
 def test_prefect_knows_the_run_its_tasks_and_its_artifacts(detected):

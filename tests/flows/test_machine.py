@@ -1,6 +1,7 @@
 """What is wrong with a machine is said before the work, in one line with the folder and the way out."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,23 @@ def test_a_home_that_cannot_be_written_is_told_at_once(nowhere, tmp_path):
     assert done.stderr.endswith("; set PREFECT_HOME, or HOME, to a folder you may write to\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_home_on_a_read_only_disk_is_told_at_once(tmp_path):
+    """As a service account has it; a disk of one's own takes a superuser."""
+    mounted = f"mount -t tmpfs tmpfs '{tmp_path}' && mount -o remount,ro '{tmp_path}'"
+    alone = ["unshare", "-m", "bash", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, mounted], capture_output=True).returncode:
+        pytest.skip("no disk of one's own can be mounted here")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = f"{mounted} && exec '{sys.executable}' -m flows.cli demo --out /tmp/slickwatch-demo"
+    done = subprocess.run(
+        [*alone, command], env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.startswith(f"slickwatch: {tmp_path / '.prefect'}: no permission to write it (Read-only file")
+    assert done.stderr.count("\n") == 1
+    assert not Path("/tmp/slickwatch-demo").exists()
 
 
 def test_a_home_is_not_needed_where_a_server_is_named(nowhere, tmp_path, monkeypatch):

@@ -472,6 +472,15 @@ def test_the_example_is_printed_by_its_command(run):
     assert run("example") == (0, example(), "")
 
 
+def test_credentials_come_from_the_environment_that_was_given(here, file, monkeypatch):
+    """Not from that of the process beside it."""
+    file("[alerts.mail]\nhost = 'smtp.example.org'\nsender = 'a@example.org'\nrecipients = ['b@example.org']\n")
+    given = {"SLICKWATCH_SMTP_USERNAME": "u", "SLICKWATCH_SMTP_PASSWORD": SECRET, "NETRC": str(here / "none")}
+    monkeypatch.setenv("SLICKWATCH_SMTP_PASSWORD", "that of the process")
+    assert Settings.read(environ=given).mail_credentials().secret.get_secret_value() == SECRET
+    assert Settings.read(environ={}).mail_credentials() is None
+
+
 def test_the_mail_password_comes_from_the_environment_or_a_private_file(here, file, monkeypatch):
     monkeypatch.setenv("NETRC", str(here / "none"))
     mail = "[alerts.mail]\nhost = 'smtp.example.org'\nsender = 'a@example.org'\nrecipients = ['b@example.org']\n"

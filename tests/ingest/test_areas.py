@@ -253,3 +253,31 @@ def test_heights_are_left_out_even_where_only_some_points_have_them(heights: str
 def test_a_footprint_is_text_and_never_a_file(tmp_path: Path) -> None:
     (tmp_path / "area.wkt").write_text("POLYGON((50 25,52 25,52 27,50 25))")
     assert read_footprint(str(tmp_path / "area.wkt")) is None
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"name": "urn:ogc:def:crs:EPSG::4326"}, {"name": "urn:ogc:def:crs:EPSG:9.9:4326"}, {"name": "EPSG:4326"},
+        {"name": "http://www.opengis.net/def/crs/EPSG/0/4326"}, {"name": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"},
+        {"name": "urn:ogc:def:crs:OGC::CRS84h"}, {"name": "urn:ogc:def:crs:EPSG::4979"}, {"code": 4326},
+    ],
+)  # fmt: skip
+def test_every_way_to_say_longitude_and_latitude(tmp_path, properties):
+    kind = "EPSG" if "code" in properties else "name"
+    document = feature([BALTIC], crs={"type": kind, "properties": properties})
+    (area,) = read_areas(write(tmp_path / "a.geojson", document))
+    assert area.geometry.area > 0
+
+
+@pytest.mark.parametrize("name", ["EPSG:3857", "EPSG:14326", "EPSG:43260", "CRS83", ""])
+def test_other_coordinate_systems_are_refused(tmp_path, name):
+    document = feature([BALTIC], crs={"type": "name", "properties": {"name": name}})
+    with pytest.raises(UsageError, match=r"is in the coordinate system"):
+        read_areas(write(tmp_path / "a.geojson", document))
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_no_area_at_all_is_said(text):
+    with pytest.raises(UsageError, match="the area: is empty; give a GeoJSON"):
+        read_areas(text)

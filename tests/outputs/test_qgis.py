@@ -76,7 +76,7 @@ def test_layers_look_right(tmp_path):
         assert layer["types"]["edge_touching"] == "Boolean"
         assert layer["types"]["area_m2"] == "Real"
         assert layer["acquired_start"] == "2021-01-19T03:16:53"
-        assert {"wind_speed_ms", "ships_nearby", "reviewed_at", "notes"} <= set(layer["nulls"])
+        assert {"wind_speed_ms", "nearest_ship_m", "reviewed_at", "notes"} <= set(layer["nulls"])
     assert seen["geopackage"]["types"]["reviewed_at"] == "DateTime"
     assert seen["geopackage"]["types"]["wind_speed_ms"] == "Real"
     assert seen["raster"]["valid"]

@@ -72,6 +72,22 @@ def test_slicks_are_the_hysteresis_groups_away_from_land_and_missing_data(oil, l
     assert slicks.area_m2.sum() == pytest.approx(sum(c.sum() for c in expected) * CELL**2, rel=2e-3)
 
 
+@settings(deadline=None, max_examples=20)
+@given(hnp.arrays(bool, (9, 14)), st.sampled_from([(3.0, 58.0), (180.0, 10.0), (-70.0, -64.0)]))
+def test_published_outlines_are_smooth_and_areas_those_of_the_cells(cells, centre):
+    calibrated = scene(np.full(cells.shape, 0.05), centre=centre)
+    slicks = find(probabilities(oil=np.where(cells, 0.9, 0.0)), calibrated)
+    assert len(slicks) == ndimage.label(cells, np.ones((3, 3)))[1]
+    assert slicks.geometry.is_valid.all()
+    assert slicks.area_m2.sum() == pytest.approx(cells.sum() * CELL**2, rel=2e-3)
+    places = shapely.get_coordinates(slicks.geometry.to_numpy())
+    np.testing.assert_array_equal(places, np.round(places, 6))
+    for outline in slicks.geometry:
+        row, column = calibrated.grid.row_column(*shapely.get_coordinates(outline).T)
+        edge = np.minimum(np.abs(row - np.round(row)), np.abs(column - np.round(column)))
+        assert edge.max() < 0.3  # vertices lie near the middles of edges
+
+
 def test_a_faint_bridge_makes_one_slick_of_two_patches_and_a_gap_makes_two():
     bridged, apart = np.zeros((2, *SHAPE))
     for plane in (bridged, apart):
@@ -124,10 +140,11 @@ def test_what_the_model_calls_land_is_no_slick():
 def test_the_last_cells_do_not_reach_beyond_the_image():
     plane = np.full((20, 30), 0.9)
     calibrated = replace(scene(np.full(plane.shape, 0.05)), grid=image_grid(78, 117))
-    outline = find(probabilities(oil=plane), calibrated).geometry[0]
+    slick = find(probabilities(oil=plane), calibrated).iloc[0]
     image = calibrated.grid.geolocation.footprint(78, 117)
-    assert shapely.hausdorff_distance(outline, image) < 1e-6
-    assert outline.area == pytest.approx(image.area, rel=1e-5)
+    assert image.buffer(1e-6).covers(slick.geometry)
+    assert shapely.hausdorff_distance(slick.geometry, image) < 20 / 55_000  # half a cell, in degrees of longitude
+    assert slick.area_m2 == pytest.approx(78 * 117 * 10**2, rel=2e-3)
 
 
 @pytest.mark.parametrize("heading", [-13.0, 193.0, 60.0])
@@ -195,6 +212,22 @@ def test_no_power_left_after_noise_removal_is_null_not_minus_infinity():
     slick = find(probabilities(oil=plane), scene(np.where(plane > 0, 0.0, 0.05))).iloc[0]
     assert np.isnan(slick.sigma0_vv_db)
     assert np.isnan(slick.contrast_db)
+
+
+@pytest.mark.parametrize("polarisation", ["VV", "HH"])
+def test_the_margin_above_the_noise_floor_is_that_of_the_mean_powers(polarisation):
+    plane = np.zeros(SHAPE)
+    plane[40:50, 40:70] = 0.9
+    power, floor = np.where(plane > 0, 0.02, 0.05), np.full(SHAPE, 1.0)
+    floor[40:50, 40:55], floor[40:50, 55:70] = 0.001, 0.003
+    other = "HV" if polarisation == "HH" else "VH"
+    calibrated = scene(power, (polarisation, other))
+    floors = calibrated.sigma_nought.copy(data=np.stack([floor, floor * 50]).astype(np.float32))
+    slick = find(probabilities(oil=plane), replace(calibrated, noise_floor=floors)).iloc[0]
+    assert slick.noise_floor_margin_db == pytest.approx(10 * np.log10(0.02 / 0.002), abs=0.01)
+    assert np.isnan(find(probabilities(oil=plane), calibrated).noise_floor_margin_db[0])
+    unknown = replace(calibrated, noise_floor=floors * np.float32(np.nan))
+    assert np.isnan(find(probabilities(oil=plane), unknown).noise_floor_margin_db[0])
 
 
 def test_confidence_is_that_of_the_cells_inside_the_outline():

@@ -46,7 +46,7 @@ def check_rfc_7946(text: str) -> list[dict]:
             for i, ring in enumerate(polygon):
                 assert len(ring) >= 4
                 assert ring[0] == ring[-1]
-                assert all(len(str(number).partition(".")[2]) <= 7 for position in ring for number in position)
+                assert all(len(str(number).partition(".")[2]) <= 6 for position in ring for number in position)
                 x, y = np.array(ring, float).T
                 signed = np.sum((x[1:] - x[0]) * (y[:-1] - y[0]) - (x[:-1] - x[0]) * (y[1:] - y[0]))
                 assert (signed < 0) == (i == 0), "exteriors counter-clockwise, holes clockwise"
@@ -73,7 +73,7 @@ def test_geojson_obeys_rfc_7946(tmp_path, longitude):
     assert [*properties] == [a.name for a in ATTRIBUTES]
     assert properties["acquired_start"] == "2021-01-19T03:16:53.000Z"
     assert properties["wind_speed_ms"] is None
-    assert properties["ships_nearby"] is None
+    assert properties["ships_nearby"] == 0
     assert properties["edge_touching"] in (True, False)
     assert properties["area_m2"] == table.area_m2[0]
     if longitude == 180.0:
@@ -94,6 +94,15 @@ def test_an_independent_reader_finds_the_same_in_geojson_and_geopackage(tmp_path
         assert read.confidence_mean.tolist() == pytest.approx(table.confidence_mean.tolist(), abs=1e-12)
         assert pd.to_datetime(read.acquired_end, utc=True).tolist() == table.acquired_end.tolist()
         assert read.reviewer.isna().all()
+
+
+def test_outlines_of_former_versions_are_rounded_and_stay_valid(tmp_path):
+    """Two rings closer than the last decimal, which rounding alone would make touch."""
+    thread = shapely.Polygon([(3, 58), (3.1, 58), (3.1, 58.1), (3.05, 58.0000002), (3, 58.1)])
+    table = slicks()[:1].set_geometry([shapely.MultiPolygon([thread])], crs="EPSG:4326")
+    write_geojson(table, tmp_path / "slicks.geojson")
+    (feature,) = check_rfc_7946((tmp_path / "slicks.geojson").read_text())
+    assert shapely.from_geojson(json.dumps(feature["geometry"])).area == pytest.approx(thread.area, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, None])
@@ -124,6 +133,24 @@ def test_the_geopackage_brings_its_style(tmp_path, count):
     assert [rule.get("label") for rule in qml.iter("rule")] == [look.label for look in LOOKS]
     assert {rule.get("symbol") for rule in qml.iter("rule")} == {symbol.get("name") for symbol in qml.iter("symbol")}
     assert len(sld.findall(".//{http://www.opengis.net/se}Rule")) == len(LOOKS)
+
+
+def test_fields_have_names_and_descriptions(tmp_path):
+    write_geopackage(slicks(), tmp_path / "slicks.gpkg")
+    with closing(sqlite3.connect(tmp_path / "slicks.gpkg")) as database:
+        rows = database.execute("SELECT column_name, name, title, description FROM gpkg_data_columns").fetchall()
+        extension = database.execute(
+            "SELECT table_name, scope FROM gpkg_extensions WHERE extension_name = 'gpkg_schema' ORDER BY table_name"
+        ).fetchall()
+    named = {column: (name, title, description) for column, name, title, description in rows}
+    assert [*named] == [a.name for a in ATTRIBUTES]
+    assert named["distance_to_coast_m"][:2] == ("Distance to coast (m)",) * 2
+    assert named["area_m2"][0] == "Area (m\N{SUPERSCRIPT TWO})"
+    assert named["wind_speed_ms"] == ("Wind speed (m/s)",) * 2 + ("Wind speed at 10 m; not computed yet, always null",)
+    assert len({name for name, _, _ in named.values()}) == len(named)
+    assert extension == [("gpkg_data_column_constraints", "read-write"), ("gpkg_data_columns", "read-write")]
+    read = pyogrio.read_dataframe(tmp_path / "slicks.gpkg", layer="slicks")
+    assert [*read.columns] == [a.name for a in ATTRIBUTES] + ["geometry"]
 
 
 def test_the_rules_of_the_style_cover_every_slick_once(tmp_path):

@@ -123,7 +123,9 @@ def test_a_cache_that_cannot_be_written_is_a_storage_error(
     with pytest.raises(StorageError, match="XDG_CACHE_HOME"):
         land_mask(grid)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("preprocess.mask._packaged_polygons", lambda: shapely.to_wkb([box(0.0, 0.0, 1.0, 1.0)] * 100))
+    monkeypatch.setattr(
+        "preprocess.coastline._packaged_polygons", lambda: shapely.to_wkb([box(0.0, 0.0, 1.0, 1.0)] * 100)
+    )
     with full_after(1000), pytest.raises(StorageError, match="XDG_CACHE_HOME"):
         land_mask(grid)
     assert list((tmp_path / "slickwatch").iterdir()) == []

@@ -150,6 +150,20 @@ def test_the_sea_of_a_product_in_old_units_is_as_dark_as_that_of_any_other(tmp_p
     assert result.attrs["flags"] == ("thermal noise scaled from the units of IPF 2.36",)
 
 
+def test_noise_that_the_processor_removed_is_not_removed_again(tmp_path: Path) -> None:
+    """A sea at the level of the noise: with the noise taken off twice most of it would be 0."""
+    image = grd_metadata("VV", 100, 120)
+    silent = replace(image, noise=ThermalNoise((vector(0, 0.0, 0.0),), ()))
+    number = sea(silent, level_db=-25.0)
+    removed = replace(image, annotation=replace(image.annotation, noise_removed=True))
+    product = SafeProduct.open(write_safe(tmp_path, None, {"VV": (number, removed)}))
+    assert product.image("VV").annotation.noise_removed
+    found = sigma_nought(product, "VV")
+    assert found.attrs["flags"] == ("thermal noise was removed by the processor, not removed again",)
+    assert 10 * np.log10(float(found.mean())) == pytest.approx(-25.0, abs=0.3)
+    assert float((found == 0).mean()) < 0.01
+
+
 @pytest.mark.skipif(not CASES.is_dir(), reason="no cases at ../shared/data/cases")
 def test_the_case_at_hand_has_the_noise_of_the_real_product(tmp_path: Path) -> None:
     script = CASES / "05-noise-units-before-ipf-250" / "make.py"

@@ -16,7 +16,7 @@ from ingest.safe_writing.image_metadata import grd_metadata
 from ingest.safe_writing.writer import write_safe
 from preprocess.grid import looks_for
 from preprocess.options import PreprocessOptions
-from preprocess.pipeline import calibrated_scene, multilook, sigma_nought
+from preprocess.pipeline import calibrated_scene, multilook, noise_floor, sigma_nought
 
 LINES, SAMPLES = 141, 118
 
@@ -39,6 +39,13 @@ def make_product(folder: Path, polarisations: tuple[str, ...] = ("VV", "VH"), ed
 
 def reckoned(product: SafeProduct, polarisation: str, image: np.ndarray, denoise: bool = True) -> np.ndarray:
     """Sigma nought by the definition, pixel by pixel in float64."""
+    noise, gain = tables(product, polarisation)
+    power = np.maximum(image.astype(np.float64) ** 2 - (noise if denoise else 0.0), 0.0) / gain**2
+    return np.where(image == 0, np.nan, power)
+
+
+def tables(product: SafeProduct, polarisation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Noise in DN^2 and calibration table at every pixel, in float64."""
     metadata = product.image(polarisation)
     line, pixel = np.arange(LINES), np.arange(SAMPLES)
 
@@ -53,8 +60,7 @@ def reckoned(product: SafeProduct, polarisation: str, image: np.ndarray, denoise
         rows = slice(block.first_line, block.last_line + 1)
         factor = np.interp(line[rows], block.line, block.noise)
         noise[rows, block.first_pixel : block.last_pixel + 1] *= factor[:, None]
-    power = np.maximum(image.astype(np.float64) ** 2 - (noise if denoise else 0.0), 0.0) / gain**2
-    return np.where(image == 0, np.nan, power)
+    return noise, gain
 
 
 def averaged(power: np.ndarray, looks: tuple[int, int]) -> np.ndarray:
@@ -219,12 +225,31 @@ def test_what_the_noise_lacks_is_flagged(tmp_path: Path) -> None:
     assert calibrated.flags == ("VV: thermal-noise table is all zero, nothing removed",)
     assert sigma_nought(product, "VH").attrs["flags"] == ("thermal-noise table is all zero, nothing removed",)
     assert sigma_nought(product, "VH", denoise=False).attrs["flags"] == ()
+    assert np.isnan(calibrated.noise_floor.values).all()
     plain = calibrated_scene(product, PreprocessOptions(denoise=False))
     assert plain.flags == ()
     np.testing.assert_array_equal(calibrated.sigma_nought.values, plain.sigma_nought.values)
     product = make_product(tmp_path / "short", edit=shortened)
     (flag,) = calibrated_scene(product, PreprocessOptions()).flags
     assert flag.startswith("VV: azimuth noise does not cover 9.93% of the image")
+
+
+@pytest.mark.parametrize("looks", [(3, 5), (4, 4)])
+def test_the_noise_floor_is_that_of_the_pixels_at_the_cells_centres(looks, tmp_path: Path) -> None:
+    product = make_product(tmp_path)
+    noise, gain = tables(product, "VH")
+    floor = noise_floor(product, "VH", looks)
+    line = np.minimum(np.round(floor.line.values).astype(int), LINES - 1)
+    pixel = np.minimum(np.round(floor.pixel.values).astype(int), SAMPLES - 1)
+    expected = (noise / gain**2)[np.ix_(line, pixel)]
+    # An even number of looks has its centre between two pixels, 0.2 % apart where the noise of a sub-swath begins.
+    np.testing.assert_allclose(floor.values, expected, rtol=1e-6 if looks[0] % 2 else 5e-2)
+    assert np.median(np.abs(floor.values / expected - 1)) < 5e-3
+    np.testing.assert_array_equal(floor[3:9].values, floor.values[3:9])
+    scene = calibrated_scene(product, PreprocessOptions(polarisations=("VV", "VH"), denoise=False))
+    np.testing.assert_array_equal(
+        scene.noise_floor.sel(polarisation="VH"), noise_floor(product, "VH", scene.grid.looks)
+    )
 
 
 def test_the_graph_is_light_and_travels(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import time
 import warnings
 import zipfile
 from contextlib import closing
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import geopandas as gpd
 import numpy as np
@@ -407,6 +409,27 @@ def test_a_prefect_server_that_does_not_answer_is_code_4(good, tmp_path):
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("slickwatch: http://127.0.0.1:1/api: no Prefect server answers; ")
     assert done.stderr.count("\n") == 1
+
+
+def test_something_else_at_the_address_of_the_prefect_server_is_code_4(good, tmp_path):
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/api"
+        there = {"PREFECT_API_URL": url, "PREFECT_HOME": str(tmp_path / "home")}
+        done = process("detect", good, "--out", tmp_path / "results", **there)
+        other.shutdown()
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith(f"slickwatch: {url}: no Prefect server answers; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_prefect_server_that_does_not_start_in_time_is_code_4(good, tmp_path):
+    impatient = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "0", "PREFECT_HOME": str(tmp_path / "home")}
+    done = process("detect", good, "--out", tmp_path / "results", **impatient)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "slickwatch: the Prefect server of this run: did not start in time; see its log above, or set PREFECT_SERVER"
+    )
 
 
 @pytest.mark.parametrize("name", ["PROJ_LIB", "PROJ_DATA"])

@@ -73,7 +73,8 @@ def test_one_product_never_costs_its_page_or_its_scene(odd: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "odd",
     [
-        {"Online": None}, {"PublicationDate": None}, {"ContentLength": "much"}, {"Checksum": [None]}, {"S3Path": 5},
+        {"Id": 7}, {"Online": None}, {"PublicationDate": None}, {"ContentLength": "much"}, {"Checksum": [None]},
+        {"S3Path": 5},
         {"GeoFootprint": {"type": "Polygon", "coordinates": []}}, {"GeoFootprint": {"type": "Polygon"}},
         {"GeoFootprint": {"type": "Polygon", "coordinates": [[[1, 1, 0], [2, 1], [2, 2], [1, 2], [1, 1, 0]]]}},
     ],
@@ -113,6 +114,17 @@ def test_a_stac_item_is_a_scene_or_passed_over(odd: dict[str, Any]) -> None:
         published(item, None)
         scene = stac_scene(item, "stac", None)
         assert scene is None or HERE.matches(scene) in (True, False)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 0])
+@pytest.mark.parametrize("member", ["properties", "assets", "links", "geometry"])
+def test_a_stac_item_with_one_odd_member_is_found(member: str, value: Any) -> None:
+    item = read_item(ITEM | {member: value})
+    assert item is not None
+    scene = stac_scene(item, "stac", None)
+    assert scene is not None
+    assert scene.id == NAME
+    assert HERE.matches(scene)
 
 
 PROPERTIES = {

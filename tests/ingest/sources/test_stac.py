@@ -30,6 +30,7 @@ from shapely.geometry import box, shape
 
 from ingest.areas import read_areas
 from ingest.errors import SourceError, TransientError, UsageError
+from ingest.ledger.ledger import Ledger
 from ingest.scene import Scene, scene_from_name
 from ingest.sources import stac as stac_module
 from ingest.sources.kinds import open_source
@@ -575,3 +576,33 @@ def test_recorded_items(file: str, expected: str | None, provider: Provider) -> 
     provider.items = [document | {"collection": COLLECTION}]
     with pytest.raises(SourceError, match="offers no zip"):
         ids(f"{provider.address}/stac", Query(mode=None))
+
+
+def test_pages_that_overlap_give_each_scene_once(tmp_path):
+    """Each item comes again on the next page, where one has a footprint with heights at some points only."""
+    app = FastAPI()
+    far = item(E, "", box(100, 1, 101, 2))
+    far["geometry"]["coordinates"][0] = [[100, 1, 0], [101, 1], [101, 2], [100, 1, 0]]
+
+    @app.get("/")
+    def root(request: Request) -> dict[str, Any]:
+        url = f"{request.base_url}search"
+        link = {"rel": "search", "href": url, "type": "application/geo+json", "method": "POST"}
+        conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
+        described = {"type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x"}
+        return {**described, "conformsTo": conforms, "links": [link]}
+
+    @app.post("/search")
+    async def search(request: Request) -> dict[str, Any]:
+        url = f"{request.base_url}search"
+        if (await request.json()).get("token") == "2":
+            return {"type": "FeatureCollection", "features": [item(A, ""), item(F, ""), far], "links": []}
+        following = {"rel": "next", "href": url, "method": "POST", "body": {"token": "2"}, "merge": True}
+        features = [item(A, ""), item(F, "", assets={})]
+        return {"type": "FeatureCollection", "features": features, "links": [following]}
+
+    with listening(app) as address, Ledger.open(str(tmp_path / "ledger.sqlite")) as ledger:
+        found = list(StacCatalogue(f"{address}/", COLLECTION).find(Query(area=BALTIC), None))
+        assert {scene.id for scene in found} == {A, F}
+        assert {record.id for record in ledger.record_found("stac", "w", found)} == {A, F}
+        assert ledger.record_found("stac", "w", found) == []

@@ -219,7 +219,7 @@ def test_with_dropout_too_a_resumed_training_is_the_same(discs, tmp_path, stop_a
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_state(discs, tmp_path):
-    with pytest.raises(ModelError, match=r"the loss of step \d+ of stage 1 is not finite"):
+    with pytest.raises(ModelError, match=r"the (loss|gradient) of step \d+ of stage 1 is not finite"):
         trained(tiny(discs, steps=(20, 0, 0), learning_rate=1e30), tmp_path / "m")
     state = tmp_path / "m" / "state.pt"
     if state.is_file():
@@ -272,7 +272,8 @@ def test_a_state_of_release_0_1_is_resumed(discs, tmp_path):
 def test_checkpoints_record_options_flat(discs, tmp_path):
     options = tiny(discs, steps=(1, 0, 0))
     trained(options, tmp_path / "m")
-    assert read_jointnet(tmp_path / "m").training["options"] == json.loads(json.dumps(flat(options)))
+    written = json.loads(json.dumps(flat(options))) | {"dataset": discs.name}  # no path of this machine
+    assert read_jointnet(tmp_path / "m").training["options"] == written
 
 
 @pytest.mark.parametrize(

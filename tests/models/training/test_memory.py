@@ -6,7 +6,7 @@ from torch import nn
 
 from ingest.errors import UsageError
 from models.checkpoint import load_model
-from models.training.memory import adamw_bytes, as_it_was, fitted_accumulation, peak_estimate
+from models.training.memory import _resident, as_it_was, bytes_of_moments_to_come, fitted_accumulation, peak_estimate
 from models.training.options import changed
 from models.training.segmentation import train
 from models.training.segmentation_options import TrainOptions
@@ -78,10 +78,35 @@ def test_a_trial_leaves_no_trace():
     assert not network.training
 
 
-def test_gradients_and_moments_are_three_times_the_trained_weights():
+def test_moments_are_two_times_the_trained_weights_until_they_are_there():
     network = nn.Linear(10, 5)
     network.bias.requires_grad_(False)
-    assert adamw_bytes(network) == 3 * 50 * 4
+    optimiser = torch.optim.AdamW(network.parameters())
+    assert bytes_of_moments_to_come(optimiser) == 2 * 50 * 4
+    network(torch.ones(1, 10)).sum().backward()
+    optimiser.step()
+    assert bytes_of_moments_to_come(optimiser) == 0
+
+
+def test_gradients_count_once():
+    """Of 40 MB of weights a step takes 40 MB more for the gradients and 80 MB for the moments, which resuming loads."""
+    network = nn.Linear(10_000, 1000, bias=False)
+    optimiser = torch.optim.AdamW(network.parameters(), foreach=False)
+    seen = torch.ones(1, 10_000)
+
+    def step(items):
+        network(seen).sum().backward()
+
+    def more():
+        with as_it_was(network):
+            before = _resident()
+            return peak_estimate(step, 1, CPU, bytes_of_moments_to_come(optimiser))(1) - before
+
+    assert more() == pytest.approx(120 * MB, abs=20 * MB)
+    step(1)
+    optimiser.step()
+    network.zero_grad(set_to_none=True)
+    assert more() == pytest.approx(40 * MB, abs=20 * MB)
 
 
 def test_a_training_says_its_memory_first_and_divides_its_batches_to_fit(tmp_path):

@@ -2,6 +2,11 @@
 
 import csv
 import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +14,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ingest.errors import ModelError, UsageError
 from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.training import seas
 from models.training.seas import MAYBE, PREPROCESS, SeaItems, SeaOptions, sea_loss, train_on_seas, with_doubt
 from tests.support.dataset_folders import write
+
+TOP = Path(__file__).parents[3]
 
 
 def logits_of_oil(where, sure=6.0):
@@ -103,6 +111,40 @@ def test_a_resumed_training_ends_with_the_very_same_weights(root, tmp_path, monk
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert all(torch.isfinite(tensor).all() for tensor in one.values())
+
+
+TINY = SeaOptions(size=64, calm=1, inserted=0, weak=0, simulated=0, coarse=0.0, pool=1, steps=2, save_every=1)
+
+
+def test_a_damaged_state_and_another_schedule_are_one_line(root, tmp_path):
+    folder, quiet = tmp_path / "m", [].append
+    train_on_seas(TINY, folder, root, None, quiet)
+    train_on_seas(TINY, folder, root, None, quiet)  # nothing is left to do
+    with pytest.raises(UsageError, match=r"state\.pt: was written with another steps"):
+        train_on_seas(replace(TINY, steps=3), folder, root, None, quiet)
+    state = folder / "state.pt"
+    whole = state.read_bytes()
+    parts = torch.load(state, weights_only=True)
+    torch.save({name: parts[name] for name in ("network", "step")}, state)
+    for content in (whole[: len(whole) // 2], b"", b"no", state.read_bytes()):
+        state.write_bytes(content)
+        with pytest.raises(ModelError, match=r"state\.pt: damaged or not the state of a training"):
+            train_on_seas(TINY, folder, root, None, quiet)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.train_seas", "--out", str(folder)],
+        capture_output=True, text=True, env={**os.environ, "SLICKWATCH_DATA": str(root)}, cwd=TOP,
+    )  # fmt: skip
+    assert done.returncode == ModelError.exit_code, done.stderr
+    assert done.stderr.startswith(f"train_seas: {state}: damaged")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_the_last_good_state(root, tmp_path):
+    wild = replace(TINY, steps=20, learning_rate=1e30, warm_up=0)
+    with pytest.raises(ModelError, match=r"the (loss|gradient) of step \d+ is not finite; train again with a lower"):
+        train_on_seas(wild, tmp_path / "m", root, None, [].append)
+    kept = torch.load(tmp_path / "m" / "state.pt", weights_only=True)["network"]
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
 
 
 def test_a_chip_with_a_mask_is_learned_from_as_the_mask_says(root, tmp_path):

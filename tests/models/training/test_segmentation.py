@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ingest.errors import ModelError, StorageError, UsageError
+from models.bfloat16 import has_bfloat16
 from models.checkpoint import load_model
 from models.classes import IGNORE, NOT_OIL, OIL
 from models.evaluation.metrics import class_precision, class_recall, confusion_matrix, intersection_over_union
@@ -369,9 +370,38 @@ def test_other_real_pairs_do_not_resume(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
     monkeypatch.setitem(NETWORKS, "convolution", lambda architecture: torch.nn.Conv2d(1, architecture.classes, 1))
     options = changed(TINY, network="convolution", steps=20, learning_rate=1e37, half_precision=False)
-    with pytest.raises(ModelError, match=r"the loss of step \d+ is not finite; train again with a lower learning_rate"):
+    with pytest.raises(ModelError, match=r"the (loss|gradient) of step \d+ is not finite; train again with a lower"):
         train(options, tmp_path / "m", report=quiet)
     assert not (tmp_path / "m" / "checkpoint.json").exists()
+
+
+class Steep(torch.nn.Module):
+    """A network whose loss is finite but whose gradient is not."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(classes))
+
+    def forward(self, images):
+        level = self.weight.abs().sqrt()[None, :, None, None]  # its slope at 0 is infinite
+        return level + 0 * images
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "steep", lambda architecture: Steep(architecture.classes))
+    with pytest.raises(ModelError, match=r"the gradient of step 1 is not finite; train again with a lower"):
+        train(changed(TINY, network="steep"), tmp_path / "m", report=quiet)
+    assert not (tmp_path / "m" / "state.pt").exists()
+    assert not (tmp_path / "m" / "checkpoint.json").exists()
+
+
+@pytest.mark.skipif(has_bfloat16(torch.device("cpu")), reason="this processor has bfloat16")
+def test_without_bfloat16_a_training_says_that_it_computes_in_float32(tmp_path):
+    said = []
+    train(changed(TINY, half_precision=True, steps=2), tmp_path / "half", report=said.append)
+    assert said[0] == "this processor has no bfloat16: computing in float32"
+    train(changed(TINY, steps=2), tmp_path / "whole", report=quiet)
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "half"))
 
 
 def test_where_nothing_can_be_written_is_one_line(tmp_path):

@@ -274,6 +274,8 @@ def test_a_catalogue_of_version_1_gets_the_columns_of_coverage(tmp_path, monkeyp
     assert scene["nothing_to_see"] == coverage.nothing_to_see
     assert ask(path, "SELECT styleQML FROM layer_styles WHERE f_table_name = 'scenes'") == [(SCENES_QML,)]
     assert set(pyogrio.read_info(path, layer="former_scenes")["fields"]) >= names
+    described = set(ask(path, "SELECT table_name, column_name FROM gpkg_data_columns"))
+    assert {("scenes", "sea_km2"), ("former_candidates", "oil_probability"), ("slicks", "former_status")} <= described
     candidates = pyogrio.read_info(path, layer="candidates")
     assert (candidates["crs"], candidates["geometry_type"], candidates["features"]) == ("EPSG:4326", "MultiPolygon", 0)
     assert flaws(path) == []
