@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import uvicorn
 
 from flows.settings import Settings
 from flows.settings.sections import Service
-from ingest.errors import UsageError
+from ingest.errors import SlickwatchError, UsageError
 from ingest.sources.http import is_loopback
 from outputs.catalogue import Catalogue
 from service.access import Access
@@ -65,6 +66,14 @@ def listening(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
         yield bound, f"http://{name}:{bound.getsockname()[1]}"
 
 
+def serve(settings: Settings) -> None:
+    """Serve the catalogue of the settings, an empty one where there is none yet, until SIGTERM. Raises as the rest."""
+    options = service_options(settings.service)
+    catalogue = Catalogue.open(settings.monitor.catalogue)
+    with listening(settings.service.host, settings.service.port) as (listener, _):
+        run(catalogue.path, options, listener)
+
+
 def run(catalogue: Path, options: Options, listener: socket.socket, log_requests: bool = False) -> None:
     """Serve until SIGTERM or SIGINT."""
     config = uvicorn.Config(
@@ -72,3 +81,15 @@ def run(catalogue: Path, options: Options, listener: socket.socket, log_requests
         server_header=False, timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=30,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def main() -> None:
+    """Serve as the settings in the file named on the command line say, for `slickwatch up`."""
+    try:
+        serve(Settings.read(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    except SlickwatchError as error:
+        sys.exit(f"slickwatch: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import yaml
 
@@ -315,7 +317,7 @@ def test_a_second_up_does_nothing(prefect_services):
 def test_services_listen_on_loopback_only(prefect_services):
     if not Path("/proc/net/tcp").exists():
         pytest.skip("listening sockets are read from /proc")
-    processes = [holder(prefect_services.home.lock(name)) for name in ("supervisor", "server", "worker")]
+    processes = [holder(prefect_services.home.lock(name)) for name in ("supervisor", "server", "worker", "service")]
     links = [link for number in processes for link in Path(f"/proc/{number}/fd").iterdir()]
     sockets = {os.readlink(link).removeprefix("socket:[").removesuffix("]") for link in links if link.is_symlink()}
     tables = [Path("/proc/net", table).read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
@@ -323,6 +325,30 @@ def test_services_listen_on_loopback_only(prefect_services):
     listening = [line[1] for line in lines if line[3] == "0A" and line[9] in sockets]
     assert f"0100007F:{urlsplit(prefect_services.url).port:04X}" in listening
     assert all(address.startswith("0100007F:") for address in listening)
+
+
+def test_the_service_over_the_catalogue_runs_too_and_is_restarted(prefect_services):
+    at = prefect_services.home.lock("service")
+
+    def answers():
+        with suppress(httpx.TransportError):
+            url = prefect_services.status()["service_url"]
+            return httpx.get(f"{url}/collections/slicks/items", trust_env=False).status_code == 200
+        return False
+
+    until(answers, prefect_services.logs)
+    killed = kill(at)
+    until(lambda: holder(at) not in (None, killed), prefect_services.logs)
+    until(answers, prefect_services.logs)
+    assert prefect_services.status()["service"]["restarts"] >= 1
+
+
+def test_a_service_that_does_not_run_is_a_problem(some_plan):
+    asked = dataclasses.replace(some_plan, service="127.0.0.1:4280")
+    found = status.judge(
+        asked, status.Status("http://127.0.0.1:1/api", supervisor=1, service_url="http://127.0.0.1:4280")
+    )
+    assert any(line.startswith("the service on http://127.0.0.1:4280 is not running: see ") for line in found.problems)
 
 
 def test_a_second_up_deploys_changed_settings(prefect_services):
