@@ -54,11 +54,13 @@ def service_options(service: Service) -> Options:
 @contextmanager
 def listening(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket and the service's address on it. Raises `UsageError` where it cannot be had."""
+    if not 0 <= port <= 65535:
+        raise UsageError(str(port), "not a port", "give a --port from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = "in use" if getattr(error, "errno", None) == errno.EADDRINUSE else str(error)
+    except OSError as error:
+        reason = "in use" if error.errno == errno.EADDRINUSE else str(error)
         problem = f"cannot listen there ({reason})"
         raise UsageError(f"{host}:{port}", problem, "give another --host or --port") from error
     with bound:

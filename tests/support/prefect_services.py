@@ -80,10 +80,6 @@ cron = "0 0 1 1 *"
 [retraining]
 cron = "0 0 1 1 *"
 
-[service]
-enabled = true
-port = {service_port}
-
 [prefect]
 port = {port}
 worker_limit = 4
@@ -162,7 +158,7 @@ def services(folder: Path) -> Iterator[Services]:
     port = free_port()
     shutil.copy(ROOT / "pyproject.toml", folder)  # enables the plugin
     (folder / "tiny_flows.py").write_text(FLOWS)
-    (folder / "slickwatch.toml").write_text(SETTINGS.format(port=port, service_port=free_port()))
+    (folder / "slickwatch.toml").write_text(SETTINGS.format(port=port))
     running = Services(folder, f"http://127.0.0.1:{port}/api")
     running.deployments.write_text(yaml.safe_dump(deployments()))
     log = running.folder / "up.log"
