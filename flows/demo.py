@@ -23,6 +23,7 @@ from models.checkpoint import read_checkpoint
 from models.evaluation.scene import Score, compared_cells, score_slicks
 from models.simulator.product import SimulatedProduct, simulate_product
 from outputs.catalogue import Catalogue
+from outputs.locator import land_around
 from outputs.quicklook import write_comparison
 from outputs.record import read_record
 from outputs.vectors import read_slicks
@@ -63,7 +64,8 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(DetectionOptions().model).preprocess)
     found = f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false"
     with step("draw the comparison"):
-        write_comparison(scene, slicks, *compared_cells(slicks, product.truth, scene.grid), found, comparison)
+        cells = compared_cells(slicks, product.truth, scene.grid)
+        write_comparison(scene, slicks, *cells, found, comparison, land_around(scene.grid))
     catalogue = Catalogue.open(out / CATALOGUE)
     catalogue.publish(
         result.record, scene.scene, result.footprint, slicks, candidates=result.candidates, result_folder=result.folder

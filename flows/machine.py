@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from flows.settings import Settings
 from flows.settings.check import written_folders
 from ingest.errors import StorageError
-from ingest.files import home_folder, require_writable
+from ingest.files import home_folder, require_writable, user_cache
 from ingest.proxies import require_usable_proxies
 from preprocess.coastline import require_coastline
 
@@ -42,6 +43,18 @@ def _require_environment() -> None:
     except FileNotFoundError as error:
         remedy = "set TMPDIR to a folder you may write to"
         raise StorageError("TMPDIR", "no folder for temporary files can be written", remedy) from error
+    _spare_home_for_matplotlib()
+
+
+def _spare_home_for_matplotlib() -> None:
+    """Give Matplotlib a folder of our cache where it has none in the user's home: it would warn at every run."""
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    try:
+        require_writable(Path(os.environ.get("XDG_CONFIG_HOME") or home_folder() / ".config") / "matplotlib")
+    except StorageError:
+        with suppress(StorageError):
+            os.environ["MPLCONFIGDIR"] = str(user_cache("matplotlib"))
 
 
 def _require_prefect_home() -> None:

@@ -39,6 +39,7 @@ from models.classes import CLASSES
 from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
 from outputs.coverage import Coverage, finding
+from outputs.locator import land_around
 from outputs.quicklook import write_quicklook
 from outputs.rasters import write_backscatter_cog, write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
@@ -204,7 +205,10 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
         write_backscatter_cog(scene, hidden / "sigma_nought.tif")
         write_probability_cog(probability, scene, hidden / "class_probability.tif")
         write_probability_style(CLASSES, hidden / "class_probability.qml")
-        write_quicklook(scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage)
+        write_quicklook(
+            scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage,
+            surroundings=land_around(scene.grid, job.options.coastline),
+        )  # fmt: skip
         write_record(record, hidden / "run.json")
         item = scene_item(
             scene,

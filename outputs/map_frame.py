@@ -18,7 +18,7 @@ NARROWEST = 8.5  # inches that title and legend need
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
 NO_DATA_COLOUR = "#dfe6ec"
 _STEPS = (20, 10, 5, 2, 1, 0.5, 1 / 3, 1 / 6, 1 / 12, 1 / 30, 1 / 60)  # degrees between lines of the graticule
-_HEADER, _FOOTER, _SIDE = 0.8, 0.5, 0.15  # inches around the image
+_HEADER, _FOOTER, _SIDE = 1.35, 0.5, 0.15  # inches around the image
 
 
 @dataclass(frozen=True)

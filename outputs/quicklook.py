@@ -5,6 +5,7 @@ It stays in radar geometry, turned so that north is up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -18,9 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from ingest.files import whole_file
 from outputs.coverage import Coverage, finding
+from outputs.locator import LOCATOR, draw_locator
 from outputs.map_frame import (
     DPI,
     HALO,
@@ -43,6 +46,7 @@ from preprocess.pipeline import CalibratedScene
 _STRETCH = (0.5, 99.5)  # percentiles of the sea's decibels
 _LAND = "#8a7f66"
 _OUTCOMES = (("Oil, found", "#1a9850"), ("Oil, missed", "#2c7fb8"), ("False", "#e31a1c"))
+_TITLE = 6.7  # inches, of the scene's name
 _NUMBERED = 60  # slicks whose numbers are drawn
 _SMALL = 14.0  # pixels; a smaller slick is circled so that it is seen
 
@@ -55,6 +59,7 @@ def write_quicklook(
     *,
     land: Mask | None = None,
     coverage: Coverage | None = None,
+    surroundings: Sequence[BaseGeometry] | None = None,
 ) -> None:
     """Draw sigma nought in dB with land shaded and slicks outlined, as a PNG of at most 1600 pixels.
 
@@ -62,7 +67,8 @@ def write_quicklook(
 
     Sigma nought is that of the first polarisation, averaged in linear power strip by strip, flattened along range
     and stretched between percentiles of the sea. `land` is True on land, (line, pixel), and is added to the land
-    that the model predicts; `coverage` goes into the caption. Raises `StorageError`.
+    that the model predicts; `coverage` goes into the caption. With the land of
+    `outputs.locator.land_around` as `surroundings`, a small map shows where the scene lies. Raises `StorageError`.
     """
     ground = predicted_land(class_probability)
     if land is not None:
@@ -70,16 +76,24 @@ def write_quicklook(
     figure, axes, frame = _picture(calibrated, ground)
     _draw_slicks(axes, slicks, calibrated.grid, frame)
     _write_title(figure, calibrated, _summary(slicks, coverage))
+    if surroundings is not None:
+        draw_locator(figure, calibrated.grid, surroundings)
     _write_legend(figure, axes, _slick_handles(slicks), bool(ground.any()))
     _save(figure, calibrated, path)
 
 
 def write_comparison(
-    calibrated: CalibratedScene, slicks: gpd.GeoDataFrame, oil: Mask, published: Mask, summary: str, path: Path
+    calibrated: CalibratedScene,
+    slicks: gpd.GeoDataFrame,
+    oil: Mask,
+    published: Mask,
+    summary: str,
+    path: Path,
+    surroundings: Sequence[BaseGeometry] | None = None,
 ) -> None:
     """Draw a scene whose truth is known: oil that was found, missed, or falsely found, and the numbers of the slicks.
 
-    oil, published: (line, pixel) of the scene's grid. Raises `StorageError`.
+    oil, published: (line, pixel) of the scene's grid; `surroundings` as of `write_quicklook`. Raises `StorageError`.
     """
     figure, axes, frame = _picture(calibrated, np.zeros(oil.shape, bool))
     shade = np.zeros((*oil.shape, 4))
@@ -91,6 +105,8 @@ def write_comparison(
     turn(axes, frame)
     _draw_numbers(axes, slicks, calibrated.grid, frame)
     _write_title(figure, calibrated, summary)
+    if surroundings is not None:
+        draw_locator(figure, calibrated.grid, surroundings)
     _write_legend(figure, axes, handles, ground=False)
     _save(figure, calibrated, path)
 
@@ -195,14 +211,15 @@ def _draw_numbers(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame
 
 def _write_title(figure: Figure, calibrated: CalibratedScene, summary: str) -> None:
     scene = calibrated.scene
-    top = figure.get_figheight()
+    width, top = figure.get_size_inches()
+    middle = min(0.5, 1 - (_TITLE / 2 + LOCATOR) / width)
     polarisation = str(calibrated.sigma_nought.polarisation.values[0])
     orbit = "" if scene.relative_orbit is None else f"   relative orbit {scene.relative_orbit}"
     when = f"{scene.acquired_start:%Y-%m-%d %H:%M:%S} UTC"
-    figure.text(0.5, 1 - 0.2 / top, scene.id, ha="center", va="center", fontsize=10, fontweight="bold")
+    figure.text(middle, 1 - 0.42 / top, scene.id, ha="center", va="center", fontsize=10, fontweight="bold")
     second = f"{when}   {scene.platform} {scene.mode} {polarisation}{orbit}"
-    figure.text(0.5, 1 - 0.42 / top, second, ha="center", va="center", fontsize=9)
-    figure.text(0.5, 1 - 0.63 / top, summary, ha="center", va="center", fontsize=9)
+    figure.text(middle, 1 - 0.68 / top, second, ha="center", va="center", fontsize=9)
+    figure.text(middle, 1 - 0.92 / top, summary, ha="center", va="center", fontsize=9)
 
 
 def _summary(slicks: gpd.GeoDataFrame, coverage: Coverage | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import Model, Out, Verbose
+from flows.commands.terminal import print_note
 from ingest.errors import UsageError
 
 
@@ -31,7 +32,7 @@ def segment(
 
     from flows.resolve import find_model
     from models.classes import OIL
-    from models.segment import COLOURS, load_segmenter, segment_image
+    from models.segment import COLOURS, NO_CLASS, load_segmenter, segment_image
     from outputs.chips import place_of, write_chip_slicks, write_class_map
 
     segmenter = load_segmenter(str(find_model(model)))
@@ -43,10 +44,12 @@ def segment(
     for path, place in places.items():
         class_map = segment_image(path, out, segmenter)
         typer.echo(class_map)
-        if place is None:
-            continue
         with Image.open(class_map) as picture:
             classes = np.asarray(picture)
+        if (classes == NO_CLASS).all():
+            print_note(f"slickwatch: {path}: has no data anywhere, so there was nothing to see")
+        if place is None:
+            continue
         write_class_map(classes, place, COLOURS, class_map.with_suffix(".tif"))
         typer.echo(class_map.with_suffix(".tif"))
         if vectors:

@@ -55,6 +55,15 @@ def test_a_home_on_a_read_only_disk_is_told_at_once(tmp_path):
     assert not Path("/tmp/slickwatch-demo").exists()
 
 
+def test_where_home_cannot_be_written_matplotlib_has_a_folder_in_the_cache(nowhere, tmp_path, monkeypatch):
+    for name, value in {**NO_SERVER, "HOME": nowhere, "XDG_CACHE_HOME": tmp_path, "MPLCONFIGDIR": ""}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    require_detection(coastline=None)
+    assert os.environ["MPLCONFIGDIR"] == str(tmp_path / "slickwatch" / "matplotlib")
+    require_writable(Path(os.environ["MPLCONFIGDIR"]))
+
+
 def test_a_home_is_not_needed_where_a_server_is_named(nowhere, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", NO_SERVER["PREFECT_API_URL"])
     monkeypatch.setenv("PREFECT_HOME", str(nowhere))

@@ -581,7 +581,8 @@ def test_recorded_items(file: str, expected: str | None, provider: Provider) -> 
 def test_pages_that_overlap_give_each_scene_once(tmp_path):
     """Each item comes again on the next page, where one has a footprint with heights at some points only."""
     app = FastAPI()
-    far = item(E, "", box(100, 1, 101, 2))
+    there = "https://zips.example"
+    far = item(E, there, box(100, 1, 101, 2))
     far["geometry"]["coordinates"][0] = [[100, 1, 0], [101, 1], [101, 2], [100, 1, 0]]
 
     @app.get("/")
@@ -596,9 +597,9 @@ def test_pages_that_overlap_give_each_scene_once(tmp_path):
     async def search(request: Request) -> dict[str, Any]:
         url = f"{request.base_url}search"
         if (await request.json()).get("token") == "2":
-            return {"type": "FeatureCollection", "features": [item(A, ""), item(F, ""), far], "links": []}
+            return {"type": "FeatureCollection", "features": [item(A, there), item(F, there), far], "links": []}
         following = {"rel": "next", "href": url, "method": "POST", "body": {"token": "2"}, "merge": True}
-        features = [item(A, ""), item(F, "", assets={})]
+        features = [item(A, there), item(F, there, assets={})]
         return {"type": "FeatureCollection", "features": features, "links": [following]}
 
     with listening(app) as address, Ledger.open(str(tmp_path / "ledger.sqlite")) as ledger:
