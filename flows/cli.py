@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import bench, models, scenes, settings, slicks, train, up
+from flows.commands import bench, models, scenes, settings, slicks, tokens, train, up
 from flows.commands.balance import balance
 from flows.commands.calibrate import calibrate
 from flows.commands.check import check
@@ -23,6 +23,7 @@ from flows.commands.options import VERBOSE
 from flows.commands.quality import quality
 from flows.commands.screen import screen
 from flows.commands.segment import segment
+from flows.commands.serve import serve
 from flows.commands.simulate import simulate
 from flows.commands.synthesize import synthesize
 from flows.commands.terminal import Command, Group, command_group, print_failure, print_note
@@ -36,7 +37,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "up": up.up, "down": up.down, "status": up.status, "watch": watch, "fetch": fetch, "scenes": scenes.app,
         "check": check, "settings": settings.app,
     },
-    "Catalogue": {"slicks": slicks.app},
+    "Catalogue": {"slicks": slicks.app, "serve": serve, "tokens": tokens.app},
     "Models": {"models": models.app, "train": train.app, "evaluate": evaluate},
     "Research": {
         "simulate": simulate, "synthesize": synthesize, "quality": quality, "balance": balance, "screen": screen,

@@ -43,7 +43,7 @@ def test_the_list_of_modules_is_that_of_the_code():
 
 
 def test_each_place_that_the_architecture_names_is_there():
-    paths = re.findall(r"`((?:ingest|preprocess|models|outputs|flows)/[\w/.]*)`", PAGE.read_text())
+    paths = re.findall(r"`((?:ingest|preprocess|models|outputs|service|flows)/[\w/.]*)`", PAGE.read_text())
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
 

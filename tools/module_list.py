@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-PACKAGES = ("flows", "outputs", "models", "preprocess", "ingest")
+PACKAGES = ("flows", "service", "outputs", "models", "preprocess", "ingest")
 START, END = "<!-- modules: make module-list -->\n", "<!-- end of modules -->\n"
 
 

@@ -39,8 +39,12 @@ def up(
     from flows.operations import start_stop
     from flows.settings import Settings
 
-    plan = _plan(config, deployments)
-    require_services(Settings.read(config))
+    plan, settings = _plan(config, deployments), Settings.read(config)
+    require_services(settings)
+    if settings.service.enabled:
+        from flows.serving import service_options
+
+        service_options(settings.service)  # a refusal comes before anything starts
     if foreground:
         from flows.operations.supervisor import supervise
         from ingest.watch import stopping_on_signals

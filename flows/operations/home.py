@@ -37,11 +37,11 @@ class Home:
         return self.folder / "runs"
 
     def lock(self, name: str) -> Path:
-        """The lock of the supervisor, the server or the worker."""
+        """The lock of the supervisor, the server, the worker or the service over the catalogue."""
         return self.folder / f"{name}.lock"
 
     def log(self, name: str) -> Path:
-        """The log of the supervisor, the server, the worker, `prefect deploy` or all flow runs."""
+        """The log of the supervisor, the server, the worker, the service, `prefect deploy` or all flow runs."""
         return self.folder / "logs" / f"{name}.log"
 
     def create(self) -> None:

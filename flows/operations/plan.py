@@ -44,12 +44,12 @@ class Plan:
     server: str | None = None  # URL of a server managed elsewhere
     settings: Mapping[str, str] = field(default_factory=dict)  # hash of every value by key
     variables: tuple[str, ...] = ()  # keys that environment variables set
+    service: str | None = None  # host:port of `slickwatch serve`, where it runs too
 
     @property
     def address(self) -> str:
         """`host:port`, an IPv6 host in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return _address(self.host, self.port)
 
     @property
     def api_url(self) -> str:
@@ -70,7 +70,7 @@ class Plan:
 
 def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
     """Make the plan from the settings; raises `UsageError` for a host other than loopback."""
-    prefect, monitor, config = settings.prefect, settings.monitor, settings.file
+    prefect, monitor, service, config = settings.prefect, settings.monitor, settings.service, settings.file
     if not is_loopback(prefect.host):
         problem = f"host {prefect.host} is reachable from other machines without a password"
         remedy = "set 127.0.0.1; for remote access use a reverse proxy with a password, docs/operator/operations.md"
@@ -88,6 +88,7 @@ def make_plan(settings: Settings, deployments: Path | None = None) -> Plan:
         idle_hours=settings.alerts.idle_hours,
         settings=settings.digests(),
         variables=settings.from_variables(),
+        service=_address(service.host, service.port) if service.enabled else None,
     )
 
 
@@ -121,6 +122,10 @@ def with_running_deployments(plan: Plan) -> Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _deployments_file() -> Path:

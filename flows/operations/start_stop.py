@@ -28,7 +28,7 @@ _PROGRESS = {
     "up": "worker      waiting for runs",
 }
 _LISTENING = "0A"  # in /proc/net/tcp
-_FIXED = ("host", "port", "database", "work_pool", "worker_limit", "folder")  # need a restart to change
+_FIXED = ("host", "port", "database", "work_pool", "worker_limit", "folder", "service")  # need a restart to change
 
 Report = Callable[[str], None]
 
@@ -82,7 +82,8 @@ def down(plan: Plan) -> bool:
     was_up = is_held(home.lock("supervisor"))
     # The supervisor takes up to GRACE_S for runs and worker, and again for the server.
     terminate([home.lock("supervisor")], grace=3 * GRACE_S)
-    left = [lock for lock in (home.lock("server"), home.lock("worker"), *home.runs.iterdir()) if is_held(lock)]
+    services = [home.lock(name) for name in ("server", "worker", "service")]
+    left = [lock for lock in (*services, *home.runs.iterdir()) if is_held(lock)]
     terminate_leftovers(home)
     return was_up or bool(left)
 

@@ -74,6 +74,8 @@ class Status:
     supervisor: int | None = None
     server: ProcessStatus = ProcessStatus(None, 0)
     worker: ProcessStatus = ProcessStatus(None, 0)
+    service: ProcessStatus = ProcessStatus(None, 0)
+    service_url: str | None = None  # None where the settings do not ask for it
     worker_heartbeat: datetime | None = None
     worker_online: bool = False
     deployments: tuple[DeploymentStatus, ...] = ()
@@ -94,6 +96,8 @@ def collect_status(plan: Plan) -> Status:
         "supervisor": holder(home.lock("supervisor")),
         "server": ProcessStatus(holder(home.lock("server")), state.get("server_restarts", 0)),
         "worker": ProcessStatus(holder(home.lock("worker")), state.get("worker_restarts", 0)),
+        "service": ProcessStatus(holder(home.lock("service")), state.get("service_restarts", 0)),
+        "service_url": plan.service and f"http://{plan.service}",
     }
     with Api(plan.api_url, timeout=10.0) as api:
         if not api.is_up():
@@ -211,6 +215,8 @@ def _problems(plan: Plan, status: Status) -> list[str]:
     if status.supervisor is None and not status.server_answers:
         return ["not running: run slickwatch up"]
     problems = ["no supervisor keeps server and worker running: run slickwatch up"] if status.supervisor is None else []
+    if status.service_url is not None and status.service.pid is None:
+        problems.append(f"the service on {status.service_url} is not running: see {home.log('service')}")
     if not status.server_answers:
         return [*problems, f"the server does not answer: see {home.log('server')}"]
     if not status.worker_online:
@@ -267,6 +273,7 @@ def status_lines(status: Status) -> list[str]:
     return [
         f"server      {status.url.removesuffix('/api')} {answers}, {_process_line(status.server)}",
         f"worker      {online}, heartbeat {_time(status.worker_heartbeat)}, {_process_line(status.worker)}",
+        *([f"service     {status.service_url}, {_process_line(status.service)}"] if status.service_url else []),
         *[_deployment_line(one) for one in status.deployments],
         *[_limit_line(one) for one in status.limits],
         *[_run_line(one) for one in status.runs],

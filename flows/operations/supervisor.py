@@ -43,7 +43,7 @@ def supervise(plan: Plan, stop: threading.Event) -> None:
 def terminate_leftovers(home: Home) -> None:
     """Terminate what a killed supervisor left behind, including flow runs, which start again later."""
     terminate_runs_and_worker(home)
-    terminate([home.lock("server")], GRACE_S)
+    terminate([home.lock("server"), home.lock("service")], GRACE_S)
 
 
 def terminate_runs_and_worker(home: Home) -> None:
@@ -61,8 +61,16 @@ def worker_command(plan: Plan) -> list[str]:
     ]  # fmt: skip
 
 
+def service_command(plan: Plan) -> list[str]:
+    """The command line of the map and OGC API - Features."""
+    return [sys.executable, "-m", "flows.serving", *([] if plan.config is None else [str(plan.config)])]
+
+
 class Supervisor:
-    """Keeps the server running, then creates work pool and deployments, then keeps the worker running."""
+    """Keeps the server running, then creates work pool and deployments, then keeps the worker running.
+
+    Where the settings ask for it, keeps the service over the catalogue running too, which needs none of these.
+    """
 
     def __init__(self, plan: Plan, api: Api) -> None:
         home, environment = Home(plan.home), service_environment(plan)
@@ -71,6 +79,7 @@ class Supervisor:
         self.plan, self.home, self.api = plan, home, api
         self.server = Service("server", server_command, environment, plan.folder, home)
         self.worker = Service("worker", worker_command(plan), environment, plan.folder, home)
+        self.service = Service("service", service_command(plan), environment, plan.folder, home)
         self.crashed_runs = CrashedRuns(plan)
         self._answered = self._checked = time.monotonic()
         self._has_work_pool = False
@@ -101,6 +110,8 @@ class Supervisor:
 
     def _step(self) -> None:
         self._ensure_running(self.server)
+        if self.plan.service is not None:
+            self._ensure_running(self.service)
         if not self._has_work_pool:
             self._begin_deploy()
             return
@@ -114,7 +125,8 @@ class Supervisor:
         if service.ensure_running():
             restarts = {f"{service.name}_restarts": max(service.restarts, 0)}
             self.home.update_state(**{service.name: service.pid}, **restarts)
-            self._answered = time.monotonic()
+            if service is not self.service:
+                self._answered = time.monotonic()
 
     def _begin_deploy(self) -> None:
         """Limits exist before the first deployment, so that no run ever starts without them."""
@@ -150,9 +162,9 @@ class Supervisor:
             self._deploy.terminate()
             self._deploy.wait()
         terminate_runs_and_worker(self.home)
-        terminate([self.home.lock("server")], GRACE_S)
-        self.worker.wait()
-        self.server.wait()
+        terminate([self.home.lock("server"), self.home.lock("service")], GRACE_S)
+        for service in (self.worker, self.server, self.service):
+            service.wait()
 
 
 def main() -> None:

@@ -191,6 +191,22 @@ class Alerts(Section):
     mail: Mail = setting(Mail(), "")
 
 
+class Service(Section):
+    """The map and OGC API - Features, as `slickwatch serve` and `slickwatch up` run them; docs/analyst/service.md."""
+
+    enabled: bool = setting(False, "Run it in slickwatch up.")
+    host: str = setting(
+        "127.0.0.1", "Address to listen on; other machines reach it only with tokens, or with open.", min_length=1
+    )
+    port: int = setting(4280, "Port to listen on.", ge=1, le=65535)
+    url: WebAddress | None = setting(
+        None, "Its address behind a reverse proxy; unset: that of the requests.", example="https://slicks.example.org"
+    )
+    tokens: Place = setting(Path("tokens.json"), "File of the tokens' hashes, made by slickwatch tokens add.")
+    open: bool = setting(False, "Let everybody who reaches it read without a token.")
+    requests_per_minute: int = setting(1200, "Requests that a client may make.", "per minute", ge=1, le=1_000_000)
+
+
 class Start(Section):
     """Training options of a retraining."""
 

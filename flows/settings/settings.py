@@ -35,6 +35,7 @@ class Settings(BaseModel):
     monitor: sections.Monitor = Field(default_factory=sections.Monitor)
     models: sections.Models = Field(default_factory=sections.Models)
     alerts: sections.Alerts = Field(default_factory=sections.Alerts)
+    service: sections.Service = Field(default_factory=sections.Service)
     retraining: sections.Retraining = Field(default_factory=sections.Retraining)
     prefect: sections.Prefect = Field(default_factory=sections.Prefect)
 

@@ -187,6 +187,13 @@ def upgrade(database: Database) -> None:
             _upgrade(connection, _version_of(connection, database.path))
 
 
+def require_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `UnreadableInput` unless the tables are those of `version()`."""
+    if (found := _version_of(connection, path)) < version():
+        problem = f"written by an older version of Slickwatch (catalogue {found})"
+        raise UnreadableInput(path, problem, "upgrade it: run slickwatch slicks list")
+
+
 def _version_of(connection: sqlite3.Connection, path: Path) -> int:
     (kind,) = connection.execute("PRAGMA application_id").fetchone()
     ours = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'slickwatch_catalogue'").fetchone()

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import yaml
 
@@ -26,6 +28,7 @@ from flows.operations.home import Home
 from flows.operations.plan import Plan, changed_settings, make_plan, read_plan, service_environment, write_plan
 from flows.operations.prefect_api import Api
 from flows.operations.processes import acquire, holder, is_held
+from flows.operations.supervisor import Supervisor, terminate_leftovers
 from flows.settings import Settings
 from ingest.errors import UsageError
 from ingest.ledger.ledger import Ledger
@@ -241,6 +244,48 @@ def test_down_without_services_does_nothing(some_plan):
     shutil.rmtree(some_plan.home)
     assert not start_stop.down(some_plan)
     assert not some_plan.home.exists()
+
+
+def test_the_service_over_the_catalogue_runs_as_the_settings_say_and_is_restarted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    port = free_port()
+    (tmp_path / "slickwatch.toml").write_text(f"[service]\nenabled = true\nport = {port}\n")
+    plan = make_plan(Settings.read(tmp_path / "slickwatch.toml"))
+    assert plan.service == f"127.0.0.1:{port}"
+    Home(plan.home).create()
+    with Api(plan.api_url) as api:
+        service = Supervisor(plan, api).service
+    lock = Home(plan.home).lock("service")
+
+    def answers():
+        with suppress(httpx.TransportError):
+            return httpx.get(f"http://{plan.service}/collections/slicks/items", trust_env=False).status_code == 200
+        return False
+
+    def logs():
+        return Home(plan.home).log("service").read_text()
+
+    try:
+        assert service.ensure_running()
+        until(answers, logs)
+        killed = kill(lock)
+        until(service.ensure_running, logs)
+        until(answers, logs)
+        assert (service.restarts, holder(lock)) == (1, service.pid)
+        assert service.pid != killed
+    finally:
+        terminate_leftovers(Home(plan.home))
+        service.wait()
+    assert not is_held(lock)
+    assert "Traceback" not in logs()
+
+
+def test_a_service_that_does_not_run_is_a_problem(some_plan):
+    asked = dataclasses.replace(some_plan, service="127.0.0.1:4280")
+    found = status.judge(
+        asked, status.Status("http://127.0.0.1:1/api", supervisor=1, service_url="http://127.0.0.1:4280")
+    )
+    assert any(line.startswith("the service on http://127.0.0.1:4280 is not running: see ") for line in found.problems)
 
 
 # One real server and worker.
