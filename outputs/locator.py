@@ -21,6 +21,7 @@ _REACH = 5.0  # degrees of latitude north and south of the scene's middle, and a
 _SIDE, _MARGIN = 1.15, 0.1  # inches
 LOCATOR = _SIDE + 2 * _MARGIN  # inches that it takes at the right of a page's header
 _COARSENESS = 0.02  # degrees, less than a pixel
+_HARDLY = 2e-3  # share of the map that is land where it shows nothing but sea
 _SMALLEST = 1e-3  # square degrees of land, of a few pixels
 
 
@@ -52,7 +53,7 @@ def draw_locator(figure: Figure, grid: Grid, land: Sequence[BaseGeometry]) -> No
             turned = shapely.orient_polygons(polygon)  # holes the other way round stay empty
             rings = [Curve(shapely.get_coordinates(ring)) for ring in (turned.exterior, *turned.interiors)]
             axes.add_patch(PathPatch(Curve.make_compound_path(*rings), facecolor=LAND, edgecolor="none"))
-    if not land:
+    if sum(shapely.area(part) for part in land) < _HARDLY * (east - west) * (north - south):
         axes.text(0.5, 0.06, "open sea", transform=axes.transAxes, ha="center", fontsize=7, color="#5f6b74")
     rows, columns = grid.shape
     longitude, latitude = grid.lonlat([0, 0, rows, rows], [0, columns, columns, 0])
