@@ -17,7 +17,7 @@ from typing import Any, cast
 import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.base import ServerType
@@ -32,6 +32,7 @@ from flows.alerts import last_run_file, open_alerter
 from flows.failures import report_run
 from flows.processing import FLOW, Processed, process
 from flows.results import staged
+from flows.run_log import write_to_run_log
 from flows.settings import Settings
 from flows.tasks import artifact_key
 from flows.watches import OpenWatches, open_watches
@@ -72,7 +73,7 @@ def process_scene(scene: str | None = None, config: str | None = None) -> Proces
     run is Cancelled if another process works on the scene; a scene whose process has died is taken over.
     """
     settings = Settings.read(None if config is None else Path(config))
-    with open_alerter(settings) as alerter, lines_to(get_run_logger().info):
+    with open_alerter(settings) as alerter, lines_to(write_to_run_log):
         try:
             done = process(scene, settings, alerter)
             return Cancelled(message=f"{done.scene_id}: {done.why}") if done.outcome == "held" else done
@@ -88,7 +89,7 @@ def monitor(watch: str | None = None, config: str | None = None) -> Monitored:
     time. Raises `UsageError` for invalid settings or without a watch, and what opening ledger and folders raises.
     """
     settings = Settings.read(None if config is None else Path(config))
-    with open_alerter(settings) as alerter, lines_to(get_run_logger().info):
+    with open_alerter(settings) as alerter, lines_to(write_to_run_log):
         try:
             with alerter.reporting_failure("monitor", watch):
                 return _round(watch, config, settings, alerter)

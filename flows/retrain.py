@@ -9,7 +9,7 @@ from typing import Any
 import flows.prefect_defaults  # noqa: F401 - before Prefect
 
 # isort: split
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows.failures import report_run
 from flows.retraining.pipeline import Outcome, retrain
 from flows.retraining.plan import make_plan
+from flows.run_log import write_to_run_log
 from flows.settings import Settings
 from flows.tasks import artifact_key, small_picture
 from ingest.progress import lines_to
@@ -38,7 +39,7 @@ def retrain_dakd(
     resumes.
     """
     plan = make_plan(Settings.read(config), hours, max_steps, memory_gb)
-    with lines_to(get_run_logger().info):
+    with lines_to(write_to_run_log):
         outcome = retrain(plan, _as_task, flow_run.get_id())
     # As a state, so that a failed report does not fail a finished retraining.
     _as_task("report", publish_comparison)(outcome, return_state=True)
@@ -49,7 +50,7 @@ def retrain_dakd(
 def evaluate_champion(config: Path | None = None) -> ChampionReport:
     """Evaluate the champion on held-out data; fails where a score has dropped beyond its margin since its promotion."""
     plan = make_plan(Settings.read(config))
-    with lines_to(get_run_logger().info):
+    with lines_to(write_to_run_log):
         report: ChampionReport = _as_task("evaluate", report_champion)(
             plan.folder, plan.registry, plan.heldout, plan.margins, code_version()
         )

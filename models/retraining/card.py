@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ingest.markdown import markdown_table
@@ -97,7 +98,7 @@ def _provenance(record: Mapping[str, Any]) -> str:
     data, synthetic, jointnet = record["data"], record["synthetic"], record["jointnet"]
     steps = ", ".join(map(str, jointnet["options"]["steps"]))
     lines = [
-        f"{data['n_train']} real pairs of {', '.join(f'`{name}`' for name in data['sources'])}, "
+        f"{data['n_train']} real pairs of {', '.join(f'`{Path(name).name}`' for name in data['sources'])}, "
         f"SHA-256 `{data['sha256'][:16]}`",
         *data["notes"],
         f"balancing factor b = {record['balance']['b']:.4f}",

@@ -62,7 +62,7 @@ def training_sources(names: Sequence[str]) -> list[TrainingSource]:
             images = _folder_images(split.test)
         elif images is None:
             images = _simulated(split.test)
-        sources.append(TrainingSource(split.name, images, fingerprint(images)))
+        sources.append(TrainingSource(name, images, fingerprint(images)))
     return sources
 
 

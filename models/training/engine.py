@@ -50,10 +50,7 @@ class Session:
         fabric = _launched(options.run, options.subject, half)
         torch.manual_seed(options.seed)
         until = math.inf if hours is None else time.monotonic() + hours * 3600
-        session = cls(fabric, folder, report if fabric.is_global_zero else _silent, progress, until)
-        if options.run.half_precision and not half:
-            session.report(f"{SLOW}: computing in float32")
-        return session
+        return cls(fabric, folder, report if fabric.is_global_zero else _silent, progress, until)
 
     @property
     def state(self) -> Path:
@@ -153,6 +150,8 @@ def run_stage(
     item fits into memory, `ModelError` for a loss or gradients that are not finite and where time is up before the end,
     `StorageError` where log and state cannot be written.
     """
+    if options.run.half_precision and not has_bfloat16(session.fabric.device):
+        session.report(f"{SLOW}: computing in float32")
     options = _divided(session, options, learner, stage, parts)
     _prepare_folder(session, stage.before + first)
     model, optimiser = session.fabric.setup(stage.module, learner.optimiser)

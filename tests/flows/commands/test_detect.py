@@ -437,7 +437,8 @@ def test_something_else_at_the_address_of_the_prefect_server_is_code_4(good, tmp
     assert done.stderr.count("\n") == 1
 
 
-def test_a_prefect_server_that_does_not_start_in_time_is_code_4(good, tmp_path):
+def test_a_prefect_server_that_does_not_start_in_time_is_code_4(good, tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     impatient = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "0", "PREFECT_HOME": str(tmp_path / "home")}
     done = process("detect", good, "--out", tmp_path / "results", **impatient)
     assert done.returncode == 4, done.stderr

@@ -94,8 +94,10 @@ def test_tokens_are_shown_once_and_listed_by_name(home, cli):
     (row,) = json.loads(listed)
     assert set(row) == {"name", "scope", "created_at"}
     assert (row["name"], row["scope"]) == ("ada", "review")
-    assert cli("tokens", "list")[1].startswith("ada  ")
+    header, row = cli("tokens", "list")[1].splitlines()
+    assert header.split() == ["name", "scope", "since"]
+    assert row.split()[:2] == ["ada", "review"]
     assert cli("tokens", "add", "ada")[0] == 2
     assert cli("tokens", "add", "b", "--scope", "root")[0] == 2
     assert cli("tokens", "revoke", "ada")[:2] == (0, "ada: revoked\n")
-    assert cli("tokens", "list")[:2] == (0, "")
+    assert cli("tokens", "list")[:2] == (0, "0 tokens\n")

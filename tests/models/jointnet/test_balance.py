@@ -289,10 +289,12 @@ def test_the_command_prints_factor_powers_number_and_normalisation(balance, fold
     assert (record["part"], record["n_images"], record["normalisation"]) == ("test", 3, NORMALISATION)
     assert "over the test images" in err
     line, _ = balance(folder)
-    assert line.startswith(f"{folder}: b = {record['b']:.4f}, P(x0) = {record['p_image']:.4f}, P(y0) = 1.0000, 3 test")
+    assert line.startswith(
+        f"{folder.name}: b = {record['b']:.4f}, P(x0) = {record['p_image']:.4f}, P(y0) = 1.0000, 3 test"
+    )
 
 
 def test_the_command_takes_reduced_data_and_refuses_what_is_none(balance, folder):
-    assert f"{folder}@2: b = " in balance(f"{folder}@2")[0]
+    assert f"{folder.name}@2: b = " in balance(f"{folder}@2")[0]
     with pytest.raises(UsageError, match="not a valid factor"):
         balance(f"{folder}@1")
