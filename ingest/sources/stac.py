@@ -94,19 +94,20 @@ class StacCatalogue:
         with self._failures():
             items = [read_item(each) for each in self._search(**self._conditions(query, published_after))]
         found: list[Scene] = []
-        without: list[Item] = []
+        without: list[tuple[Item, Scene | None]] = []
         for item in filter(None, items):
             scene = scene_of(item, self.name, self._published_property)
             if scene is not None and not self._is_wanted(item, scene, query, published_after):
                 continue
             if archive_of(item) is None:
-                without.append(item)
+                without.append((item, scene))
             elif scene is not None:
                 found.append(scene)
         if without and not found:
-            raise self._no_zip(without[0])
-        for item in without:
-            _log.warning("%.100s: skipped, %s offers no zip of it", item.id, self._collection)
+            raise self._no_zip(without[0][0])
+        for item, scene in without:
+            if scene is not None:  # else it was said that it has no name
+                _log.warning("%.100s: skipped, %s offers no zip of it", item.id, self._collection)
         yield from sorted(found, key=lambda scene: (scene.published or scene.acquired_end, scene.id))
 
     def open(self, scene: Scene, offset: int) -> AbstractContextManager[ByteStream]:

@@ -179,7 +179,7 @@ def test_a_reduced_folder_gives_averaged_grey_and_a_pair_of_it(tmp_path):
     image, of_pair = split.test.pair(0, OPTIONS)
     np.testing.assert_array_equal(image[0], chip_input(grey.astype(np.float32), OPTIONS))
     np.testing.assert_array_equal(of_pair, labels)
-    assert (split.name, len(split.test), split.test.name(0)) == (f"{tmp_path}@4", len(images), images.name(0))
+    assert (split.name, len(split.test), split.test.name(0)) == (f"{tmp_path.name}@4", len(images), images.name(0))
     assert split.test.classes == images.classes
     assert "4 x 4" in split.note
 
