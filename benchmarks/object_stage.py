@@ -102,7 +102,8 @@ def main() -> None:
         nargs="*",
         default=[],
         metavar="REGION=MODEL",
-        help="models that have not seen a region, to find the candidates there in place of --model",
+        help="models that have not seen a region, to find the candidates there in place of --model; the judge is "
+        "fitted to these regions alone",
     )
     parser.add_argument("--looks-only", action="store_true", help="compute what does not depend on the model")
     parser.add_argument("--save", type=Path)
@@ -117,11 +118,13 @@ def main() -> None:
     x = looks_at(views, encoder, folder / "looks")
     if arguments.looks_only:
         return
-    found = candidates_of(views, arguments.model, dict(fold.split("=", 1) for fold in arguments.fold), folder)
-    table = {region: held_out(region, views, x, found) for region in (*REGIONS, *SOS)}
+    folds = dict(fold.split("=", 1) for fold in arguments.fold)
+    found = candidates_of(views, arguments.model, folds, folder)
+    judged = (*(folds or REGIONS), SIMULATED)
+    table = {region: held_out(region, views, x, found, judged) for region in (*REGIONS, *SOS)}
     print(json.dumps(table, indent=1))
     if arguments.save:
-        save(arguments.model, arguments.save, views, x, found, encoder, table)
+        save(arguments.model, arguments.save, views, x, found, encoder, table, judged)
 
 
 def region_of(chip: SeaChip) -> str:
@@ -258,8 +261,10 @@ def blind(image: Tensor) -> Tensor:
     return torch.zeros(len(image))
 
 
-def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: Found) -> dict[str, float]:
-    """Figures of one region with everything fitted to the others."""
+def held_out(
+    region: str, views: Sequence[View], x: NDArray[np.float32], found: Found, judged: tuple[str, ...]
+) -> dict[str, float]:
+    """Figures of one region with everything fitted to the others, the judge to those of them that are `judged`."""
     regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
     whole = np.array([not view.name.endswith("-window") for view in views])
     searched = np.array([view.searched for view in views])
@@ -268,7 +273,7 @@ def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: 
     logits[others] = out_of_region(x[others], oil[others], regions[others], SURROUNDINGS_PENALTY)
     fitted = fit_logistic(x[others], oil[others], SURROUNDINGS_PENALTY, groups=regions[others])
     logits[~others] = fitted.logit(x[~others])
-    judge = judge_of(logits, found, np.where(others, regions, ""))
+    judge = judge_of(logits, found, np.where(others & np.isin(regions, judged), regions, ""))
     probability = judge.probability(with_logits(logits, found))
     score = chip_scores(probability, found, len(views))
     here = searched & whole & (regions == region)
@@ -294,11 +299,11 @@ def held_out(region: str, views: Sequence[View], x: NDArray[np.float32], found: 
 
 
 def judge_of(logits: Array, found: Found, regions: NDArray[np.str_], weights_sha256: str = "") -> Judge:
-    """Fit the judge to the candidates of CSIRO's and simulated chips in `regions` (views,), "" where not to be used.
+    """Fit the judge to the candidates in `regions` (views,), "" where not to be used.
 
-    Not to SOS's: it has hardly a sea without oil, and its slicks are so large and sure that others would be rejected.
+    SOS's are not: it has hardly a sea without oil, and its slicks are so large and sure that others would be rejected.
     """
-    used = np.isin(regions, (*REGIONS, SIMULATED))[found.view]
+    used = (regions != "")[found.view]
     x = with_logits(logits, found)[used]
     seen = x[:, [FEATURES.index(name) for name in JUDGED]]
     oil = likely_oil(seen, found.sure[used], found.of_oil_chip[used], found.view[used])
@@ -343,13 +348,14 @@ def save(
     found: Found,
     encoder: dict[str, Tensor],
     metrics: dict[str, dict[str, float]],
+    judged: tuple[str, ...],
 ) -> None:
     """Save the model with an object stage fitted to all regions."""
     network, checkpoint = load_model(model)
     regions, oil = np.array([view.region for view in views]), np.array([view.oil for view in views])
     logits = out_of_region(x, oil, regions, SURROUNDINGS_PENALTY)
     _, digest = packed_weights(network, half_precision=True)
-    judge = judge_of(logits, found, regions, weights_sha256=digest)
+    judge = judge_of(logits, found, np.where(np.isin(regions, judged), regions, ""), weights_sha256=digest)
     surroundings = fitted_surroundings(encoder, fit_logistic(x, oil, SURROUNDINGS_PENALTY, groups=regions))
     preprocess = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
     save_model(
