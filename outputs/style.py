@@ -23,7 +23,7 @@ LOOKS: tuple[Look, ...] = (
     Look("Look-alike", "look-alike", None, "#3fb8e8"),
 )
 # Probability, colour and opacity (0..255): violet, which no slick has; below 0.1 the map underneath shows.
-_RAMP: tuple[tuple[float, str, int], ...] = (
+PROBABILITY_RAMP: tuple[tuple[float, str, int], ...] = (
     (0.0, "#9e9ac8", 0),
     (0.1, "#9e9ac8", 0),
     (0.3, "#9e9ac8", 160),
@@ -42,7 +42,7 @@ def probability_qml(band: int, name: str) -> str:
     """
     items = "\n".join(
         f'          <item value="{value:g}" color="{colour}" alpha="{alpha}" label={quoteattr(f"{name} {value:g}")}/>'
-        for value, colour, alpha in _RAMP
+        for value, colour, alpha in PROBABILITY_RAMP
     )
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22.0" styleCategories="Symbology">
