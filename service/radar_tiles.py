@@ -1,6 +1,6 @@
 """Tiles of the radar image and of the probability of oil, out of the rasters of the results, as PNG.
 
-The rasters lie in the radar's geometry, and ground control points say where (docs/decisions/0012-probability-raster.md).
+The rasters lie in the radar's geometry; ground control points say where (docs/decisions/0012-probability-raster.md).
 Each pixel of a tile is taken there through a thin-plate spline; nothing is fitted to an affine transform.
 """
 

@@ -1,6 +1,6 @@
 """Refresh what the map's page takes from npm, in service/static/vendor: `python tools/vendor.py`, with npm at hand.
 
-Files are compressed as browsers take them; `vendored.json` says which version each is of, and the SHA-256 of its content.
+Files are compressed as browsers take them; `vendored.json` has the version of each and the SHA-256 of its content.
 """
 
 import gzip

@@ -25,13 +25,11 @@ export function startChart(summary) {
   map.addControl(new ScaleControl(), "bottom-left");
   map.getCanvas().setAttribute("aria-label", "Map. The list beside it has the same slicks.");
   map.on("load", () => {
+    keepView(map);
     show(map);
     map.getContainer().dataset.loaded = "yes";
   });
-  map.on("moveend", () => {
-    const { lng, lat } = map.getCenter();
-    change({ map: [Number(map.getZoom().toFixed(2)), Number(lat.toFixed(5)), Number(lng.toFixed(5))] });
-  });
+  map.on("moveend", () => keepView(map));
   map.on("click", (event) => clicked(map, event.point));
   map.on("mousemove", (event) => {
     map.getCanvas().style.cursor = map.drawing ? "crosshair" : touched(map, event.point) ? "pointer" : "";
@@ -50,6 +48,11 @@ export function startChart(summary) {
     map.once("styledata", () => show(map));
   });
   return map;
+}
+
+function keepView(map) {
+  const { lng, lat } = map.getCenter();
+  change({ map: [Number(map.getZoom().toFixed(2)), Number(lat.toFixed(5)), Number(lng.toFixed(5))] });
 }
 
 /** Ask for all tiles anew, by the filters of now. */

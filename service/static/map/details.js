@@ -42,7 +42,7 @@ function show(feature, error) {
   tellPictures(properties.scene_id);
 }
 
-function attribute({ name, title, description, unit }, value) {
+function attribute({ name, title, description }, value) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
@@ -50,7 +50,7 @@ function attribute({ name, title, description, unit }, value) {
   head.title = description ?? "";
   const cell = document.createElement("td");
   const missing = value === null || value === undefined || value === "";
-  cell.textContent = missing ? "not known" : `${written(value)}${unit && typeof value === "number" ? ` ${unit}` : ""}`;
+  cell.textContent = missing ? "not known" : written(value);
   cell.className = missing ? "missing" : "";
   row.append(head, cell);
   return row;

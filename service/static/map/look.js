@@ -88,18 +88,18 @@ export function style(pictures) {
       drawn("candidate-dots", "candidates", "circle", isDot, {
         "circle-radius": dot, "circle-color": "rgba(0, 0, 0, 0)", "circle-stroke-color": shade.candidate, "circle-stroke-width": 1.5,
       }),
+      ...["slicks", "candidates"].flatMap((one) => [
+        drawn(`${one}-chosen`, one, "line", NONE, { "line-color": shade.chosen, "line-width": 7 }),
+        drawn(`${one}-chosen-dot`, one, "circle", NONE, {
+          "circle-radius": 11, "circle-color": "rgba(0, 0, 0, 0)", "circle-stroke-color": shade.chosen, "circle-stroke-width": 3,
+        }),
+      ]),
       drawn("slicks-inside", "slicks", "fill", isShape, { "fill-color": colour, "fill-opacity": ["*", 0.18, faded] }),
       drawn("slicks", "slicks", "line", isShape, { "line-color": colour, "line-width": 2, "line-opacity": faded }),
       drawn("slick-dots", "slicks", "circle", isDot, {
         "circle-radius": dot, "circle-color": colour, "circle-opacity": ["*", 0.85, faded],
         "circle-stroke-color": shade.sea, "circle-stroke-width": 1,
       }),
-      ...["slicks", "candidates"].flatMap((one) => [
-        drawn(`${one}-chosen`, one, "line", NONE, { "line-color": shade.chosen, "line-width": 4 }),
-        drawn(`${one}-chosen-dot`, one, "circle", NONE, {
-          "circle-radius": 11, "circle-color": "rgba(0, 0, 0, 0)", "circle-stroke-color": shade.chosen, "circle-stroke-width": 3,
-        }),
-      ]),
     ],
   };
 }
