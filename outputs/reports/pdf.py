@@ -118,7 +118,7 @@ def _body(blocks: tuple[Block, ...]) -> Iterator[Flowable]:
 def _picture(picture: Picture, width: float, height: float) -> Flowable:
     scale = min(width / picture.size[0], height / picture.size[1])
     image = Image(io.BytesIO(picture.jpeg), picture.size[0] * scale, picture.size[1] * scale)
-    image.hAlign = "LEFT"
+    image.hAlign, image.spaceAfter = "LEFT", 4
     return KeepTogether([image, _text(picture.caption, "caption")]) if picture.caption else image
 
 
