@@ -12,8 +12,9 @@ RIVALS := $(VENV)/rivals
 demo: $(VENV)/installed
 	$(BIN)/slickwatch demo --out $(OUT)
 
+# Three workers for two cores, since many tests wait for servers and processes.
 test: $(VENV)/installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 # The networks that ours is compared with, from packages that stay out of the environment.
 test-rivals: $(RIVALS)/installed

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -50,17 +49,6 @@ from preprocess.options import normalised_db
 SEED, SIMULATED_SEED, SIMULATED_SIDE = 5, 2_100_001_000, 400
 REGIONS, SIMULATED = ("GBR", "JAV", "SIN"), "simulated"
 SOS = {"SOS": "sentinel", "PALSAR": "alos"}  # its sensors, by region
-# Chips by region and label whose surroundings are looked at.
-LOOKED_AT = {
-    ("SIN", True): 260,
-    ("SIN", False): 260,
-    ("GBR", True): 330,
-    ("GBR", False): 450,
-    ("JAV", True): 260,
-    ("JAV", False): 90,
-    ("GGu", True): 63,
-    ("GGu", False): 8,
-}
 WINDOW = (180, 281)  # pixels a side of the windows that stand for images of finer pixels
 LEAST_OIL = 100  # pixels that make an image with a mask one with oil
 MOSTLY, HARDLY = 0.5, 0.1  # share of oil in a candidate that is oil, and in one that is none
@@ -109,6 +97,13 @@ def main() -> None:
     parser.add_argument("--searched", type=int, default=40, help="chips of each region and label, for candidates")
     parser.add_argument("--simulated", type=int, default=24)
     parser.add_argument("--sos", type=int, default=120, help="training images of SOS, of each sensor")
+    parser.add_argument(
+        "--fold",
+        nargs="*",
+        default=[],
+        metavar="REGION=MODEL",
+        help="models that have not seen a region, to find the candidates there in place of --model",
+    )
     parser.add_argument("--looks-only", action="store_true", help="compute what does not depend on the model")
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
@@ -122,7 +117,7 @@ def main() -> None:
     x = looks_at(views, encoder, folder / "looks")
     if arguments.looks_only:
         return
-    found = candidates_of(views, arguments.model, folder / "probability")
+    found = candidates_of(views, arguments.model, dict(fold.split("=", 1) for fold in arguments.fold), folder)
     table = {region: held_out(region, views, x, found) for region in (*REGIONS, *SOS)}
     print(json.dumps(table, indent=1))
     if arguments.save:
@@ -134,21 +129,10 @@ def region_of(chip: SeaChip) -> str:
     return "JAV" if chip.region in {"GGu", "SUE"} else chip.region
 
 
-def sample(chips: SeaChips) -> list[int]:
-    """Draw the numbers of `LOOKED_AT` chips of every region and label, in a random order."""
-    by_kind = defaultdict(list)
-    for i, chip in enumerate(chips.chips):
-        by_kind[chip.region, chip.oil].append(i)
-    rng = random.Random(SEED)
-    chosen = [i for kind, n in LOOKED_AT.items() for i in rng.sample(by_kind[kind], min(n, len(by_kind[kind])))]
-    rng.shuffle(chosen)
-    return chosen
-
-
 def chip_views(chips: SeaChips, searched: int) -> Iterator[View]:
     """CSIRO's chips; of oil-free ones also a window, which is as free of oil."""
     counted: Counter[tuple[str, bool]] = Counter()
-    for i in sample(chips):
+    for i in np.random.default_rng(SEED).permutation(len(chips)):
         chip, name = chips.chips[i], chips.name(i)
         region = region_of(chip)
         counted[region, chip.oil] += 1
@@ -229,20 +213,25 @@ def looks_at(views: Sequence[View], encoder: dict[str, Tensor], folder: Path) ->
     return np.stack(rows).astype(np.float32)
 
 
-def candidates_of(views: Sequence[View], model: str, folder: Path) -> Found:
-    """Candidates of the views to be searched."""
-    network, checkpoint = load_model(model)
-    options = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
-    folder.mkdir(parents=True, exist_ok=True)
+def candidates_of(views: Sequence[View], model: str, folds: Mapping[str, str], folder: Path) -> Found:
+    """Candidates of the views to be searched, found by the model of their region's fold or, without one, by `model`.
+
+    A network is surer on seas that it was trained on; a judge fitted to those trusts it too much elsewhere.
+    """
+    load = cache(load_model)
     x, number, sure, of_oil_chip = [], [], [], []
     with step("candidates") as advance:
         for i, view in enumerate(views):
             advance(i + 1, len(views))
             if not view.searched:
                 continue
+            network, checkpoint = load(folds.get(view.region, model))
+            options = replace(checkpoint.preprocess, least_chip_spread_db=LEAST_CHIP_SPREAD_DB)
+            planes = folder / (f"probability-{view.region}" if view.region in folds else "probability")
+            planes.mkdir(parents=True, exist_ok=True)
             power, mask = view.read()
             image = chip_input(np.sqrt(power), options) if view.real else normalised_db(power, options)
-            plane = predicted(network, image, folder / f"{view.name}.npz")
+            plane = predicted(network, image, planes / f"{view.name}.npz")
             for candidate, features in measured_candidates(plane, Sea(power), UNFITTED, blind):
                 cells = candidate.cells if mask is None else mask[candidate.rows, candidate.columns][candidate.cells]
                 share = float(np.mean(cells == OIL)) if mask is not None else 0.0

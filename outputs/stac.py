@@ -60,6 +60,8 @@ _KINDS: Mapping[str, _Kind] = {
     "sigma_nought.tif": _Kind("sigma_nought", "Sigma nought in dB", pystac.MediaType.COG, ("data",)),
     "class_probability.tif": _Kind("class_probability", "Class probabilities", pystac.MediaType.COG, ("data",)),
     "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
+    "report.html": _Kind("report", "Report", "text/html", ("overview",)),
+    "report.pdf": _Kind("report_pdf", "Report, PDF", "application/pdf", ("overview",)),
     "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),
     "class_probability.qml": _Kind(
         "class_probability_style", "QGIS style of the class probabilities", "application/xml", ("metadata",)

@@ -22,6 +22,13 @@ LOOKS: tuple[Look, ...] = (
     Look("Oil, low confidence", "oil", "Low", "#ffd11a"),
     Look("Look-alike", "look-alike", None, "#3fb8e8"),
 )
+
+
+def look_of(slick_class: str, level: str) -> Look:
+    """The legend entry of a slick."""
+    return next(look for look in LOOKS if look.slick_class == slick_class and look.level in (None, level))
+
+
 # Probability, colour and opacity (0..255): violet, which no slick has; below 0.1 the map underneath shows.
 _RAMP: tuple[tuple[float, str, int], ...] = (
     (0.0, "#9e9ac8", 0),

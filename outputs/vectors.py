@@ -152,10 +152,11 @@ def export(slicks: gpd.GeoDataFrame, path: Path, suffix: str | None = None) -> N
 
 
 def write_flatgeobuf(slicks: gpd.GeoDataFrame, path: Path) -> None:
-    """Write slicks as FlatGeobuf with its spatial index. Raises `StorageError`."""
+    """Write features as FlatGeobuf, with its spatial index unless one has no geometry. Raises `StorageError`."""
+    index = "NO" if slicks.geometry.isna().any() else "YES"  # which the format cannot hold
     with whole_file(path) as hidden, vector_path(hidden) as plain_path, driver_failures(path):
         pyogrio.write_dataframe(
-            slicks, plain_path, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX="YES"
+            slicks, plain_path, layer=LAYER, driver="FlatGeobuf", geometry_type="MultiPolygon", SPATIAL_INDEX=index
         )
 
 

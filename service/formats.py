@@ -93,7 +93,7 @@ def write_csv(layer: Layer, rows: Sequence[Row]) -> bytes:
 
 
 def write_fgb(layer: Layer, rows: Sequence[Row]) -> bytes:
-    """A FlatGeobuf file with its spatial index."""
+    """A FlatGeobuf file, see `write_flatgeobuf`."""
     columns = {
         one.name: column([_value(row[one.name], one.kind) for row in rows], one.kind) for one in layer.attributes
     }

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Files of many seconds begin first, so that two workers end together; the longest are those with the Prefect server.
+# Files of many seconds begin first, so that the workers end together; the longest are those with the Prefect server.
 LONG = (
     "tests/models/jointnet/test_training.py",
     "tests/models/training/test_segmentation.py",

@@ -25,6 +25,6 @@ for version in 3.12 3.13; do
     echo "$wanted" > "$venv/installed"
   fi
   echo "Python $version"
-  "$venv/bin/python" -m pytest -q --numprocesses 2 --dist loadfile \
+  "$venv/bin/python" -m pytest -q --numprocesses 3 --dist loadfile \
     tests/ingest tests/preprocess tests/outputs "$@"
 done

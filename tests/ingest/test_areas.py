@@ -215,7 +215,9 @@ def test_agrees_with_the_antimeridian_package(points: list[tuple[float, float]])
     # The package is left out where a corner lies on the meridian itself: there it gives invalid pieces.
     assume(all(abs(abs(lon) - 180) > 1e-6 for lon, _ in jumped))
     theirs = antimeridian.fix_polygon(Polygon(jumped), fix_winding=True, great_circle=False)
-    assert only(polygon_text(jumped)).symmetric_difference(theirs).area == pytest.approx(0, abs=1e-6)
+    # It rounds the latitude of a crossing to seven decimals, which moves whole edges.
+    ours = only(polygon_text(jumped))
+    assert ours.symmetric_difference(theirs).area == pytest.approx(0, abs=1e-7 * Polygon(points).length)
 
 
 @settings(max_examples=40, deadline=None)

@@ -291,6 +291,11 @@ def test_every_format_has_the_same_features(ask, tmp_path):
     empty = ask(f"{ITEMS}?bbox=-30,-30,-29,-29&f=fgb")
     (tmp_path / "empty.fgb").write_bytes(empty.content)
     assert len(gpd.read_file(tmp_path / "empty.fgb")) == 0
+    (tmp_path / "scenes.fgb").write_bytes(ask("/collections/scenes/items?f=fgb&sortby=scene_id").content)
+    scenes = gpd.read_file(tmp_path / "scenes.fgb").sort_values("scene_id")
+    known = [feature["geometry"] for feature in ask("/collections/scenes/items?sortby=scene_id").json()["features"]]
+    assert scenes.geometry.isna().tolist() == [geometry is None for geometry in known]
+    assert None in known
 
 
 def test_pages_escape_what_people_wrote(ask):

@@ -18,7 +18,7 @@ from flows.commands.balance import balance_record
 from ingest.errors import UsageError
 from models.classes import CLASSES, IGNORE, NOT_OIL, OIL, OIL_CLASSES
 from models.datasets.catalogue import data_root, open_dataset
-from models.datasets.pairs import Selection
+from models.datasets.pairs import Selection, spread_out
 from models.datasets.simulated import SimulatedChips
 from models.jointnet import balance as module
 from models.jointnet.balance import NORMALISATION, Balance, balancing_factor, image_and_label_power, mean_power
@@ -144,9 +144,10 @@ def test_labels_of_oil_alone_have_two_classes():
 
 @pytest.mark.skipif(not SENTINEL.is_dir(), reason="no SOS below ../shared/data or SLICKWATCH_DATA")
 def test_the_papers_factor_of_sos_sentinel(tmp_path):
-    balance = balancing_factor(open_dataset("sos-official").train, cache_folder=tmp_path)
-    assert balance.n_images == 3354
-    assert balance.b == pytest.approx(0.466, abs=0.001)
+    images = open_dataset("sos-official").train
+    assert len(images) == 3354  # of which it is 0.4655, in docs/results/0006-dakd.md
+    balance = balancing_factor(spread_out(images, 800), cache_folder=tmp_path)
+    assert balance.b == pytest.approx(0.466, abs=0.01)
     assert balance.p_label == pytest.approx(1, abs=1e-5)
 
 

@@ -37,8 +37,8 @@ def learnt(discs, tmp_path_factory):
     """A model trained in all three stages on four pairs until it knows them."""
     options = changed(
         JointOptions(),
-        dataset=str(discs), crop=SIZE, channels=(16, 32), layers_per_block=1, head_channels=8, norm_groups=8,
-        steps=(120, 60, 240), batch_size=12, learning_rate=2e-3, final_factor=1.0, decay="cosine",
+        dataset=str(discs), crop=SIZE, channels=(8, 16), layers_per_block=1, head_channels=8, norm_groups=8,
+        steps=(100, 50, 200), batch_size=12, learning_rate=3e-3, final_factor=1.0, decay="cosine",
         average_decay=0.95, save_every=300,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("models") / "discs-1"
