@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from flows.commands.filters import watched_areas
 from flows.commands.options import Json, Out, Verbose, time_option
 from flows.commands.slicks import CatalogueFile
 from ingest.errors import UsageError
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 
 def report(
@@ -67,7 +64,7 @@ def report(
         typer.echo("\n".join([document.verdict, *map(str, files)]))
 
 
-def _area(text: str) -> BaseGeometry:
+def _area(text: str) -> Any:
     """Of a watch, a box or a file. Raises `UsageError`."""
     from ingest.areas import read_areas, together
 

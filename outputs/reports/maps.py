@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 from shapely.affinity import translate
@@ -130,7 +131,7 @@ def day_chart(days: Sequence[date], counts: dict[str, Sequence[int]], scenes: Se
     )
     axes.set_xlim(-0.6, len(days) - 0.4)
     axes.set_ylim(0, max(1.0, 1.15 * max(foot.max(), max(scenes))))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper right")
     for side in ("top", "right"):

@@ -14,7 +14,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
+from shapely.geometry import MultiPolygon, Polygon
 
 from outputs.reports.document import Block, Document, Heading, Paragraph, Table, facts
 from outputs.reports.maps import Window, day_chart, heat_map, looks
@@ -33,7 +33,7 @@ class Period:
     """What is known of an area in a period: tables of the catalogue, `slicks` and `scenes`, of current results."""
 
     name: str
-    area: BaseGeometry  # WGS 84
+    area: Polygon | MultiPolygon  # WGS 84
     since: datetime
     until: datetime
     slicks: gpd.GeoDataFrame  # also those that were rejected in a review
