@@ -62,6 +62,7 @@ _KINDS: Mapping[str, _Kind] = {
     "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
     "report.html": _Kind("report", "Report", "text/html", ("overview",)),
     "report.pdf": _Kind("report_pdf", "Report, PDF", "application/pdf", ("overview",)),
+    "slicks.qgs": _Kind("project", "QGIS project of the layers", "application/xml", ("metadata",)),
     "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),
     "class_probability.qml": _Kind(
         "class_probability_style", "QGIS style of the class probabilities", "application/xml", ("metadata",)
