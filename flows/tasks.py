@@ -40,8 +40,9 @@ from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
 from outputs.coverage import Coverage, finding
 from outputs.locator import land_around
+from outputs.qgis_project import PROJECT, write_project
 from outputs.quicklook import write_quicklook
-from outputs.rasters import write_backscatter_cog, write_probability_cog, write_probability_style
+from outputs.rasters import control_points, write_backscatter_cog, write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
 from outputs.reports.document import picture_from
 from outputs.reports.page import write_page
@@ -58,8 +59,8 @@ from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
     "slicks.geojson", "slicks.gpkg", "slicks.qml", "candidates.geojson", "sigma_nought.tif",
-    "class_probability.tif", "class_probability.qml", "quicklook.png", "report.html", "report.pdf", "item.json",
-    "run.json",
+    "class_probability.tif", "class_probability.qml", "quicklook.png", "report.html", "report.pdf",
+    "slicks.qgs", "item.json", "run.json",
 )  # fmt: skip
 
 
@@ -215,6 +216,7 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage,
             surroundings=land_around(scene.grid, job.options.coastline),
         )  # fmt: skip
+        _write_qgis_project(scene, hidden)
         _write_report(scene, slicks, candidates, record, job.options.model, hidden)
         write_record(record, hidden / "run.json")
         item = scene_item(
@@ -228,6 +230,13 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             flags=record.flags,
         )
         write_item(item, hidden / "item.json")
+
+
+def _write_qgis_project(scene: CalibratedScene, folder: Path) -> None:
+    """The project that opens the layers of the folder, with the image filling the map."""
+    outline = scene.grid.geolocation.footprint(*scene.grid.image_shape)
+    _, projection = control_points(scene.grid)
+    write_project(folder / PROJECT, scene.scene.id, outline.bounds, projection, list(CLASSES).index("oil") + 1)
 
 
 def _write_report(

@@ -67,6 +67,24 @@ def probability_qml(band: int, name: str) -> str:
 """
 
 
+def backscatter_qml() -> str:
+    """QGIS style of the radar image: the first band in grey, from -25 to -5 dB."""
+    return """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology">
+  <pipe>
+    <rasterrenderer type="singlebandgray" grayBand="1" opacity="1" alphaBand="-1" gradient="BlackToWhite"
+        nodataColor="">
+      <contrastEnhancement>
+        <minValue>-25</minValue>
+        <maxValue>-5</maxValue>
+        <algorithm>StretchToMinimumMaximum</algorithm>
+      </contrastEnhancement>
+    </rasterrenderer>
+  </pipe>
+</qgis>
+"""
+
+
 def _qml() -> str:
     rules = "\n".join(
         f'      <rule key="rule{i}" symbol="{i}" label={quoteattr(look.label)} filter={quoteattr(_expression(look))}/>'

@@ -118,7 +118,7 @@ def _body(blocks: tuple[Block, ...]) -> Iterator[Flowable]:
 def _picture(picture: Picture, width: float, height: float) -> Flowable:
     scale = min(width / picture.size[0], height / picture.size[1])
     image = Image(io.BytesIO(picture.jpeg), picture.size[0] * scale, picture.size[1] * scale)
-    image.hAlign = "LEFT"
+    image.hAlign, image.spaceAfter = "LEFT", 4
     return KeepTogether([image, _text(picture.caption, "caption")]) if picture.caption else image
 
 
@@ -165,7 +165,7 @@ def _widths(table: Table) -> list[float]:
     columns = list(zip(table.headers, *table.rows, strict=True))
     wanted = [min(max(map(len, column)), 60) + 2.0 for column in columns]
     words = [max(min(len(word), 14) for cell in column for word in (*cell.split(), "")) for column in columns]
-    least = [5.2 * longest + 6.0 for longest in words]
+    least = [5.2 * longest + 9.0 for longest in words]
     unit = min(4.6, _WIDTH / sum(wanted))
     widths = [max(unit * want, low) for want, low in zip(wanted, least, strict=True)]
     return [width * min(1.0, _WIDTH / sum(widths)) for width in widths]

@@ -32,8 +32,8 @@ from preprocess.pipeline import CalibratedScene
 SHOWN = 100  # slicks with a clip; all are in the table
 _CARD = ("Scores", "Know before use", "Limits")
 _HEADERS = (
-    "No.", "Class", "Area km²", "Length km", "Width km", "Confidence", "Level", "Contrast dB", "Latitude °",
-    "Longitude °", "Coast km", "Ships",
+    "No.", "Class", "Area km²", "Length km", "Width km", "Confidence", "Level", "Contrast dB", "Latitude",
+    "Longitude", "Coast km", "Ships",
 )  # fmt: skip
 # What follows from a flag; those left out say it themselves.
 _MEANINGS = (
