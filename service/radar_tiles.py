@@ -171,7 +171,8 @@ def _contrast(cells: Bytes, width: int) -> tuple[NDArray[np.float64], tuple[floa
     flat = values - np.polyval(curve, place)
     flat = flat[np.isfinite(flat)]
     low, high = np.percentile(flat, _STRETCH) if flat.size else (0.0, 1.0)
-    return np.polyval(curve, np.linspace(-1, 1, width)), (float(low), max(float(high), float(low) + 1.0))
+    trend = np.asarray(np.polyval(curve, np.linspace(-1, 1, width)), np.float64)
+    return trend, (float(low), max(float(high), float(low) + 1.0))
 
 
 def _png(shown: Bytes, palette: Bytes) -> bytes:

@@ -45,7 +45,7 @@ def layer_tile(reader: Reader, layer: Layer, tile: Tile, conditions: tuple[Colum
     places = tile.places(np.array([(dot.pop("x"), dot.pop("y")) for dot in dots], float).reshape(-1, 2))
     features = [
         *_features(_in_tile(shapes, tile), outlines),
-        *_features(shapely.points(np.floor(places * _EXTENT)), dots),
+        *_features((shapely.Point(place) for place in np.floor(places * _EXTENT)), dots),
     ]
     return _encoded(layer.name, features)
 
