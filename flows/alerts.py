@@ -24,7 +24,8 @@ _SAME = {  # keys that mean the same in the settings and in the options
 def open_alerter(settings: Settings) -> Alerter:
     """The alerter of the settings, its state in alerts.sqlite in `prefect.home`. Raises as `Alerter.open` does."""
     options, home = alert_options(settings), settings.prefect.home
-    channels = open_channels(options, settings.mail_credentials)
+    results = settings.monitor.results
+    channels = open_channels(options, settings.mail_credentials, lambda scene_id: results / scene_id / "report.pdf")
     with storage_errors(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Alerter.open(options, home / "alerts.sqlite", channels=channels)
@@ -45,6 +46,7 @@ def alert_options(settings: Settings) -> AlertOptions:
         smtp_port=mail.port,
         smtp_starttls=mail.starttls,
         sender=mail.sender,
+        attach_mb=mail.attach_mb,
         recipients=mail.recipients if mail.host is not None else (),
         silence_hours=alerts.silence_hours or None,
         silence_hours_by_watch=own,

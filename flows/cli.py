@@ -21,6 +21,7 @@ from flows.commands.evaluate import evaluate
 from flows.commands.fetch import fetch
 from flows.commands.options import VERBOSE
 from flows.commands.quality import quality
+from flows.commands.report import report
 from flows.commands.screen import screen
 from flows.commands.segment import segment
 from flows.commands.serve import serve
@@ -37,7 +38,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "up": up.up, "down": up.down, "status": up.status, "watch": watch, "fetch": fetch, "scenes": scenes.app,
         "check": check, "settings": settings.app,
     },
-    "Catalogue": {"slicks": slicks.app, "serve": serve, "tokens": tokens.app},
+    "Catalogue": {"slicks": slicks.app, "report": report, "serve": serve, "tokens": tokens.app},
     "Models": {"models": models.app, "train": train.app, "evaluate": evaluate},
     "Research": {
         "simulate": simulate, "synthesize": synthesize, "quality": quality, "balance": balance, "screen": screen,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from prefect.plugins import register_hook
 
+from ingest.errors import SlickwatchError
 from ingest.proxies import without_proxy
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from prefect.plugins import HookContext, SetupResult
 
 _NO_SETTINGS = "there is no slickwatch.toml here: go to its folder, and start the server with slickwatch up"
+_DEPLOYMENTS = {"deployment", "deployments"}
 _NO_SERVER_NEEDED = {"config", "dev", "init", "plugins", "profile", "profiles", "server", "version"}
 
 
@@ -35,7 +37,7 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         return None
     try:
         url, file = (ctx.api_url, None) if ctx.api_url else _server_of_settings()
-        if command in {"deployment", "deployments"}:
+        if command in _DEPLOYMENTS:
             # Another folder may hold the settings of a server that runs elsewhere.
             _accept_bare_names(url, "start it: slickwatch up" if file or ctx.api_url else _NO_SETTINGS)
         environment = without_proxy() | ({} if ctx.api_url else {"PREFECT_API_URL": url})
@@ -44,6 +46,11 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         from prefect.plugins import SetupResult
 
         return SetupResult(env=environment, note="the server of slickwatch up")
+    except SlickwatchError as error:
+        if command in _DEPLOYMENTS:  # Prefect would start a server of its own, and end with a traceback
+            _fail(str(error), error.exit_code)
+        _print(f"slickwatch plugin disabled: {error}")
+        return None
     except Exception as error:  # Prefect must work without the plugin
         _print(f"slickwatch plugin disabled: {' '.join(str(error).split())}")
         return None
@@ -124,9 +131,9 @@ def _require_server(url: str, remedy: str) -> None:
         _fail(f"{address}: no Prefect server answers ({error.strerror or error}); {remedy}")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     _print(message)
-    raise SystemExit(1)
+    raise SystemExit(code)
 
 
 def _print(message: str) -> None:

@@ -34,15 +34,20 @@ from ingest.files import storage_errors, whole_folder
 from ingest.markdown import markdown_table
 from ingest.progress import Advance, step
 from ingest.safe.product import SafeProduct
-from models.checkpoint import load_model, read_checkpoint
+from models.checkpoint import load_model, model_folder, read_checkpoint
 from models.classes import CLASSES
 from models.objects import Sea, judge_scene
 from models.predict import open_probability, predict_classes
 from outputs.coverage import Coverage, finding
 from outputs.locator import land_around
+from outputs.qgis_project import PROJECT, write_project
 from outputs.quicklook import write_quicklook
-from outputs.rasters import write_backscatter_cog, write_probability_cog, write_probability_style
+from outputs.rasters import control_points, write_backscatter_cog, write_probability_cog, write_probability_style
 from outputs.record import RunRecord, write_record
+from outputs.reports.document import picture_from
+from outputs.reports.page import write_page
+from outputs.reports.pdf import write_pdf
+from outputs.reports.scene import scene_report
 from outputs.slicks import candidate_table, find_slicks
 from outputs.stac import scene_item, write_item
 from outputs.surroundings import coast_distances
@@ -54,7 +59,8 @@ from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 PUBLISHED = (
     "slicks.geojson", "slicks.gpkg", "slicks.qml", "candidates.geojson", "sigma_nought.tif",
-    "class_probability.tif", "class_probability.qml", "quicklook.png", "item.json", "run.json",
+    "class_probability.tif", "class_probability.qml", "quicklook.png", "report.html", "report.pdf",
+    "slicks.qgs", "item.json", "run.json",
 )  # fmt: skip
 
 
@@ -210,6 +216,8 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage,
             surroundings=land_around(scene.grid, job.options.coastline),
         )  # fmt: skip
+        _write_qgis_project(scene, hidden)
+        _write_report(scene, slicks, candidates, record, job.options.model, hidden)
         write_record(record, hidden / "run.json")
         item = scene_item(
             scene,
@@ -222,6 +230,30 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
             flags=record.flags,
         )
         write_item(item, hidden / "item.json")
+
+
+def _write_qgis_project(scene: CalibratedScene, folder: Path) -> None:
+    """The project that opens the layers of the folder, with the image filling the map."""
+    outline = scene.grid.geolocation.footprint(*scene.grid.image_shape)
+    _, projection = control_points(scene.grid)
+    write_project(folder / PROJECT, scene.scene.id, outline.bounds, projection, list(CLASSES).index("oil") + 1)
+
+
+def _write_report(
+    scene: CalibratedScene,
+    slicks: gpd.GeoDataFrame,
+    candidates: gpd.GeoDataFrame,
+    record: RunRecord,
+    model: str,
+    folder: Path,
+) -> None:
+    """The report of a scene for people, as HTML and PDF, around the quick look in the folder."""
+    card = model_folder(model) / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    picture = picture_from(folder / "quicklook.png", "Map of the scene with the slicks outlined and numbered")
+    document = scene_report(scene, slicks, candidates, record, picture, text)
+    write_page(document, folder / "report.html")
+    write_pdf(document, folder / "report.pdf")
 
 
 @task(name="report", cache_policy=NO_CACHE)

@@ -95,6 +95,14 @@ def published_classes(
     return np.where(outlined & slick[groups], OIL, others.argmax(axis=0))
 
 
+def nothing_to_see(path: Path, class_map: NDArray[np.uint8]) -> str | None:
+    """Why no oil could have been seen in an image, given its class map (H, W); None where it could."""
+    seen = grey_image(path)[class_map != NO_CLASS]
+    if not seen.size:
+        return "has no data anywhere"
+    return "has the same grey everywhere" if seen.min() == seen.max() else None
+
+
 def segment_image(path: Path, out: Path, segmenter: Segmenter) -> Path:
     """Write the class map out/<stem>.png and out/<stem>.npz, `probability` (class, row, column); returns the map.
 

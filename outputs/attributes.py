@@ -52,6 +52,11 @@ class Attribute:
         words = " ".join(_SPELLINGS.get(word, word) for word in self.name.removesuffix(suffix).split("_"))
         return words[0].upper() + words[1:] + (f" ({_SYMBOLS.get(self.unit, self.unit)})" if self.unit else "")
 
+    @property
+    def sentence(self) -> str:
+        """Its description with its unit: "Distance from the outline to the nearest land (m)"."""
+        return self.description + (f" ({_SYMBOLS.get(self.unit, self.unit)})" if self.unit else "")
+
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("id", "text", "", "Identifier of the slick, the same for the same scene, model and outline"),
@@ -120,6 +125,15 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("run_id", "text", "", "Run that found the slick; see run.json"),
     Attribute("thresholds", "text", "", "Probability thresholds and minimum area, JSON"),
     Attribute("schema_version", "text", "", "Version of this table of attributes"),
+)
+
+
+# What the catalogue adds to the attributes of a slick.
+SLICK_EXTRAS: tuple[Attribute, ...] = (
+    Attribute("former_status", "text", "", "Status of the overlapping slick of an earlier result; a suggestion"),
+    Attribute("catalogued_at", "time", "UTC", "When the result was published in the catalogue"),
+    Attribute("superseded_by", "text", "", "Run whose result replaced it"),
+    Attribute("superseded_at", "time", "UTC", "When it was replaced"),
 )
 
 

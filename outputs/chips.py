@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ingest.files import whole_file
+from outputs.coordinates import DECIMALS
 from outputs.outlines import polygonise
 from outputs.probability import Mask
 
@@ -67,6 +68,6 @@ def write_chip_slicks(oil: Mask, place: Place, path: Path) -> int:
             hidden,
             driver="GeoJSON",
             geometry_type="Polygon",
-            layer_options={"RFC7946": "YES"},
+            layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": str(DECIMALS)},
         )
     return len(parts)

@@ -39,7 +39,7 @@ from outputs.map_frame import (
 )
 from outputs.probability import Mask, predicted_land
 from outputs.rasters import strip_heights
-from outputs.style import LOOKS, Look
+from outputs.style import LOOKS, look_of
 from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
 
@@ -47,7 +47,7 @@ _STRETCH = (0.5, 99.5)  # percentiles of the sea's decibels
 _LAND = "#8a7f66"
 _OUTCOMES = (("Oil, found", "#1a9850"), ("Oil, missed", "#2c7fb8"), ("False", "#e31a1c"))
 _TITLE = 6.7  # inches, of the scene's name
-_NUMBERED = 60  # slicks whose numbers are drawn
+NUMBERED = 60  # slicks whose numbers are drawn
 _SMALL = 14.0  # pixels; a smaller slick is circled so that it is seen
 
 
@@ -117,7 +117,7 @@ def _picture(calibrated: CalibratedScene, ground: Mask) -> tuple[Figure, Axes, F
     step = -(-max(sigma_nought.shape) // round(LONGEST * DPI))
     frame = Frame.of(calibrated.grid)
     figure, axes = canvas(frame)
-    _draw_backscatter(axes, _reduced(sigma_nought, step), _land(ground, step), step)
+    _draw_backscatter(axes, reduced(sigma_nought, step), _land(ground, step), step)
     draw_graticule(axes, calibrated.grid)
     turn(axes, frame)
     draw_north(axes, frame)
@@ -130,7 +130,7 @@ def _save(figure: Figure, calibrated: CalibratedScene, path: Path) -> None:
         figure.savefig(hidden, dpi=DPI, format="png", metadata={"Title": calibrated.scene.id, "Software": "Slickwatch"})
 
 
-def _reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
+def reduced(power: xr.DataArray, step: int) -> NDArray[np.float32]:
     """Mean power of squares of `step` cells, NaN where all of a square is; strip by strip."""
     height, width = power.shape
     total = np.zeros((-(-height // step), -(-width // step)))
@@ -178,13 +178,9 @@ def _range_trend(sea: NDArray[np.floating]) -> NDArray[np.floating]:
     return trend
 
 
-def _look(slick_class: str, level: str) -> Look:
-    return next(look for look in LOOKS if look.slick_class == slick_class and look.level in (None, level))
-
-
 def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame) -> None:
     for slick_class, level, outline in zip(slicks["class"], slicks.confidence_level, slicks.geometry, strict=True):
-        colour = _look(slick_class, level).colour
+        colour = look_of(slick_class, level).colour
         on_grid = grid.from_lonlat(outline)
         rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(on_grid))]
         axes.add_collection(LineCollection(rings, colors=colour, linewidths=1.3, path_effects=HALO))
@@ -198,7 +194,7 @@ def _draw_slicks(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame)
 
 def _draw_numbers(axes: Axes, slicks: gpd.GeoDataFrame, grid: Grid, frame: Frame) -> None:
     """The number of each slick beside it; of many, those of the largest."""
-    largest = set(slicks.area_m2.nlargest(_NUMBERED).index)
+    largest = set(slicks.area_m2.nlargest(NUMBERED).index)
     for number, (index, outline) in enumerate(slicks.geometry.items(), start=1):
         if index in largest:
             west, _, east, _ = grid.from_lonlat(outline).bounds
@@ -234,7 +230,7 @@ def _summary(slicks: gpd.GeoDataFrame, coverage: Coverage | None) -> str:
 
 
 def _slick_handles(slicks: gpd.GeoDataFrame) -> list[Line2D | Patch]:
-    shown = {_look(*pair).label for pair in zip(slicks["class"], slicks.confidence_level, strict=True)}
+    shown = {look_of(*pair).label for pair in zip(slicks["class"], slicks.confidence_level, strict=True)}
     return [Line2D([], [], color=look.colour, linewidth=2, label=look.label) for look in LOOKS if look.label in shown]
 
 

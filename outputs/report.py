@@ -83,7 +83,7 @@ def summary(record: Mapping[str, Any]) -> str:
         + ", ".join(f"{score} {_with_interval(model, score)}" for score in scores)
         for name, model in record["models"].items()
     ]
-    return "\n".join([*lines, *_no_intervals(record["models"])])
+    return "\n".join([*lines, *_no_intervals(record["models"]), *_lacking_intervals(record["models"])])
 
 
 def require_replaceable(folder: Path, record: str, kind: str) -> None:
@@ -110,7 +110,7 @@ def write_reliability(path: Path, model: Mapping[str, Any], title: str) -> None:
         left = (np.arange(len(model[key])) * len(curves) + shift) * width
         lower.bar(left, [b["pixels"] for b in model[key]], width, align="edge", color=colour)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="observed frequency")
-    upper.set_title(title, fontsize=9)
+    figure.suptitle(fitted(title, 72 * figure.get_figwidth() - 20, 9), fontsize=9)
     upper.legend(loc="upper left")
     lower.set(xlabel="mean probability in the bin", ylabel="count", yscale="log", ylim=(0.5, None))
     with whole_file(path) as hidden:
@@ -192,13 +192,20 @@ def _labels(dataset: Mapping[str, Any]) -> str:
 def _what_is_in_brackets(dataset: Mapping[str, Any], options: Mapping[str, Any], models: Mapping[str, Any]) -> str:
     if without := _no_intervals(models):
         return f"No intervals: {without[0]}"
+    lacking = "".join(f"; {one}" for one in _lacking_intervals(models))
     drawn = "the images" if dataset["n_groups"] is None else f"the {dataset['n_groups']} groups of images of one place"
-    return f"In brackets: {options['confidence']:.0%} interval of {options['samples']} bootstrap samples of {drawn}"
+    samples = f"{options['confidence']:.0%} interval of {options['samples']} bootstrap samples of {drawn}"
+    return f"In brackets: {samples}{lacking}"
 
 
 def _no_intervals(models: Mapping[str, Any]) -> list[str]:
     """The reason, the same for all models, if there are no intervals."""
     return [reason for reason in dict.fromkeys(model["no_intervals"] for model in models.values()) if reason]
+
+
+def _lacking_intervals(models: Mapping[str, Any]) -> list[str]:
+    """Which scores have no interval for want of images of one label, the same for all models."""
+    return [lack for lack in dict.fromkeys(model.get("lacking_intervals") for model in models.values()) if lack]
 
 
 def _brackets(ends: Sequence[float | None]) -> str:

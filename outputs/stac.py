@@ -18,11 +18,13 @@ import shapely
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.sar import FrequencyBand, Polarization, SarExtension
 from pystac.extensions.sat import OrbitState, SatExtension
+from pystac.extensions.table import Column, TableExtension
 from shapely.geometry.base import BaseGeometry
 
 from ingest.errors import UnreadableInput
 from ingest.files import write_bytes
 from ingest.scene import scene_from_name
+from outputs.attributes import ATTRIBUTES, Kind
 from outputs.coordinates import DECIMALS, bounding_box
 from outputs.coverage import Coverage
 from outputs.rasters import NO_PROBABILITY, STEPS
@@ -34,6 +36,9 @@ from preprocess.pipeline import CalibratedScene
 PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 _PRODUCTS = "https://catalogue.dataspace.copernicus.eu/odata/v1/Products?$filter="
+_TYPES: Mapping[Kind, str] = {
+    "text": "string", "integer": "int64", "real": "float64", "flag": "boolean", "time": "datetime",
+}  # fmt: skip
 _CENTRE_FREQUENCY = 5.405  # GHz
 _OUTLINE_TOLERANCE = 5e-4  # degrees, some 50 m; a footprint needs no vertex every 2 km
 
@@ -55,6 +60,9 @@ _KINDS: Mapping[str, _Kind] = {
     "sigma_nought.tif": _Kind("sigma_nought", "Sigma nought in dB", pystac.MediaType.COG, ("data",)),
     "class_probability.tif": _Kind("class_probability", "Class probabilities", pystac.MediaType.COG, ("data",)),
     "quicklook.png": _Kind("quicklook", "Quick look", pystac.MediaType.PNG, ("overview",)),
+    "report.html": _Kind("report", "Report", "text/html", ("overview",)),
+    "report.pdf": _Kind("report_pdf", "Report, PDF", "application/pdf", ("overview",)),
+    "slicks.qgs": _Kind("project", "QGIS project of the layers", "application/xml", ("metadata",)),
     "slicks.qml": _Kind("style", "QGIS style of the slicks", "application/xml", ("metadata",)),
     "class_probability.qml": _Kind(
         "class_probability_style", "QGIS style of the class probabilities", "application/xml", ("metadata",)
@@ -100,6 +108,9 @@ def scene_item(
         kind = _KINDS[name]
         asset = pystac.Asset(f"./{name}", kind.title, media_type=kind.media_type, roles=list(kind.roles))
         item.add_asset(kind.key, asset)
+    for key in ("slicks", "slicks_gpkg"):
+        if key in item.assets:
+            _describe_table(item.assets[key], len(slicks))
     if "class_probability" in item.assets:
         _describe_raster(item, calibrated.grid.shape, class_names)
     return item
@@ -169,6 +180,14 @@ def _orbit_state(grid: Grid) -> OrbitState:
     """Ascending where later lines lie further north."""
     _, (first, last) = grid.lonlat([0, grid.shape[0]], grid.shape[1] / 2)
     return OrbitState.ASCENDING if last > first else OrbitState.DESCENDING
+
+
+def _describe_table(asset: pystac.Asset, rows: int) -> None:
+    """The attributes of slicks, with their units; types as tables of other formats name them."""
+    table = TableExtension.ext(asset, add_if_missing=True)
+    columns = [Column({"name": one.name, "description": one.sentence, "type": _TYPES[one.kind]}) for one in ATTRIBUTES]
+    table.columns = columns
+    table.row_count = rows
 
 
 def _describe_raster(item: pystac.Item, shape: tuple[int, ...], class_names: Sequence[str]) -> None:

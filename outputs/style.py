@@ -22,8 +22,15 @@ LOOKS: tuple[Look, ...] = (
     Look("Oil, low confidence", "oil", "Low", "#ffd11a"),
     Look("Look-alike", "look-alike", None, "#3fb8e8"),
 )
+
+
+def look_of(slick_class: str, level: str) -> Look:
+    """The legend entry of a slick."""
+    return next(look for look in LOOKS if look.slick_class == slick_class and look.level in (None, level))
+
+
 # Probability, colour and opacity (0..255): violet, which no slick has; below 0.1 the map underneath shows.
-_RAMP: tuple[tuple[float, str, int], ...] = (
+PROBABILITY_RAMP: tuple[tuple[float, str, int], ...] = (
     (0.0, "#9e9ac8", 0),
     (0.1, "#9e9ac8", 0),
     (0.3, "#9e9ac8", 160),
@@ -42,7 +49,7 @@ def probability_qml(band: int, name: str) -> str:
     """
     items = "\n".join(
         f'          <item value="{value:g}" color="{colour}" alpha="{alpha}" label={quoteattr(f"{name} {value:g}")}/>'
-        for value, colour, alpha in _RAMP
+        for value, colour, alpha in PROBABILITY_RAMP
     )
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22.0" styleCategories="Symbology">
@@ -54,6 +61,24 @@ def probability_qml(band: int, name: str) -> str:
 {items}
         </colorrampshader>
       </rastershader>
+    </rasterrenderer>
+  </pipe>
+</qgis>
+"""
+
+
+def backscatter_qml() -> str:
+    """QGIS style of the radar image: the first band in grey, from -25 to -5 dB."""
+    return """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology">
+  <pipe>
+    <rasterrenderer type="singlebandgray" grayBand="1" opacity="1" alphaBand="-1" gradient="BlackToWhite"
+        nodataColor="">
+      <contrastEnhancement>
+        <minValue>-25</minValue>
+        <maxValue>-5</maxValue>
+        <algorithm>StretchToMinimumMaximum</algorithm>
+      </contrastEnhancement>
     </rasterrenderer>
   </pipe>
 </qgis>

@@ -21,7 +21,7 @@ from shapely.geometry import MultiPolygon
 from ingest.errors import StorageError, UsageError
 from ingest.files import whole_file, write_bytes
 from ingest.gdal_paths import vector_path
-from outputs.attributes import ATTRIBUTES, plain
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS, plain
 from outputs.coordinates import DECIMALS, bounding_box, rounded
 from outputs.field_names import describe_fields
 from outputs.style import QML, SLD
@@ -54,7 +54,7 @@ def write_geopackage(slicks: gpd.GeoDataFrame, path: Path) -> None:
         _write_layer(slicks, plain_path)
         _write_style(plain_path)
         with closing(sqlite3.connect(hidden.absolute())) as database, database:
-            describe_fields(database, LAYER, ATTRIBUTES)
+            describe_fields(database, LAYER, (*ATTRIBUTES, *SLICK_EXTRAS))
         _check_complete(hidden, len(slicks))
 
 

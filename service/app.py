@@ -15,15 +15,16 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from outputs.attributes import time_text
 from outputs.catalogue.search import Reader
 from outputs.record import software_version
 from service import formats, pages, schemas
 from service.access import Access, Guard, Rate
+from service.assets import Assets
 from service.collections import COLLECTIONS, Collection
 from service.formats import CSV, FEATURES, FLATGEOBUF, GEOJSON, HTML, OPENAPI, PAGES, SCHEMA, Format
+from service.map import map_routes
 from service.parameters import CRS84, ITEMS, search, values
 from service.problems import HANDLERS, Problem
 
@@ -54,6 +55,7 @@ class Options:
     access: Access = field(default_factory=Access)
     requests_per_minute: int = 1200
     hosts: frozenset[str] | None = frozenset({"127.0.0.1", "localhost", "::1"})  # None: any
+    coastline: Path | None = None  # land polygons of the map; None: those of the package
 
 
 def make_app(catalogue: Path, options: Options) -> Starlette:
@@ -69,7 +71,8 @@ def make_app(catalogue: Path, options: Options) -> Starlette:
         Route(f"{collection}/queryables", service.queryables),
         Route(f"{collection}/items", service.items),
         Route(f"{collection}/items/{{feature}}", service.item),
-        Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+        *map_routes(service.reader, service.address, options.coastline),
+        Mount("/static", Assets()),
     ]
     guard = Middleware(Guard, access=options.access, rate=Rate(options.requests_per_minute), hosts=options.hosts)
     app = Starlette(routes=routes, middleware=[guard], exception_handlers=HANDLERS)
@@ -79,7 +82,7 @@ def make_app(catalogue: Path, options: Options) -> Starlette:
 
 class _Service:
     def __init__(self, reader: Reader, options: Options) -> None:
-        self._reader, self._options = reader, options
+        self.reader, self._options = reader, options
 
     async def landing(self, request: Request) -> Response:
         form = formats.wanted(request, values(request, ("f",)), PAGES)
@@ -104,7 +107,7 @@ class _Service:
     async def api(self, request: Request) -> Response:
         form = formats.wanted(request, values(request, ("f",)), (OPENAPI, HTML))
         with_tokens = self._options.access.tokens is not None
-        document = schemas.openapi(self._address(request), software_version() or "unknown", with_tokens)
+        document = schemas.openapi(self.address(request), software_version() or "unknown", with_tokens)
         if form is HTML:
             return self._answer(request, form, "api.html", document)
         return JSONResponse(document, media_type=OPENAPI.media_type)
@@ -125,7 +128,7 @@ class _Service:
     async def queryables(self, request: Request) -> Response:
         form = formats.wanted(request, values(request, ("f",)), (SCHEMA, HTML))
         collection = _collection(request)
-        address = f"{self._address(request)}/collections/{collection.id}/queryables"
+        address = f"{self.address(request)}/collections/{collection.id}/queryables"
         document = schemas.queryables(collection, address)
         if form is HTML:
             return self._answer(request, form, "queryables.html", {**document, "collection": collection.id})
@@ -136,7 +139,7 @@ class _Service:
         given = values(request, (*(one.name for one in ITEMS), "f"))
         form = formats.wanted(request, given, FEATURES)
         asked = search(given, collection.layer)
-        page = await run_in_threadpool(self._reader.page, asked)
+        page = await run_in_threadpool(self.reader.page, asked)
         links = self._own(request, form, FEATURES)
         steps = [("next", asked.offset + asked.limit)] if page.more else []
         steps += [("prev", max(0, asked.offset - asked.limit))] if asked.offset else []
@@ -164,7 +167,7 @@ class _Service:
         collection = _collection(request)
         form = formats.wanted(request, values(request, ("f",)), FEATURES)
         key = request.path_params["feature"]
-        row = await run_in_threadpool(self._reader.row, collection.layer, key)
+        row = await run_in_threadpool(self.reader.row, collection.layer, key)
         if row is None:
             raise Problem(404, f"The collection {collection.id} has no feature of this id.")
         links = self._own(request, form, FEATURES)
@@ -182,7 +185,7 @@ class _Service:
         return await run_in_threadpool(_features, collection, form, [row], {}, headers)
 
     async def _described(self, request: Request, collection: Collection) -> dict[str, Any]:
-        extent = await run_in_threadpool(self._reader.extent, collection.layer)
+        extent = await run_in_threadpool(self.reader.extent, collection.layer)
         base = f"/collections/{collection.id}"
         known: dict[str, Any] = {}
         if extent.bounds is not None:
@@ -214,18 +217,18 @@ class _Service:
             ],
         }
 
-    def _address(self, request: Request) -> str:
+    def address(self, request: Request) -> str:
         """Where clients find the service, without a slash at the end."""
         return self._options.url or str(request.base_url).rstrip("/")
 
     def _link(self, request: Request, path: str, relation: str, media_type: str, title: str) -> Link:
-        return {"href": self._address(request) + path, "rel": relation, "type": media_type, "title": title}
+        return {"href": self.address(request) + path, "rel": relation, "type": media_type, "title": title}
 
     def _changed(self, request: Request, changes: Mapping[str, str | None]) -> str:
         """The address of a request with other parameters; None removes one."""
         kept = {**dict(request.query_params), **changes}
         query = urlencode({name: value for name, value in kept.items() if value is not None})
-        return self._address(request) + quote(request.url.path) + (f"?{query}" if query else "")
+        return self.address(request) + quote(request.url.path) + (f"?{query}" if query else "")
 
     def _own(self, request: Request, form: Format, offered: Sequence[Format]) -> list[Link]:
         """The links to a document itself and to its other formats."""
@@ -250,7 +253,7 @@ class _Service:
         """A document as JSON, or as the page made from it by a template."""
         if form is not HTML:
             return JSONResponse(document, headers=dict(headers or {}))
-        text = pages.render(template, {"base": self._address(request), "document": document})
+        text = pages.render(template, {"base": self.address(request), "document": document})
         return Response(text, media_type="text/html", headers=dict(headers or {}))
 
 

@@ -92,17 +92,21 @@ def values(request: Request, allowed: Names[str]) -> dict[str, str]:
 
 def search(given: dict[str, str], layer: Layer) -> Search:
     """The rows that the parameters of `ITEMS` ask for. Raises `Problem`."""
-    conditions = [
-        *([_within(given["bbox"], layer)] if "bbox" in given else []),
-        *([_during(given["datetime"], layer)] if "datetime" in given else []),
-        *_filtered(given, layer),
-    ]
     return Search(
         layer,
-        tuple(conditions),
+        conditions(given, layer),
         _order(given["sortby"], layer) if "sortby" in given else (),
         min(_count(given, "limit", DEFAULT_LIMIT, 1), LARGEST_LIMIT),
         _count(given, "offset", 0, 0, LARGEST_OFFSET),
+    )
+
+
+def conditions(given: dict[str, str], layer: Layer) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of `bbox`, `datetime` and `filter`. Raises `Problem`."""
+    return (
+        *([_within(given["bbox"], layer)] if "bbox" in given else []),
+        *([_during(given["datetime"], layer)] if "datetime" in given else []),
+        *_filtered(given, layer),
     )
 
 

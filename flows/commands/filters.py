@@ -98,14 +98,20 @@ def _selection(
     )
 
 
+def watched_areas() -> dict[str, Any]:
+    """The areas of the watches of the settings as given there, by name; None where one is worldwide."""
+    from flows.settings import Settings
+
+    return {watch.name: watch.area for watch in Settings.read().watch}
+
+
 def _watched_area(name: str) -> Any:
     """The area of a watch; None where it is worldwide. Raises `UsageError` for an unknown one."""
-    from flows.settings import Settings
     from ingest.areas import read_areas, together
 
-    watches = Settings.read().watch
-    for watch in watches:
-        if watch.name == name:
-            return None if watch.area is None else together(read_areas(watch.area))
-    known = ", ".join(watch.name for watch in watches)
+    watches = watched_areas()
+    if name in watches:
+        area = watches[name]
+        return None if area is None else together(read_areas(area))
+    known = ", ".join(watches)
     raise UsageError("--watch", f"no watch {name!r} in the settings", f"choose from {known}" if known else "add one")

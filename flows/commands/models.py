@@ -52,17 +52,20 @@ def list_(registry: RegistryFolder = None, json_: Json = False, verbose: Verbose
 def show(
     model: Annotated[str | None, _model(default="champion")] = None,
     registry: RegistryFolder = None,
+    json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Print the checkpoint, provenance and comparison of a model as JSON.
+    """Show the checkpoint of a model and, where it is in the registry, its provenance, comparison and promotions.
 
     Example: slickwatch models show
     """
     from flows.resolve import find_model, registry_folder
     from models.registry.inventory import describe_model
+    from models.registry.text import model_text
 
     folder = registry_folder(registry)
-    typer.echo(json.dumps(describe_model(find_model(model, folder), folder), indent=2))
+    described = describe_model(find_model(model, folder), folder)
+    typer.echo(json.dumps(described, indent=2) if json_ else model_text(described))
 
 
 @app.command("verify", cls=Command)

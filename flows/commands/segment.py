@@ -33,7 +33,7 @@ def segment(
     from flows.resolve import find_model
     from ingest.progress import step
     from models.classes import OIL
-    from models.segment import COLOURS, NO_CLASS, load_segmenter, segment_image
+    from models.segment import COLOURS, load_segmenter, nothing_to_see, segment_image
     from outputs.chips import place_of, write_chip_slicks, write_class_map
 
     segmenter = load_segmenter(str(find_model(model)))
@@ -48,8 +48,8 @@ def segment(
             typer.echo(class_map)
             with Image.open(class_map) as picture:
                 classes = np.asarray(picture)
-            if (classes == NO_CLASS).all():
-                print_note(f"slickwatch: {path}: has no data anywhere, so there was nothing to see")
+            if why := nothing_to_see(path, classes):
+                print_note(f"slickwatch: {path}: {why}, so there was nothing to see")
             if place is not None:
                 write_class_map(classes, place, COLOURS, class_map.with_suffix(".tif"))
                 typer.echo(class_map.with_suffix(".tif"))

@@ -144,6 +144,9 @@ class Mail(Section):
     login: bool = setting(False, "Require a user name and password: docs/operator/settings.md.")
     sender: Mailbox | None = setting(None, "Sender address.", example="slickwatch@example.org")
     recipients: Several[Mailbox] = setting((), "Recipient addresses.")
+    attach_mb: float = setting(
+        ALERTS.attach_mb, "Attach the report of each scene, up to this size together; 0: no report.", "MB", ge=0, le=100
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Mail:

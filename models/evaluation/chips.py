@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from models.classes import OIL
 from models.datasets.pairs import LabelledImages
-from models.evaluation.bootstrap import Counts, total
+from models.evaluation.bootstrap import FEWEST, Counts, total
 from models.evaluation.calibration import brier, expected_calibration_error, oil_calibration
 from models.evaluation.evaluate import Evaluation, EvaluationOptions, Progress, calibration_bins, evaluation_of, number
 from models.evaluation.metrics import Floats, ratio
@@ -20,6 +21,12 @@ from models.segment import Segmenter
 SCORE_BINS = 1000  # of the score of a chip, for the area under the curve
 _BRIGHTEST = 200  # pixels whose mean is the score of a chip for a model without an object stage
 _M2_PER_1000_KM2 = 1e9
+_OF: dict[str, tuple[str, ...]] = {  # scores by the images that they are of, in the order of the labels
+    "images without oil": (
+        "auc", "oil_free_images_with_slick", "false_slicks_per_oil_free_image", "false_slicks_per_1000_km2",
+    ),
+    "images with oil": ("auc", "oil_images_found"),
+}  # fmt: skip
 
 
 def evaluate_chips(
@@ -93,16 +100,28 @@ def worst_images(chips: LabelledImages, score: Floats, oil: bool, n: int) -> lis
     return sorted(numbers, key=lambda i: score[i] if oil else -score[i])[:n]
 
 
+def _lacking(few: Mapping[str, int], uncertain: Iterable[str]) -> str | None:
+    """Why some scores have no interval, `few` being the counts of images by label; None where all have one."""
+    if not few:
+        return None
+    counted = " and ".join(f"{count} {label}" for label, count in few.items())
+    return f"no interval for {', '.join(uncertain)}: {counted}, at least {FEWEST} are needed"
+
+
 def chip_record(evaluation: Evaluation, options: EvaluationOptions) -> dict[str, Any]:
     """Return all scores of one model by name, with their intervals."""
-    scores = total(evaluation.counts)["scores"]
+    scores, confidence = total(evaluation.counts)["scores"], options.confidence
+    few = {label: count for label, count in zip(_OF, scores.sum(axis=1).astype(int), strict=True) if count < FEWEST}
+    uncertain = dict.fromkeys(name for label in few for name in _OF[label])
     return {
         "n_images": int(scores.sum()),
         "n_oil_images": int(scores[1].sum()),
         **{name: number(value) for name, value in evaluation.scores.items()},
         "intervals": {
-            name: [number(end) for end in evaluation.interval(name, options.confidence)] for name in evaluation.scores
+            name: [None, None] if name in uncertain else [number(end) for end in evaluation.interval(name, confidence)]
+            for name in evaluation.scores
         },
         "no_intervals": evaluation.no_intervals,
+        "lacking_intervals": None if evaluation.no_intervals else _lacking(few, uncertain),
         "calibration": calibration_bins(evaluation.totals["calibration"]),
     }

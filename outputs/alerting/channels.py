@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from ingest.credentials import Credentials
-from outputs.alerting.mail import Mail
+from outputs.alerting.mail import Mail, ReportOf
 from outputs.alerting.options import AlertOptions
 from outputs.alerting.records import Message
 from outputs.alerting.render import text, title
@@ -33,12 +33,17 @@ class Channel(Protocol):
         """Deliver; raises `TransientError` where it may or may not have arrived, `SourceError` where rejected."""
 
 
-def open_channels(options: AlertOptions, mail_credentials: MailCredentials) -> tuple[Channel, ...]:
-    """All channels of the options: log, webhooks, e-mail. Raises `UsageError` for a login that would go unencrypted."""
+def open_channels(
+    options: AlertOptions, mail_credentials: MailCredentials, report_of: ReportOf | None = None
+) -> tuple[Channel, ...]:
+    """All channels of the options: log, webhooks, e-mail with the reports of its scenes.
+
+    Raises `UsageError` for a login that would go unencrypted.
+    """
     key = os.environ.get(WEBHOOK_SECRET_VARIABLE)  # signs the messages
     secret = SecretStr(key) if key else None
     webhooks = [Webhook(url, secret, options.timeout_s) for url in dict.fromkeys(options.webhooks)]
-    return (Log(), *webhooks, *([Mail(options, mail_credentials())] if options.recipients else []))
+    return (Log(), *webhooks, *([Mail(options, mail_credentials(), report_of)] if options.recipients else []))
 
 
 class Log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import smtplib
 import ssl
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from pathlib import Path
 
 from ingest.credentials import Credentials
 from ingest.errors import SourceError, TransientError, UsageError
@@ -20,6 +22,9 @@ from outputs.alerting.options import AlertOptions, mailbox
 from outputs.alerting.records import Message
 from outputs.alerting.render import page, text, title
 from outputs.alerting.webhook import RETRIES
+
+ReportOf = Callable[[str], Path | None]  # the PDF of a scene by the scene's id
+_MOST_REPORTS = 5  # of one letter
 
 
 class Mail:
@@ -34,6 +39,7 @@ class Mail:
         self,
         options: AlertOptions,
         credentials: Credentials | None,
+        report_of: ReportOf | None = None,
         *,
         retries: RetryPolicy = RETRIES,
         sleep: Callable[[float], None] = time.sleep,
@@ -45,6 +51,7 @@ class Mail:
             raise UsageError("alerts: mail", problem, "turn on smtp_starttls, or remove the password")
         self._options, self._credentials, self._host = options, credentials, options.smtp_host
         self._sender = mailbox(options.sender)
+        self._report_of = report_of or (lambda scene_id: None)
         self._retries, self._sleep = retries, sleep
         self.title = f"mail via {options.smtp_host}"
         recipients = "\n".join(sorted(options.recipients))
@@ -66,9 +73,40 @@ class Mail:
         letter["Date"] = format_datetime(message.composed_at)
         letter["Message-ID"] = f"<{message.id}@{self._sender.domain}>"
         letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
-        letter.set_content(text(message), cte="quoted-printable")
-        letter.add_alternative(page(message), subtype="html", cte="quoted-printable")
+        reports, remarks = self._reports(message)
+        written, shown = text(message), page(message)
+        if remarks:
+            written = "\n".join([written, *remarks, ""])
+            lines = "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+            shown = shown.replace("</body>", f"{lines}</body>")
+        letter.set_content(written, cte="quoted-printable")
+        letter.add_alternative(shown, subtype="html", cte="quoted-printable")
+        for name, content in reports:
+            letter.add_attachment(content, maintype="application", subtype="pdf", filename=name)
         return letter
+
+    def _reports(self, message: Message) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """The reports that go with a message, name and content, and a remark on each that does not or is gone."""
+        scenes = dict.fromkeys(alert.detection.scene_id for alert in message.alerts if alert.detection)
+        files: list[tuple[str, bytes]] = []
+        remarks: list[str] = []
+        room = self._options.attach_mb * 1e6
+        for scene in scenes if room else ():
+            path = self._report_of(scene)
+            if path is None:
+                continue
+            try:
+                content = path.read_bytes()
+            except OSError:
+                remarks.append(f"The report of {scene} is not there any more.")
+                continue
+            if len(content) > room or len(files) == _MOST_REPORTS:
+                why = f"{len(content) / 1e6:.1f} MB" if len(content) > room else f"only {_MOST_REPORTS} are attached"
+                remarks.append(f"The report of {scene} is not attached ({why}); it is in the results of the scene.")
+            else:
+                room -= len(content)
+                files.append((f"{scene}.pdf", content))
+        return files, [f"Attached: {name}" for name, _ in files] + remarks
 
     def _submit(self, letter: EmailMessage) -> None:
         with smtplib.SMTP(self._host, self._options.smtp_port, timeout=self._options.timeout_s) as server:

@@ -32,6 +32,7 @@ class AlertOptions:
     rate_count: int = 6  # messages of one channel in `rate_minutes`
     rate_minutes: float = 60.0
     link_template: str | None = None  # with {scene_id} and {slick_id}
+    attach_mb: float = 5.0  # largest report that goes with a mail; 0: none
     timeout_s: float = 10.0  # for a webhook or a mail server to answer
 
     def silence_after(self, watch: str) -> float | None:

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text
 
-from outputs.attributes import ATTRIBUTES, Attribute, Kind
-from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS, Attribute, Kind
+from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS
 
 _TYPES: dict[Kind, type[Text] | type[Integer] | type[Float[float]]] = {
     "text": Text, "integer": Integer, "real": Float, "flag": Integer, "time": Text,

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ingest.ledger.supersession import Standing
 from ingest.scene import Scene
-from outputs.attributes import ATTRIBUTES, time_text
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS, time_text
 from outputs.catalogue.blobs import to_blob
 from outputs.catalogue.database import extend, insert, mark_changed
 from outputs.catalogue.records import Published
@@ -20,7 +20,6 @@ from outputs.catalogue.reviews import last_review, suggested_statuses
 from outputs.catalogue.rows import (
     CANDIDATE_EXTRAS,
     SCENE_COLUMNS,
-    SLICK_EXTRAS,
     coverage_values,
     names,
     run_row,

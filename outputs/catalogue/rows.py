@@ -11,17 +11,10 @@ import geopandas as gpd
 import pandas as pd
 
 from ingest.scene import Scene
-from outputs.attributes import ATTRIBUTES, Attribute, column, plain, slick_table, time_text
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS, Attribute, column, plain, slick_table, time_text
 from outputs.catalogue.blobs import outline_of
 from outputs.record import RunRecord, record_text
 
-# What the catalogue adds to the attributes of a slick.
-SLICK_EXTRAS: tuple[Attribute, ...] = (
-    Attribute("former_status", "text", "", "Status of the overlapping slick of an earlier result; a suggestion"),
-    Attribute("catalogued_at", "time", "UTC", "When the result was published in the catalogue"),
-    Attribute("superseded_by", "text", "", "Run whose result replaced it"),
-    Attribute("superseded_at", "time", "UTC", "When it was replaced"),
-)
 # What the layers of candidates have beyond the columns of slicks.
 CANDIDATE_EXTRAS: tuple[Attribute, ...] = (
     Attribute("rejected_by", "text", "", "What rejected the candidate"),

@@ -20,9 +20,9 @@ from ingest.errors import UnreadableInput
 from ingest.files import storage_errors, whole_file
 from ingest.gdal_paths import vector_path
 from ingest.locks import hold_lock
-from outputs.attributes import ATTRIBUTES, column, slick_table
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS, column, slick_table
 from outputs.catalogue.database import Database
-from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.catalogue.rows import CANDIDATE_EXTRAS, SCENE_COLUMNS
 from outputs.field_names import describe_fields
 from outputs.style import CANDIDATES_QML, SCENES_QML
 from outputs.vectors import driver_failures, write_geopackage

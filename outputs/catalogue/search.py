@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +16,29 @@ from typing import Any, Literal
 
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import ColumnElement, Select, and_, false, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    cast,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.sql.expression import Executable
 
 from ingest.errors import StorageError
 from outputs.catalogue.blobs import bounds, from_blob
 from outputs.catalogue.database import Database
-from outputs.catalogue.layers import Layer
+from outputs.catalogue.layers import SCENES, Layer
+from outputs.catalogue.rows import folder_of
 from outputs.catalogue.schema import require_version
 
 Relation = Literal["intersects", "within", "contains", "crosses", "overlaps", "touches", "equals", "disjoint"]
@@ -61,6 +76,23 @@ class Page:
     rows: list[dict[str, Any]]
     matched: int | None
     more: bool  # rows follow
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a map shows of a layer within a box of degrees: west, south, east, north.
+
+    What is smaller than a cell, (width, height) in degrees, becomes a dot, one of each `spacing` cells.
+    """
+
+    layer: Layer
+    attributes: tuple[str, ...]
+    box: tuple[float, float, float, float]
+    cell: tuple[float, float]
+    spacing: float
+    order: str  # the attribute whose largest value a dot shows
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    most: int = 1000
 
 
 @dataclass(frozen=True)
@@ -112,6 +144,41 @@ class Reader:
             west, south, east, north = connection.execute(query, (layer.name,)).fetchone()
         return Extent(None if west is None else (west, south, east, north), first, last)
 
+    def shapes(self, asked: Shapes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What a map of a box shows: the rows with an outline as `geom`, and dots for those too small for one.
+
+        At most `most` outlines, the largest. A dot is at `x`, `y` in degrees; where several rows are close together
+        it stands for `count` of them and has the attributes of the first in `order`.
+        """
+        layer, index = asked.layer, asked.layer.index.c
+        names = [layer.table.c[name] for name in asked.attributes]
+        size = func.max((index.maxx - index.minx) / asked.cell[0], (index.maxy - index.miny) / asked.cell[1])
+        joined = layer.table.join(layer.index, layer.table.c.fid == index.id)
+        large = select(*names, layer.table.c.geom, size.label("size")).select_from(joined)
+        large = large.where(_overlaps(layer, *asked.box), size >= 1.0, *asked.conditions).order_by(size.desc())
+        with self._reading() as connection:
+            outlines = [dict(row) for row in _run(connection, large.limit(asked.most + 1))]
+            least = outlines[asked.most]["size"] if len(outlines) > asked.most else 0.0
+            dots = [dict(row) for row in _run(connection, _dots(asked, names, joined, size, max(least, 1.0)))]
+        return [row for row in outlines if row["size"] > least], dots
+
+    def folders(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[tuple[str, Path | None]]:
+        """Scenes and the folders of their results, the latest first; None where a result was published without one."""
+        scenes = SCENES.table
+        found = select(scenes.c.scene_id, literal_column("result_folder").label("folder")).select_from(scenes)
+        found = found.where(*conditions).order_by(scenes.c.acquired_start.desc(), scenes.c.scene_id).limit(limit)
+        with self._reading() as connection:
+            return [(row["scene_id"], folder_of(row["folder"], self.path)) for row in _run(connection, found)]
+
+    def stamp(self) -> str:
+        """A text that is another one after each change of the file."""
+        parts = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                state = path.stat()
+                parts.append(f"{state.st_ino:x}.{state.st_mtime_ns:x}.{state.st_size:x}")
+        return "-".join(parts)
+
     def check(self) -> None:
         """Raise as all methods do, without reading rows."""
         with self._reading():
@@ -161,6 +228,23 @@ def everywhere() -> ColumnElement[bool]:
 def _overlaps(layer: Layer, west: float, south: float, east: float, north: float) -> ColumnElement[bool]:
     index = layer.index.c
     return and_(index.maxx >= west, index.minx <= east, index.maxy >= south, index.miny <= north)
+
+
+def _dots(
+    asked: Shapes, names: Sequence[ColumnElement[Any]], joined: FromClause, size: ColumnElement[Any], below: float
+) -> Select[Any]:
+    index, (west, south, east, north) = asked.layer.index.c, asked.box
+    x, y = (index.minx + index.maxx) / 2, (index.miny + index.maxy) / 2
+    column, row = (
+        cast((place - start) / (step * asked.spacing), Integer)
+        for place, start, step in ((x, west, asked.cell[0]), (y, south, asked.cell[1]))
+    )
+    # In SQLite the attributes beside a lone max() are those of its row.
+    first = func.max(asked.layer.table.c[asked.order]).label("first")
+    found = select(*names, x.label("x"), y.label("y"), func.count().label("count"), first).select_from(joined)
+    is_small = size <= below if below > 1.0 else size < 1.0
+    inside = and_(x >= west, x < east, y >= south, y < north)
+    return found.where(_overlaps(asked.layer, *asked.box), is_small, inside, *asked.conditions).group_by(column, row)
 
 
 def _order(search: Search) -> Iterator[ColumnElement[Any]]:

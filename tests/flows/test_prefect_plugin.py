@@ -63,6 +63,17 @@ def test_invalid_settings_cause_a_warning(monkeypatch, tmp_path, capsys):
     assert err.count("\n") == 1
 
 
+def test_a_run_under_invalid_settings_is_refused_in_one_line(tmp_path):
+    (tmp_path / "slickwatch.toml").write_text("[prefect]\nport = -1\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.prefect.plugins]\nenabled = true\n")
+    done = prefect_services_.Services(tmp_path, "").prefect("deployment", "run", "retrain-dakd")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("prefect: ")
+    assert "slickwatch.toml" in line
+    assert "prefect.port" in line
+
+
 def test_a_changed_prefect_causes_a_warning(monkeypatch, capsys):
     def missing(url, remedy):
         raise AttributeError("PrefectClient has no such method")

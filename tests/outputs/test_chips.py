@@ -1,5 +1,7 @@
 """Layers of segmented chips that lie somewhere on Earth."""
 
+import re
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -29,6 +31,8 @@ def test_a_class_map_lies_where_its_image_does(tmp_path):
 
 def test_oil_becomes_polygons_in_longitude_and_latitude(tmp_path):
     assert write_chip_slicks(CLASSES == 1, PLACE, tmp_path / "a.geojson") == 2
+    decimals = [len(number) for number in re.findall(r"\d\.(\d+)", (tmp_path / "a.geojson").read_text())]
+    assert max(decimals) == 6
     slicks = gpd.read_file(tmp_path / "a.geojson")
     assert slicks.cells.tolist() == [300, 25]
     area = abs(Geod(ellps="WGS84").geometry_area_perimeter(slicks.geometry[0])[0])

@@ -7,20 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import image
 
 from outputs.options import SlickOptions
-from outputs.rasters import write_probability_cog, write_probability_style
-from outputs.slicks import find_slicks
+from outputs.qgis_project import PROJECT, write_project
+from outputs.rasters import control_points, write_backscatter_cog, write_probability_cog, write_probability_style
+from outputs.slicks import candidate_table, find_slicks
 from outputs.style import LOOKS
 from outputs.vectors import write_geojson, write_geopackage, write_style
 from tests.support.slick_scenes import CLASSES, PROCESSED_AT, probabilities, scene
 
 PYTHON = Path("/usr/bin/python3")
+# Where the system has lapack and blas, but no links to them yet.
+UNLINKED = ":".join(f"/usr/lib/x86_64-linux-gnu/{name}" for name in ("lapack", "blas"))
 SCRIPT = Path(__file__).parents[1] / "support" / "qgis_layers.py"
 
 
 def with_qgis(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.defpath, "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "QT_QPA_PLATFORM": "offscreen"}
+    environment = {
+        "LD_LIBRARY_PATH": UNLINKED,
+        "PATH": os.defpath,
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
     return subprocess.run(
         [PYTHON, *arguments], env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
     )
@@ -31,6 +41,39 @@ def _qgis(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     if not PYTHON.exists() or with_qgis("-c", "import qgis.core", home=home).returncode:
         pytest.skip("QGIS cannot be imported by /usr/bin/python3 (Debian: apt-get install python3-qgis)")
+
+
+def test_the_project_opens_all_layers_wherever_the_folder_is(tmp_path):
+    plane = np.full((300, 400), 0.02)
+    plane[100:160, 150:260] = 0.95
+    classes, calibrated = probabilities(oil=plane), scene(np.where(plane > 0.5, 0.006, 0.05))
+    slicks = find_slicks(
+        classes, calibrated, land=None, options=SlickOptions(), model_id="m", processed_at=PROCESSED_AT
+    )
+    made = tmp_path / "made"
+    made.mkdir()
+    write_geopackage(slicks, made / "slicks.gpkg")
+    write_geojson(candidate_table(slicks), made / "candidates.geojson")
+    write_probability_cog(classes, calibrated, made / "class_probability.tif")
+    write_backscatter_cog(calibrated, made / "sigma_nought.tif")
+    _, projection = control_points(calibrated.grid)
+    bounds = calibrated.grid.geolocation.footprint(*calibrated.grid.image_shape).bounds
+    write_project(made / PROJECT, "Öl & <co>", bounds, projection, 2)
+    moved = made.rename(tmp_path / "moved")
+    script = SCRIPT.with_name("qgis_project.py")
+    run = with_qgis(str(script), str(moved / PROJECT), str(tmp_path / "map.png"), home=tmp_path)
+    assert run.returncode == 0, run.stderr
+    seen = json.loads(run.stdout.splitlines()[-1])
+    names = ["slickwatch_slicks", "slickwatch_candidates", "slickwatch_probability", "slickwatch_radar"]
+    assert (seen["opened"], seen["title"], seen["crs"], seen["order"]) == (True, "Öl & <co>", "EPSG:4326", names)
+    assert seen["shown"] == [name for name in names if name != "slickwatch_probability"]
+    assert all(layer["valid"] and layer["crs"] for layer in seen["layers"].values())
+    assert [seen["layers"][name]["renderer"] for name in names] == [
+        "RuleRenderer", "singleSymbol", "singlebandpseudocolor", "singlebandgray",
+    ]  # fmt: skip
+    red, green, blue = np.moveaxis(image.imread(tmp_path / "map.png")[..., :3], -1, 0)
+    assert 0.01 < (red - np.maximum(green, blue) > 0.15).mean() < 0.3  # the slick
+    assert (np.abs(red - blue) < 0.02).mean() > 0.5  # the radar image
 
 
 def in_qgis(folder: Path, centre: tuple[float, float]) -> dict:

@@ -10,6 +10,7 @@ from pystac.errors import STACValidationError
 from pystac.stac_object import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
+from outputs.attributes import ATTRIBUTES
 from outputs.options import SlickOptions
 from outputs.slicks import find_slicks
 from outputs.stac import scene_item, write_item
@@ -67,6 +68,19 @@ def test_the_item_says_what_the_radar_and_the_model_were():
     assert properties["processing:datetime"] == "2021-01-19T04:00:00Z"
     assert properties["slickwatch:slick_count"] == 1
     assert properties["slickwatch:slick_area_m2"] == slicks.area_m2.sum()
+
+
+def test_the_slicks_are_described_as_a_table():
+    made, slicks = item()
+    for key in ("slicks", "slicks_gpkg"):
+        asset = made.assets[key].to_dict()
+        assert [column["name"] for column in asset["table:columns"]] == [one.name for one in ATTRIBUTES]
+        assert asset["table:row_count"] == len(slicks) == 1
+    described = {column["name"]: column for column in asset["table:columns"]}
+    assert described["area_m2"]["type"] == "float64"
+    assert described["area_m2"]["description"].endswith("(m\N{SUPERSCRIPT TWO})")
+    assert "table:columns" not in made.assets["quicklook"].to_dict()
+    assert any("/table/" in one for one in made.stac_extensions)
 
 
 def test_assets_are_the_result_files_beside_it():

@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from ingest.errors import StorageError
-from outputs.attributes import ATTRIBUTES
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS
 from outputs.options import SlickOptions
 from outputs.slicks import find_slicks
 from outputs.style import LOOKS
@@ -133,6 +133,14 @@ def test_the_geopackage_brings_its_style(tmp_path, count):
     assert [rule.get("label") for rule in qml.iter("rule")] == [look.label for look in LOOKS]
     assert {rule.get("symbol") for rule in qml.iter("rule")} == {symbol.get("name") for symbol in qml.iter("symbol")}
     assert len(sld.findall(".//{http://www.opengis.net/se}Rule")) == len(LOOKS)
+
+
+def test_fields_that_the_catalogue_adds_are_described_too(tmp_path):
+    extras = {one.name: pd.Series([None] * len(slicks()), dtype="object") for one in SLICK_EXTRAS}
+    write_geopackage(slicks().assign(**extras), tmp_path / "slicks.gpkg")
+    with closing(sqlite3.connect(tmp_path / "slicks.gpkg")) as database:
+        rows = database.execute("SELECT column_name, description FROM gpkg_data_columns").fetchall()
+    assert {one.name: one.description for one in SLICK_EXTRAS}.items() <= dict(rows).items()
 
 
 def test_fields_have_names_and_descriptions(tmp_path):

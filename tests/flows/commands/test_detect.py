@@ -321,18 +321,23 @@ def test_a_float_chip_with_missing_data_is_segmented(cli, tmp_path):
     assert class_map[40:].max() <= 4
 
 
-def test_a_chip_without_any_data_is_not_passed_over_in_silence(cli, tmp_path):
+def test_a_chip_with_nothing_to_see_is_not_passed_over_in_silence(cli, tmp_path):
     for name, transparent in (("none", 40), ("some", 10)):
         chip = np.full((32, 40, 2), 90, np.uint8)
         chip[:, :transparent, 1] = 0
         Image.fromarray(chip).save(tmp_path / f"{name}.png")
     Image.fromarray(np.full((32, 40), np.nan, np.float32)).save(tmp_path / "nan.tif")
-    files = [tmp_path / name for name in ("none.png", "nan.tif", "some.png")]
+    chip = np.random.default_rng(1).integers(40, 200, (32, 40), dtype=np.uint8)
+    chip[:4] = 255  # masked
+    Image.fromarray(chip).save(tmp_path / "sea.png")
+    files = [tmp_path / name for name in ("none.png", "nan.tif", "some.png", "sea.png")]
     code, out, err = cli("segment", *files, "--out", tmp_path / "maps")
     assert code == 0, err
-    assert len(out.split()) == 3
-    told = [line.removeprefix("slickwatch: ").split(": ")[0] for line in err.splitlines() if "no data anywhere" in line]
-    assert told == [str(file) for file in files[:2]]
+    assert len(out.split()) == 4
+    assert [line for line in err.splitlines() if "nothing to see" in line] == [
+        *(f"slickwatch: {file}: has no data anywhere, so there was nothing to see" for file in files[:2]),
+        f"slickwatch: {files[2]}: has the same grey everywhere, so there was nothing to see",
+    ]
 
 
 def test_simulated_products_are_where_it_says(cli, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -64,7 +65,8 @@ def test_the_champion_is_marked_and_shown(in_registry, models, tmp_path):
     listed = json.loads(in_registry("list", "--json")[1])
     assert (listed["default"], listed["models"], listed["champion"]) == (SHIPPED, ALL_SHIPPED, "two")
     assert [(one["id"], one["champion"]) for one in listed["versions"]] == [("one", False), ("two", True)]
-    assert json.loads(in_registry("show")[1])["id"] == json.loads(in_registry("show", "champion")[1])["id"] == "two"
+    for champion in (("show",), ("show", "champion")):
+        assert json.loads(in_registry(*champion, "--json")[1])["id"] == "two"
 
 
 def test_a_version_is_shown_with_all_that_is_known_of_it(in_registry, models, tmp_path):
@@ -74,14 +76,31 @@ def test_a_version_is_shown_with_all_that_is_known_of_it(in_registry, models, tm
     )  # fmt: skip
     Registry(tmp_path / "registry").add(models / "one", provenance)
     in_registry("promote", "one", "--reason", "better", "--by", "ann")
-    shown = json.loads(in_registry("show", "one")[1])
+    shown = json.loads(in_registry("show", "one", "--json")[1])
     assert shown["architecture"]["network"] == "tiny"
     known = shown["registry"]
     assert known["is_champion"]
     assert known["provenance"]["run"] == "run-7"
     assert known["comparison"] == {"osd": {"miou": {"challenger": 0.75, "champion": 0.5, "difference": 0.25}}}
     assert [(entry["by"], entry["reason"]) for entry in known["promotions"]] == [("ann", "better")]
-    assert "registry" not in json.loads(in_registry("show", models / "two")[1])
+    assert "registry" not in json.loads(in_registry("show", models / "two", "--json")[1])
+
+
+def test_a_model_is_shown_as_text_unless_json_is_asked_for(in_registry, models, tmp_path):
+    provenance = Provenance(
+        run="run-7", datasets={"osd": "12ab"}, metrics={"osd": {"miou": 0.75}}, champion_metrics={"osd": {"miou": 0.5}}
+    )
+    Registry(tmp_path / "registry").add(models / "one", provenance)
+    in_registry("promote", "one", "--reason", "better", "--by", "ann")
+    code, text, err = in_registry("show", "one")
+    assert (code, err) == (0, "")
+    shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in text.splitlines() if not line.startswith(" "))
+    assert shown["id"] == "one"
+    assert shown["registry comparison osd miou"] == "challenger 0.75, champion 0.5, difference 0.25"
+    assert shown["registry provenance"] == "run run-7"
+    assert shown["promoted"].endswith("Z by ann: better")
+    assert not re.search(r"[{}\[\]'\"]|None|True", text), "nothing of Python's own writing"
+    assert "registry" not in in_registry("show", models / "two")[1]
 
 
 def test_what_a_model_brings_along_is_its_provenance(models):

@@ -466,10 +466,8 @@ def test_a_token_is_refreshed_before_it_ends() -> None:
         fetch(source, scene)
         time.sleep(0.85)
         assert fetch(source, scene)[2] == CONTENT
-        assert [request.grant for request in server.requests if request.step == "token"] == [
-            "password",
-            "refresh_token",
-        ]
+        first, *later = [request.grant for request in server.requests if request.step == "token"]
+        assert (first, set(later)) == ("password", {"refresh_token"})
         assert all(request.status != 401 for request in server.requests), "no request went out with an old token"
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from models.classes import CLASSES, OIL
 from models.datasets.catalogue import open_dataset
 from models.datasets.pairs import spread_out
-from models.evaluation.chips import chip_counts, chip_scores, evaluate_chips, image_scores, worst_images
-from models.evaluation.evaluate import EvaluationOptions
+from models.evaluation.chips import chip_counts, chip_record, chip_scores, evaluate_chips, image_scores, worst_images
+from models.evaluation.evaluate import EvaluationOptions, evaluation_of
 from models.segment import Segmenter, SlickThresholds
 from outputs.options import SlickOptions
 from preprocess.options import PreprocessOptions
@@ -62,6 +62,27 @@ def test_chips_of_a_folder_with_an_index_are_scored_by_their_labels(folder):
     assert evaluation.scores["false_slicks_per_1000_km2"] == pytest.approx(1 / (5 * (64 * 0.04) ** 2 / 1000))
     assert evaluation.scores["auc"] == pytest.approx((4 + 0.5) / 5)
     assert worst_images(chips, image_scores(evaluation), oil=False, n=1) == [1]
+
+
+def test_scores_of_few_images_have_no_interval(folder):
+    def record(oil, free):
+        rows = [chip_counts(0.3 + 0.02 * i, 1, 9, True, 10) for i in range(oil)]
+        rows += [chip_counts(0.2 + 0.02 * i, i % 2, 9, False, 10) for i in range(free)]
+        counts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return chip_record(evaluation_of(CLASSES, counts, lambda sums: chip_scores(sums, 40.0), None, OPTIONS), OPTIONS)
+
+    few = record(oil=9, free=12)
+    of_oil = {"auc", "oil_images_found"}
+    assert {name for name, ends in few["intervals"].items() if ends == [None, None]} == of_oil
+    assert few["lacking_intervals"] == (
+        "no interval for auc, oil_images_found: 9 images with oil, at least 10 are needed"
+    )
+    enough = record(oil=10, free=12)
+    assert [None, None] not in enough["intervals"].values()
+    assert enough["lacking_intervals"] is None
+    neither = record(oil=4, free=5)
+    assert neither["no_intervals"].startswith("too few images")
+    assert neither["lacking_intervals"] is None, "it is said once"
 
 
 def test_the_area_under_the_curve_is_mann_and_whitneys_statistic():

@@ -222,6 +222,43 @@ class _Text(HTMLParser):
             self.links.append(dict(attrs)["href"])
 
 
+def reported(port, path, **more):
+    return Mail(options(port, **more), LOGIN, lambda scene_id: path if scene_id == SCENE else None, retries=QUICK)
+
+
+def test_the_report_of_the_scene_goes_with_the_letter(serve, trusted, tmp_path):
+    port, postman = serve()
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4\n" + bytes(range(256)) * 400)
+    reported(port, tmp_path / "report.pdf").send(message(port))
+    (letter,) = postman.letters()
+    (attached,) = letter.iter_attachments()
+    assert attached.get_content_type() == "application/pdf"
+    assert attached.get_filename() == f"{SCENE}.pdf"
+    assert attached.get_content() == (tmp_path / "report.pdf").read_bytes()
+    text = letter.get_body(("plain",)).get_content().replace("\r\n", "\n")
+    assert text == f"{EXPECTED}\nAttached: {SCENE}.pdf\n"
+    assert f"Attached: {SCENE}.pdf" in letter.get_body(("html",)).get_content()
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "told"),
+    [
+        (300_000, 0.25, f"The report of {SCENE} is not attached (0.3 MB); it is in the results of the scene."),
+        (None, 5.0, f"The report of {SCENE} is not there any more."),
+        (300_000, 0.0, None),
+    ],
+)
+def test_a_letter_without_the_report_says_why(serve, trusted, tmp_path, size, limit, told):
+    port, postman = serve()
+    if size is not None:
+        (tmp_path / "report.pdf").write_bytes(bytes(size))
+    reported(port, tmp_path / "report.pdf", attach_mb=limit).send(message(port))
+    (letter,) = postman.letters()
+    assert list(letter.iter_attachments()) == []
+    text = letter.get_body(("plain",)).get_content().replace("\r\n", "\n")
+    assert text == (EXPECTED if told is None else f"{EXPECTED}\n{told}\n")
+
+
 def test_nothing_that_is_alerted_becomes_a_header(serve, trusted):
     port, postman = serve()
     spiteful = "scene\r\nBcc: thief@evil.example\r\n\r\nbody\u2028X-Evil: 1\x00"

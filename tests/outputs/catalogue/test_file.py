@@ -15,10 +15,10 @@ import shapely
 from shapely.geometry import MultiPolygon, box
 
 from ingest.errors import StorageError, UnreadableInput, UsageError
-from outputs.attributes import ATTRIBUTES
+from outputs.attributes import ATTRIBUTES, SLICK_EXTRAS
 from outputs.catalogue import Catalogue, schema
 from outputs.catalogue.database import Database
-from outputs.catalogue.rows import CANDIDATE_EXTRAS, COVERAGE_COLUMNS, SCENE_COLUMNS, SLICK_EXTRAS
+from outputs.catalogue.rows import CANDIDATE_EXTRAS, COVERAGE_COLUMNS, SCENE_COLUMNS
 from outputs.catalogue.selection import Selection, select_rows
 from outputs.coverage import Coverage
 from outputs.style import LOOKS, SCENES_QML
