@@ -68,3 +68,7 @@ def drawn(segmenter: Segmenter, grey: NDArray[np.float32]) -> NDArray[np.uint8] 
         if verdict.oil_probability >= min(_SURE, likeliest):
             window[candidate.cells & (oil >= _SURE)] = OIL
     return mask
+
+
+if __name__ == "__main__":
+    main()

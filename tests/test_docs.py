@@ -51,3 +51,8 @@ def test_each_place_that_the_architecture_names_is_there():
 def test_decisions_are_numbered_without_gaps():
     numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs" / "decisions").glob("*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_each_benchmark_does_something_when_it_is_run():
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert path.read_text(encoding="utf-8").endswith('if __name__ == "__main__":\n    main()\n'), path.name
