@@ -64,11 +64,11 @@ function written(value) {
 
 async function tellPictures(scene) {
   try {
-    const { pictures } = await asked(`/map/scenes?scene=${encodeURIComponent(scene)}`);
+    const { scenes } = await asked(`/map/scenes?scene=${encodeURIComponent(scene)}`);
     if (selected()?.properties.scene_id !== scene) return;
-    const gone = ["radar", "probability"].filter((one) => !pictures.includes(one));
+    const gone = ["radar", "probability"].filter((one) => !scenes[0]?.pictures.includes(one));
     element("picture-state").textContent = gone.length ? `The results of this scene have no ${gone.join(" and no ")} image any more.` : "";
-  } catch {
-    element("picture-state").textContent = "";
+  } catch (error) {
+    element("picture-state").textContent = error.message;
   }
 }
