@@ -27,6 +27,7 @@ from service.formats import CSV, FEATURES, FLATGEOBUF, GEOJSON, HTML, OPENAPI, P
 from service.map import map_routes
 from service.parameters import CRS84, ITEMS, search, values
 from service.problems import HANDLERS, Problem
+from service.reviews import review_routes
 
 _FEATURES_1 = "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf"
 _FEATURES_3 = "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf"
@@ -72,6 +73,7 @@ def make_app(catalogue: Path, options: Options) -> Starlette:
         Route(f"{collection}/items", service.items),
         Route(f"{collection}/items/{{feature}}", service.item),
         *map_routes(service.reader, service.address, options.coastline),
+        *review_routes(service.reader, service.address, options.access),
         Mount("/static", Assets()),
     ]
     guard = Middleware(Guard, access=options.access, rate=Rate(options.requests_per_minute), hosts=options.hosts)

@@ -76,6 +76,9 @@ ITEMS: tuple[Parameter, ...] = (
 )
 
 
+QUEUE: tuple[Parameter, ...] = tuple(one for one in ITEMS if one.name in ("limit", "offset"))
+
+
 def values(request: Request, allowed: Names[str]) -> dict[str, str]:
     """The parameters of a request by name. Raises `Problem` for an unknown or repeated one."""
     found: dict[str, str] = {}
@@ -96,8 +99,8 @@ def search(given: dict[str, str], layer: Layer) -> Search:
         layer,
         conditions(given, layer),
         _order(given["sortby"], layer) if "sortby" in given else (),
-        min(_count(given, "limit", DEFAULT_LIMIT, 1), LARGEST_LIMIT),
-        _count(given, "offset", 0, 0, LARGEST_OFFSET),
+        min(count(given, "limit", DEFAULT_LIMIT, 1), LARGEST_LIMIT),
+        count(given, "offset", 0, 0, LARGEST_OFFSET),
     )
 
 
@@ -166,7 +169,8 @@ def _order(text: str, layer: Layer) -> tuple[tuple[str, bool], ...]:
     return tuple(order)
 
 
-def _count(given: dict[str, str], name: str, default: int, least: int, most: int | None = None) -> int:
+def count(given: dict[str, str], name: str, default: int, least: int, most: int | None = None) -> int:
+    """A parameter that is a whole number. Raises `Problem`."""
     text = given.get(name)
     if text is None:
         return default

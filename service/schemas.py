@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from outputs.attributes import Attribute
+from outputs.catalogue.records import STATUSES
 from service.collections import COLLECTIONS, Collection
 from service.filters import GEOMETRY
-from service.formats import CSV, FEATURES, FLATGEOBUF, GEOJSON, HTML, OPENAPI, PAGES, SCHEMA, Format
-from service.parameters import ITEMS, Parameter
+from service.formats import CSV, FEATURES, FLATGEOBUF, GEOJSON, HTML, JSON, OPENAPI, PAGES, SCHEMA, Format
+from service.parameters import ITEMS, QUEUE, Parameter
+from service.reviews import LONGEST_NOTES
 
 Document = dict[str, Any]
 _TYPES = {"text": "string", "integer": "integer", "real": "number", "flag": "boolean", "time": "string"}
@@ -78,6 +80,12 @@ def openapi(address: str, version: str, with_tokens: bool) -> Document:
             "getFeature", "One feature.", FEATURES, [collection, feature]
         ),
     }
+    paths["/reviews/queue"] = _operation(
+        "getQueue", "Slicks to review, those that teach most first.", (JSON,), [], QUEUE
+    )
+    journal = "/collections/slicks/items/{featureId}/reviews"
+    paths[journal] = _operation("getReviews", "The reviews of a slick; the ETag names them.", (JSON,), [feature])
+    paths[journal]["post"] = _review(paths[journal]["get"])
     document: Document = {
         "openapi": "3.0.3",
         "info": {
@@ -135,6 +143,48 @@ def _operation(
                 **{status: {"description": why, "content": problem} for status, why in _PROBLEMS.items()},
             },
         }
+    }
+
+
+def _review(reading: Document) -> Document:
+    """The operation that adds a review, from that which reads them."""
+    problem = reading["responses"]["400"]["content"]
+    status = {"type": "string", "enum": list(STATUSES)}
+    notes = {"type": "string", "maxLength": LONGEST_NOTES, "nullable": True}
+    review = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": status, "notes": notes},
+        "additionalProperties": False,
+    }
+    match = {
+        "name": "If-Match",
+        "in": "header",
+        "required": True,
+        "description": "The ETag of the reviews that the reviewer has seen.",
+        "schema": {"type": "string"},
+    }
+    refusals = {
+        **_PROBLEMS,
+        "409": "The slick cannot be reviewed.",
+        "412": "Somebody else has reviewed it meanwhile.",
+        "415": "The body is not application/json.",
+        "422": "The review is not valid.",
+        "428": "If-Match is missing.",
+    }
+    return {
+        "operationId": "addReview",
+        "summary": "Add a review; needs a token of scope review, whose name is the reviewer's.",
+        "parameters": [reading["parameters"][0], match],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": review}},
+        },
+        "responses": {
+            "201": reading["responses"]["200"],
+            **{code: {"description": why, "content": problem} for code, why in refusals.items()},
+        },
+        "security": [{"bearer": []}, {"basic": []}],
     }
 
 

@@ -141,17 +141,25 @@ class Catalogue:
         return self._run(row)
 
     def review(
-        self, slick_id: str, status: str, reviewer: str, notes: str | None = None, now: datetime | None = None
+        self,
+        slick_id: str,
+        status: str,
+        reviewer: str,
+        notes: str | None = None,
+        now: datetime | None = None,
+        expected: int | None = None,
     ) -> Review:
         """Record an analyst's review of a current slick; `unreviewed` withdraws a former one.
 
-        Raises `UsageError` for an invalid status, an empty name, or an unknown or superseded slick.
+        `expected` is the number of reviews that the reviewer knows of, where others may review too. Raises
+        `UsageError` for an invalid status, an empty name, or an unknown or superseded slick, `OtherReview`.
         """
         require_status(status)
         if not reviewer.strip():
             raise UsageError(slick_id, "missing name of the reviewer", "set --reviewer")
         with self._database.writing() as connection:
-            return record_review(connection, slick_id, status, reviewer.strip(), notes, now or datetime.now(UTC))
+            at = now or datetime.now(UTC)
+            return record_review(connection, slick_id, status, reviewer.strip(), notes, at, expected)
 
     def reviews(self, slick_id: str) -> list[Review]:
         """All reviews of a slick, oldest first."""

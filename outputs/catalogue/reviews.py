@@ -18,10 +18,25 @@ from outputs.catalogue.records import Review
 _REVIEWED = ("confirmed", "rejected")
 
 
+class OtherReview(UsageError):
+    """Somebody else has reviewed the slick meanwhile."""
+
+
 def record_review(
-    connection: sqlite3.Connection, slick_id: str, status: str, reviewer: str, notes: str | None, now: datetime
+    connection: sqlite3.Connection,
+    slick_id: str,
+    status: str,
+    reviewer: str,
+    notes: str | None,
+    now: datetime,
+    expected: int | None = None,
 ) -> Review:
-    """Set the status of a current slick; a trigger adds it to the journal. Raises `UsageError`."""
+    """Set the status of a current slick; a trigger adds it to the journal.
+
+    `expected` is how many reviews the journal has, where that matters. Raises `UsageError`, `OtherReview`.
+    """
+    if expected is not None and len(reviews_of(connection, slick_id)) != expected:
+        raise OtherReview(slick_id, "has been reviewed meanwhile", "look at that review first")
     slick = find_slick(connection, slick_id)
     if slick["superseded_by"] is not None:
         if slick["superseded_by"] == "forgotten":

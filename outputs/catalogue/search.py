@@ -5,6 +5,7 @@ Conditions are SQLAlchemy expressions over `Layer.table`, so that every value is
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,9 @@ from sqlalchemy.sql.expression import Executable
 from ingest.errors import StorageError
 from outputs.catalogue.blobs import bounds, from_blob
 from outputs.catalogue.database import Database
-from outputs.catalogue.layers import SCENES, Layer
+from outputs.catalogue.layers import SCENES, SLICKS, Layer
+from outputs.catalogue.records import Review
+from outputs.catalogue.reviews import reviews_of
 from outputs.catalogue.rows import folder_of
 from outputs.catalogue.schema import require_version
 
@@ -93,6 +96,14 @@ class Shapes:
     order: str  # the attribute whose largest value a dot shows
     conditions: tuple[ColumnElement[bool], ...] = ()
     most: int = 1000
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A slick to be reviewed."""
+
+    id: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -170,6 +181,23 @@ class Reader:
         with self._reading() as connection:
             return [(row["scene_id"], folder_of(row["folder"], self.path)) for row in _run(connection, found)]
 
+    def reviews(self, slick_id: str) -> list[Review]:
+        """All reviews of a slick, oldest first."""
+        with self._reading() as connection:
+            return reviews_of(connection, slick_id)
+
+    def queue(self) -> list[Waiting]:
+        """The slicks without a review, highest score first.
+
+        The score is the entropy of the calibrated probability of oil, in bits, times log2(1 + area in km2): a label
+        teaches most where the model doubts, and of a large slick it teaches more pixels.
+        """
+        columns = SLICKS.table.c
+        wanted = select(columns.id, columns.confidence_mean, columns.area_m2).where(columns.status == "unreviewed")
+        with self._reading() as connection:
+            found = [Waiting(row["id"], _score(*row[1:])) for row in _run(connection, wanted)]
+        return sorted(found, key=lambda one: (-one.score, one.id))
+
     def stamp(self) -> str:
         """A text that is another one after each change of the file."""
         parts = []
@@ -223,6 +251,12 @@ def folded(text: ColumnElement[str]) -> ColumnElement[str]:
 def everywhere() -> ColumnElement[bool]:
     """The condition that every row meets."""
     return true()
+
+
+def _score(probability: float | None, area_m2: float | None) -> float:
+    p = 0.5 if probability is None else min(max(probability, 0.0), 1.0)  # not known: as doubtful as can be
+    doubt = -sum(one * math.log2(one) for one in (p, 1 - p) if one > 0)
+    return doubt * math.log2(1 + (area_m2 or 0.0) / 1e6)
 
 
 def _overlaps(layer: Layer, west: float, south: float, east: float, north: float) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ import { startFilters } from "./filters.js";
 import { asked } from "./known.js";
 import { startLayers } from "./layers.js";
 import { startLists } from "./lists.js";
+import { startReview } from "./review.js";
 import { notice } from "./notice.js";
 import { reselect } from "./selection.js";
 import { startSwipe } from "./swipe.js";
@@ -21,6 +22,7 @@ async function start() {
   startFilters(chart, summary);
   startDetails(chart);
   startLists(chart);
+  startReview(chart);
   reselect();
   if (summary?.scenes === 0) notice("The catalogue is empty: no scene has been analysed yet.");
   document.body.dataset.ready = "yes";
