@@ -12,22 +12,21 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.detect import Detection, detect_slicks
 from flows.detection import DetectionOptions
-from flows.results import read_result
+from flows.results import Result, read_result
 from ingest.files import storage_errors, write_json
 from ingest.progress import step
 from ingest.safe.product import SafeProduct
 from models.checkpoint import read_checkpoint
-from models.evaluation.scene import Score, compared_cells, score_slicks
+from models.evaluation.scene import Score, compared_cells, score_cells
 from models.simulator.product import SimulatedProduct, simulate_product
 from outputs.catalogue import Catalogue
 from outputs.locator import land_around
 from outputs.quicklook import write_comparison
-from outputs.record import read_record
-from outputs.vectors import read_slicks
-from preprocess.pipeline import calibrated_scene
+from preprocess.pipeline import CalibratedScene, calibrated_scene
 
 DEMO_SEED = 514
 CATALOGUE = "catalogue.gpkg"  # in the folder of the demonstration
@@ -48,6 +47,18 @@ class Demo:
     summary: Path
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A simulated scene as it was detected; oil, published: cells (line, pixel) with true oil, and in slicks."""
+
+    detection: Detection
+    scene: CalibratedScene
+    result: Result
+    oil: NDArray[np.bool_]
+    published: NDArray[np.bool_]
+    score: Score
+
+
 def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 4096)) -> Demo:
     """Simulate a scene into out/inbox, detect its slicks with the shipped model, score them; write out/summary.json.
 
@@ -57,18 +68,20 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
     with step("simulate a scene"), storage_errors(inbox):
         inbox.mkdir(parents=True, exist_ok=True)
         product = simulate_product(inbox, seed, size)
-    detection, score = detect_and_score(product, out)
+    scored = detect_and_score(product, out)
+    detection, score, result, scene = scored.detection, scored.score, scored.result, scored.scene
     comparison = out / "comparison.png"
-    result = read_result(detection.folder)
-    slicks = result.slicks
-    scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(DetectionOptions().model).preprocess)
     found = f"found {score.true_slicks_found} of {score.true_slicks} slicks, {score.false_slicks} false"
     with step("draw the comparison"):
-        cells = compared_cells(slicks, product.truth, scene.grid)
-        write_comparison(scene, slicks, *cells, found, comparison, land_around(scene.grid))
+        write_comparison(scene, result.slicks, scored.oil, scored.published, found, comparison, land_around(scene.grid))
     catalogue = Catalogue.open(out / CATALOGUE)
     catalogue.publish(
-        result.record, scene.scene, result.footprint, slicks, candidates=result.candidates, result_folder=result.folder
+        result.record,
+        scene.scene,
+        result.footprint,
+        result.slicks,
+        candidates=result.candidates,
+        result_folder=result.folder,
     )
     summary = out / "summary.json"
     record = {
@@ -82,18 +95,17 @@ def run_demo(out: Path, seed: int = DEMO_SEED, size: tuple[int, int] = (4096, 40
         **score.as_dict(),
     }
     write_json(summary, record, indent=2)
-    return Demo(product, detection, score, slicks, catalogue.path, comparison, summary)
+    return Demo(product, detection, score, result.slicks, catalogue.path, comparison, summary)
 
 
-def detect_and_score(
-    product: SimulatedProduct, out: Path, options: DetectionOptions | None = None
-) -> tuple[Detection, Score]:
+def detect_and_score(product: SimulatedProduct, out: Path, options: DetectionOptions | None = None) -> Scored:
     """Run the flow on a simulated product and score the published slicks against the truth."""
     options = options or DetectionOptions()
     detection = detect_slicks(product.safe, out, options)
     scene = calibrated_scene(SafeProduct.open(product.safe), read_checkpoint(options.model).preprocess)
-    slicks = read_slicks(detection.folder / "slicks.geojson")
-    return detection, score_slicks(slicks, product.truth, scene.grid)
+    result = read_result(detection.folder)
+    oil, published = compared_cells(result.slicks, product.truth, scene.grid)
+    return Scored(detection, scene, result, oil, published, score_cells(oil, published, len(result.slicks)))
 
 
 def bench_scene(count: int, size: tuple[int, int], model: str, report: Callable[[Row], None]) -> Row:
@@ -105,9 +117,9 @@ def bench_scene(count: int, size: tuple[int, int], model: str, report: Callable[
             with step(f"simulate scene {len(rows) + 1} of {count}"):
                 product = simulate_product(Path(folder), seed, size)
             began = time.perf_counter()
-            detection, score = detect_and_score(product, Path(folder) / "results", DetectionOptions(model))
+            scored = detect_and_score(product, Path(folder) / "results", DetectionOptions(model))
             seconds = time.perf_counter() - began
-            record = read_record(detection.folder / "run.json")
+            score, record = scored.score, scored.result.record
         rows.append({"seed": seed, **score.as_dict(), "seconds": round(seconds, 1), "steps": dict(record.durations_s)})
         cells += score.intersection_cells, score.union_cells, score.published_cells, score.true_cells
         report(rows[-1])

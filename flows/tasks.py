@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -123,8 +124,8 @@ def calibrate(job: Job) -> None:
 @task(name="mask-land", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def mask_land(job: Job) -> float:
     """Store which cells of the scene are land; returns their share."""
-    with step("mask land"):
-        land = land_mask(job.scene.grid, job.options.coastline)
+    with step("mask land") as advance:
+        land = land_mask(job.scene.grid, job.options.coastline, advance)
         _save(land, job.land)
     return float(land.mean())
 
@@ -169,33 +170,36 @@ def extract_slicks(job: Job, config_hash: str, run_id: str) -> tuple[gpd.GeoData
     checkpoint = read_checkpoint(job.options.model)
     scene = job.stored_scene()
     judged = job.oil_probability.is_file()
-    with step("find slicks"):
-        found = partial(
-            find_slicks,
-            open_probability(job.class_probability, scene.sigma_nought),
-            scene,
-            land=np.load(job.land),
-            oil_probability=open_memory_map(job.oil_probability) if judged else None,
-            model_id=checkpoint.id,
-            weights_sha256=checkpoint.weights_sha256,
-            config_hash=config_hash,
-            run_id=run_id,
-            coast_distances=partial(coast_distances, coastline=job.options.coastline),
-        )
-        slicks = found(options=job.options.slicks)
-        if not judged:
-            return slicks, candidate_table(slicks[:0])
-        # Candidates need not be as sure as slicks: that one was not is a reason of its own.
-        weak = replace(job.options.slicks, classes=("oil",), keep=job.options.slicks.outline)
-        return slicks, candidate_table(found(options=weak, oil=open_memory_map(job.rejected)))
+    found = partial(
+        find_slicks,
+        open_probability(job.class_probability, scene.sigma_nought),
+        scene,
+        land=np.load(job.land),
+        oil_probability=open_memory_map(job.oil_probability) if judged else None,
+        model_id=checkpoint.id,
+        weights_sha256=checkpoint.weights_sha256,
+        config_hash=config_hash,
+        run_id=run_id,
+        coast_distances=partial(coast_distances, coastline=job.options.coastline),
+    )
+    with step("find slicks") as advance:
+        slicks = found(options=job.options.slicks, progress=advance)
+    if not judged:
+        return slicks, candidate_table(slicks[:0])
+    # Candidates need not be as sure as slicks: that one was not is a reason of its own.
+    weak = replace(job.options.slicks, classes=("oil",), keep=job.options.slicks.outline)
+    with step("outline rejected candidates") as advance:
+        candidates = found(options=weak, oil=open_memory_map(job.rejected), progress=advance)
+    return slicks, candidate_table(candidates)
 
 
 @task(name="survey", cache_policy=NO_CACHE)
 def survey(job: Job) -> Coverage:
     """Measure how much sea was searched, and how much of it was too calm."""
     scene = job.stored_scene()
-    with step("survey"):
-        return measure_coverage(scene, open_probability(job.class_probability, scene.sigma_nought), np.load(job.land))
+    probability = open_probability(job.class_probability, scene.sigma_nought)
+    with step("survey") as advance:
+        return measure_coverage(scene, probability, np.load(job.land), advance)
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -204,32 +208,41 @@ def publish(job: Job, slicks: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, re
     scene = job.stored_scene()
     probability = open_probability(job.class_probability, scene.sigma_nought)
     land: NDArray[np.bool_] = np.load(job.land)
-    with step("publish"), whole_folder(folder, required=PUBLISHED) as hidden:
-        write_geojson(slicks, hidden / "slicks.geojson")
-        write_geopackage(slicks, hidden / "slicks.gpkg")
-        write_geojson(candidates, hidden / "candidates.geojson")
-        write_style(hidden / "slicks.qml")
-        write_backscatter_cog(scene, hidden / "sigma_nought.tif")
-        write_probability_cog(probability, scene, hidden / "class_probability.tif")
-        write_probability_style(CLASSES, hidden / "class_probability.qml")
-        write_quicklook(
-            scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage,
-            surroundings=land_around(scene.grid, job.options.coastline),
+    with step("publish") as advance, whole_folder(folder, required=PUBLISHED) as hidden:
+        layers: tuple[Callable[[], object], ...] = (
+            partial(write_geojson, slicks, hidden / "slicks.geojson"),
+            partial(write_geopackage, slicks, hidden / "slicks.gpkg"),
+            partial(write_geojson, candidates, hidden / "candidates.geojson"),
+            partial(write_style, hidden / "slicks.qml"),
+            partial(write_backscatter_cog, scene, hidden / "sigma_nought.tif"),
+            partial(write_probability_cog, probability, scene, hidden / "class_probability.tif"),
+            partial(write_probability_style, CLASSES, hidden / "class_probability.qml"),
+            lambda: write_quicklook(
+                scene, probability, slicks, hidden / "quicklook.png", land=land, coverage=record.coverage,
+                surroundings=land_around(scene.grid, job.options.coastline),
+            ),
+            lambda: _write_qgis_project(scene, hidden),
+            lambda: _write_report(scene, slicks, candidates, record, job.options.model, hidden),
+            partial(write_record, record, hidden / "run.json"),
+            lambda: _write_item(scene, slicks, record, hidden),
         )  # fmt: skip
-        _write_qgis_project(scene, hidden)
-        _write_report(scene, slicks, candidates, record, job.options.model, hidden)
-        write_record(record, hidden / "run.json")
-        item = scene_item(
-            scene,
-            slicks,
-            [name for name in PUBLISHED if name != "item.json"],
-            model_id=record.model_id,
-            processed_at=record.ended_at,
-            class_names=CLASSES,
-            coverage=record.coverage,
-            flags=record.flags,
-        )
-        write_item(item, hidden / "item.json")
+        for done, write in enumerate(layers, start=1):
+            write()
+            advance(done, len(layers))
+
+
+def _write_item(scene: CalibratedScene, slicks: gpd.GeoDataFrame, record: RunRecord, folder: Path) -> None:
+    item = scene_item(
+        scene,
+        slicks,
+        [name for name in PUBLISHED if name != "item.json"],
+        model_id=record.model_id,
+        processed_at=record.ended_at,
+        class_names=CLASSES,
+        coverage=record.coverage,
+        flags=record.flags,
+    )
+    write_item(item, folder / "item.json")
 
 
 def _write_qgis_project(scene: CalibratedScene, folder: Path) -> None:

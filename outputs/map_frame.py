@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from numpy.typing import NDArray
 
 from preprocess.grid import Grid
 
@@ -18,6 +19,7 @@ NARROWEST = 8.5  # inches that title and legend need
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="white", alpha=0.8)]
 NO_DATA_COLOUR = "#dfe6ec"
 _STEPS = (20, 10, 5, 2, 1, 0.5, 1 / 3, 1 / 6, 1 / 12, 1 / 30, 1 / 60)  # degrees between lines of the graticule
+_LABEL = (56.0, 14.0)  # points, more than the widest label of the graticule takes
 _HEADER, _FOOTER, _SIDE = 1.35, 0.5, 0.15  # inches around the image
 
 
@@ -58,6 +60,12 @@ class Frame:
         """The scale of the picture."""
         return LONGEST / max(self.width, self.height)
 
+    def places(self, corners: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Columns and rows, (n, 2), as shares of the picture's width and height, from its lower left corner."""
+        shares = corners / (self.columns, self.rows)
+        flipped = np.array([not self.columns_rightwards, not self.rows_upwards])
+        return np.where(flipped, 1.0 - shares, shares)
+
     @property
     def dots_per_cell(self) -> tuple[float, float]:
         """Pixels of the picture across and along a cell."""
@@ -79,8 +87,12 @@ def turn(axes: Axes, frame: Frame) -> None:
     axes.set_ylim((0, frame.rows) if frame.rows_upwards else (frame.rows, 0))
 
 
-def draw_graticule(axes: Axes, grid: Grid) -> None:
-    """Meridians and parallels at round degrees or minutes, labelled; none within a degree of a pole."""
+def draw_graticule(axes: Axes, frame: Frame, grid: Grid) -> None:
+    """Meridians, labelled where they leave the picture below, and parallels, on the left, at round degrees or minutes.
+
+    None within a degree of a pole. A label that would lie on another is left out.
+    """
+    written: list[tuple[float, float]] = []
     rows, columns = np.linspace(0, grid.shape[0], 40), np.linspace(0, grid.shape[1], 40)
     line, pixel = np.meshgrid(rows * grid.looks[0] - 0.5, columns * grid.looks[1] - 0.5, indexing="ij")
     longitude, latitude = grid.geolocation.lonlat(line, pixel)
@@ -94,11 +106,29 @@ def draw_graticule(axes: Axes, grid: Grid) -> None:
         if not levels.size:
             continue
         lines = axes.contour(columns, rows, degrees, levels=levels, colors="#ffffff", linewidths=0.8, alpha=0.8)
-        labels = axes.clabel(
-            lines, fontsize=9, colors="black", fmt=lambda value, ends=letters: degree_text(value, ends)
-        )
-        for label in labels:
-            label.set(path_effects=HALO, fontweight="bold")
+        for level, pieces in zip(lines.levels, lines.allsegs, strict=True):
+            if pieces:
+                ends = frame.places(np.concatenate(pieces))
+                end = ends[int(np.argmin(ends[:, 0 if letters == "NS" else 1]))]
+                _write_degrees(axes, frame, degree_text(float(level), letters), (float(end[0]), float(end[1])), written)
+
+
+def _write_degrees(
+    axes: Axes, frame: Frame, text: str, place: tuple[float, float], written: list[tuple[float, float]]
+) -> None:
+    """Label a line at its end, a share of the picture's width and height, unless another label is in the way."""
+    scale = 72 * frame.inches_per_metre
+    size = np.array([frame.width * scale, frame.height * scale])
+    low = np.array([4.0, 4.0])
+    corner = np.clip(place * size - (_LABEL[0] / 2, _LABEL[1] / 2), low, size - _LABEL - low)
+    if any(np.all(np.abs(corner - other) < _LABEL) for other in written):
+        return
+    written.append((float(corner[0]), float(corner[1])))
+    middle = (corner + np.divide(_LABEL, 2)) / size
+    axes.text(
+        *middle, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
+        path_effects=HALO,
+    )  # fmt: skip
 
 
 def degree_text(value: float, letters: str) -> str:

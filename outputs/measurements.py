@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyproj
@@ -19,6 +19,7 @@ from preprocess.grid import Grid, Window
 from preprocess.pipeline import CalibratedScene
 
 Floats = NDArray[np.floating]
+Progress = Callable[[int, int], None]  # done, in all
 _CO_POLARISATIONS = ("VV", "HH")
 _NOT_SEA = ("oil", "ship", "land")  # Look-alikes are sea surface, and part of the surroundings.
 
@@ -29,8 +30,9 @@ def measurements(
     probability: xr.DataArray,
     calibrated: CalibratedScene,
     options: SlickOptions,
+    progress: Progress = lambda done, total: None,
 ) -> list[dict[str, object]]:
-    """The attributes of each slick, in the order of `slicks`.
+    """The attributes of each slick, in the order of `slicks`; `progress` takes the slicks measured and all.
 
     Sigma nought is computed once per run of lines that slicks cover, never for the rest of the scene.
     """
@@ -51,6 +53,7 @@ def measurements(
                 probability, options,
             )  # fmt: skip
             measured[i] = {**radar, **_outline_attributes(slicks[i], calibrated.grid)}
+            progress(len(measured), len(slicks))
     return [measured[i] for i in range(len(slicks))]
 
 

@@ -118,7 +118,7 @@ def _picture(calibrated: CalibratedScene, ground: Mask) -> tuple[Figure, Axes, F
     frame = Frame.of(calibrated.grid)
     figure, axes = canvas(frame)
     _draw_backscatter(axes, reduced(sigma_nought, step), _land(ground, step), step)
-    draw_graticule(axes, calibrated.grid)
+    draw_graticule(axes, frame, calibrated.grid)
     turn(axes, frame)
     draw_north(axes, frame)
     draw_scale_bar(figure, axes, frame)

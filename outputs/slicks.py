@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon
 
 from outputs.attributes import SCHEMA_VERSION, slick_table
-from outputs.measurements import confidence_attributes, measurements
+from outputs.measurements import Progress, confidence_attributes, measurements
 from outputs.options import SlickOptions
 from outputs.outlines import Groups, Slick, blocked_cells, slicks_among
 from outputs.probability import Mask, class_plane
@@ -39,6 +39,7 @@ def find_slicks(
     run_id: str | None = None,
     processed_at: datetime | None = None,
     coast_distances: CoastDistances | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> gpd.GeoDataFrame:
     """Slicks of a scene with their attributes, one row each, in EPSG:4326; the columns are `ATTRIBUTES`.
 
@@ -46,7 +47,8 @@ def find_slicks(
     are read, so it may be a memory map larger than the memory. `land` is True on land, (line, pixel);
     `oil_probability` is the judgement of an object stage on each slick, on its cells, NaN where it has none; it becomes
     the slick's confidence. `oil` takes the place of the class plane of oil. `coast_distances` is that of
-    `outputs.surroundings`; without it the distance to the coast is null.
+    `outputs.surroundings`; without it the distance to the coast is null. `progress` takes, class by class, the slicks
+    measured and all.
     Outlines are smoothed for display (`outputs.smoothing`); attributes are those of the cells.
     Rows are ordered by class, then by first line. Raises `UsageError` for a class the model does not know.
     """
@@ -72,7 +74,7 @@ def find_slicks(
         plane = class_plane(class_probability, name) if oil is None or name != "oil" else oil
         groups = Groups.of(plane, blocked, taken, options.grow, calibrated.grid)
         slicks = list(slicks_among(groups, options))
-        measured_slicks = measurements(slicks, groups, class_probability, calibrated, options)
+        measured_slicks = measurements(slicks, groups, class_probability, calibrated, options, progress)
         for slick, measured in zip(slicks, measured_slicks, strict=True):
             identity = _identity(calibrated.scene.id, model_id, weights_sha256, name, slick.image_outline)
             said = {} if oil_probability is None or name != "oil" else _judged(slick, groups, oil_probability, options)

@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from outputs.coverage import Coverage
+from outputs.measurements import Progress
 from outputs.probability import Mask, predicted_land
 from preprocess.grid import Grid
 from preprocess.pipeline import CalibratedScene
@@ -18,8 +19,13 @@ _MOST = 4.0  # times the limit that a cell counts at most, so that a ship does n
 _CALM_VV_DB = (-3.4e-4, 1.714e-2, -0.6096, -20.343)
 
 
-def measure_coverage(calibrated: CalibratedScene, class_probability: xr.DataArray, land: Mask | None) -> Coverage:
-    """Measure what of a scene was looked at; `land` is True on land, (line, pixel).
+def measure_coverage(
+    calibrated: CalibratedScene,
+    class_probability: xr.DataArray,
+    land: Mask | None,
+    progress: Progress = lambda done, total: None,
+) -> Coverage:
+    """Measure what of a scene was looked at; `land` is True on land, (line, pixel); `progress` takes lines, and all.
 
     Land is also what the model takes for land. The sea is calm where the sigma nought of a square kilometre is below
     that of CMOD5.N at a wind of 3 m/s, below which slicks and calm sea look alike.
@@ -32,10 +38,10 @@ def measure_coverage(calibrated: CalibratedScene, class_probability: xr.DataArra
     down, across = calibrated.grid.spacing
     cell_km2 = down * across / 1e6
     sea_km2, land_km2, no_data_km2 = (round(np.count_nonzero(one) * cell_km2, 3) for one in (sea, ground, missing))
-    return Coverage(sea_km2, land_km2, no_data_km2, _low_wind_share(calibrated, sea))
+    return Coverage(sea_km2, land_km2, no_data_km2, _low_wind_share(calibrated, sea, progress))
 
 
-def _low_wind_share(calibrated: CalibratedScene, sea: Mask) -> float | None:
+def _low_wind_share(calibrated: CalibratedScene, sea: Mask, progress: Progress) -> float | None:
     polarisations = [str(name) for name in calibrated.sigma_nought.polarisation.values]
     known = [index for index, name in enumerate(polarisations) if name in ("VV", "HH")]
     if not known or not sea.any():
@@ -52,6 +58,7 @@ def _low_wind_share(calibrated: CalibratedScene, sea: Mask) -> float | None:
         count = np.add.reduceat(wet, columns, axis=1, dtype=np.int64).sum(axis=0)
         mean = np.add.reduceat(block, columns, axis=1).sum(axis=0) / np.maximum(count, 1)
         calm += int(count[mean < limit].sum())
+        progress(row + len(wet), grid.shape[0])
     return round(calm / int(np.count_nonzero(sea)), 4)
 
 

@@ -7,6 +7,7 @@ index. Figures are in docs/decisions/0010-land-mask.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +19,31 @@ from shapely.geometry.base import BaseGeometry
 from preprocess.coastline import land_polygons
 from preprocess.grid import Grid
 
+Progress = Callable[[int, int], None]  # done, in all
+
 # Chords of this length stay within a metre of what a straight coast becomes in the image.
 _LONGEST_EDGE = 0.05  # degrees
 
 
-def land_mask(grid: Grid, coastline: Path | None = None) -> NDArray[np.bool_]:
+def land_mask(
+    grid: Grid, coastline: Path | None = None, progress: Progress = lambda done, total: None
+) -> NDArray[np.bool_]:
     """Land (True) and sea (False) on a grid, (rows, columns).
 
     A cell that land touches is land, so that no rock and no seam between polygons is lost. `coastline` is a file of
-    land polygons, else the packaged ones are used. Raises as `land_polygons` does.
+    land polygons, else the packaged ones are used; `progress` takes the polygons converted and all. Raises as
+    `land_polygons` does.
     """
     rows, columns = grid.shape
     surroundings = grid.to_lonlat(shapely.box(-1.0, -1.0, columns + 1.0, rows + 1.0))
     land = _land_within(surroundings, coastline)
     mask = np.zeros(grid.shape, np.uint8)
     if land:
-        dense = [shapely.segmentize(polygon, _LONGEST_EDGE) for polygon in land]
-        rasterize([grid.from_lonlat(polygon) for polygon in dense], out=mask, all_touched=True)
+        on_grid = []
+        for polygon in land:
+            on_grid.append(grid.from_lonlat(shapely.segmentize(polygon, _LONGEST_EDGE)))
+            progress(len(on_grid), len(land))
+        rasterize(on_grid, out=mask, all_touched=True)
     return mask.astype(bool)
 
 

@@ -39,12 +39,8 @@ class Score:
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
-def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
-    """Compare slicks in lon/lat with the full-resolution truth raster, on a multilooked grid of the whole image.
-
-    The polygons are transformed back through the geolocation, so errors there lower the score too.
-    """
-    oil, published = compared_cells(slicks, truth, grid)
+def score_cells(oil: NDArray[np.bool_], published: NDArray[np.bool_], slicks: int) -> Score:
+    """Score the cells of `compared_cells`; slicks: the number of published ones."""
     hits, union = int((published & oil).sum()), int((published | oil).sum())
     true_slicks, n_true = ndimage.label(oil, np.ones((3, 3)))
     found, n_found = ndimage.label(published, np.ones((3, 3)))
@@ -52,7 +48,7 @@ def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
         oil_iou=_ratio(hits, union),
         precision=_ratio(hits, int(published.sum())),
         recall=_ratio(hits, int(oil.sum())),
-        slicks=len(slicks),
+        slicks=slicks,
         true_slicks=n_true,
         true_slicks_found=len(np.setdiff1d(true_slicks[published], 0)),
         false_slicks=n_found - len(np.setdiff1d(found[oil], 0)),
@@ -64,7 +60,11 @@ def score_slicks(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> Score:
 
 
 def compared_cells(slicks: gpd.GeoDataFrame, truth: Path, grid: Grid) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Cells (line, pixel) with true oil, and cells in published slicks, on a multilooked grid of the whole image."""
+    """Cells (line, pixel) with true oil, and cells in published slicks, on a multilooked grid of the whole image.
+
+    `truth` is a raster at full resolution. The slicks, in lon/lat, are transformed back through the geolocation, so
+    errors there lower the score too.
+    """
     with rasterio.open(truth) as dataset:
         full = dataset.read(1)
     azimuth, across = grid.looks

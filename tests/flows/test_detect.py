@@ -41,7 +41,8 @@ def product(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detected(product, tmp_path_factory, prefect_server):
-    return detect_and_score(product, tmp_path_factory.mktemp("results"))
+    scored = detect_and_score(product, tmp_path_factory.mktemp("results"))
+    return scored.detection, scored.score
 
 
 def test_all_layers_are_published_and_nothing_else_is_left(detected):
@@ -251,7 +252,7 @@ def test_flow_files_do_not_hide_packages():
 
 
 def test_a_score_counts_cells_and_slicks(product, tmp_path):
-    from models.evaluation.scene import score_slicks
+    from models.evaluation.scene import compared_cells, score_cells
     from preprocess.options import PreprocessOptions
     from preprocess.pipeline import calibrated_scene
 
@@ -262,11 +263,15 @@ def test_a_score_counts_cells_and_slicks(product, tmp_path):
 
     outline = polygonise(oil, scene.grid.transform)
     perfect = gpd.GeoDataFrame(geometry=[scene.grid.geolocation.to_lonlat(outline)], crs=4326)
-    score = score_slicks(perfect, product.truth, scene.grid)
+
+    def scored(slicks):
+        return score_cells(*compared_cells(slicks, product.truth, scene.grid), len(slicks))
+
+    score = scored(perfect)
     assert score.oil_iou > 0.98
     assert score.true_slicks_found == score.true_slicks
     assert score.false_slicks == 0
-    nothing = score_slicks(perfect.iloc[:0], product.truth, scene.grid)
+    nothing = scored(perfect.iloc[:0])
     assert nothing.recall == 0
     assert np.isnan(nothing.precision)
     assert nothing.as_dict()["precision"] is None
