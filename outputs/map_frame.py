@@ -119,14 +119,14 @@ def _write_degrees(
     """Label a line at its end, a share of the picture's width and height, unless another label is in the way."""
     scale = 72 * frame.inches_per_metre
     size = np.array([frame.width * scale, frame.height * scale])
-    low = np.array([4.0, 4.0])
-    corner = np.clip(place * size - (_LABEL[0] / 2, _LABEL[1] / 2), low, size - _LABEL - low)
-    if any(np.all(np.abs(corner - other) < _LABEL) for other in written):
+    label, low = np.array(_LABEL), np.array([4.0, 4.0])
+    corner = np.clip(np.array(place) * size - label / 2, low, size - label - low)
+    if any(np.all(np.abs(corner - other) < label) for other in written):
         return
     written.append((float(corner[0]), float(corner[1])))
-    middle = (corner + np.divide(_LABEL, 2)) / size
+    across, up = ((corner + label / 2) / size).tolist()
     axes.text(
-        *middle, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
+        across, up, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
         path_effects=HALO,
     )  # fmt: skip
 
