@@ -105,7 +105,9 @@ def draw_graticule(axes: Axes, frame: Frame, grid: Grid) -> None:
         levels = np.arange(np.ceil(degrees.min() / step), np.floor(degrees.max() / step) + 1) * step
         if not levels.size:
             continue
-        lines = axes.contour(columns, rows, degrees, levels=levels, colors="#ffffff", linewidths=0.8, alpha=0.8)
+        lines = axes.contour(
+            columns, rows, degrees, levels=levels, colors="#ffffff", linestyles="solid", linewidths=0.8, alpha=0.8
+        )
         for level, pieces in zip(lines.levels, lines.allsegs, strict=True):
             if pieces:
                 ends = frame.places(np.concatenate(pieces))

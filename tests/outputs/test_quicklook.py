@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ingest.errors import StorageError
-from outputs.map_frame import degree_text
+from outputs.map_frame import Frame, canvas, degree_text, draw_graticule, turn
 from outputs.options import SlickOptions
 from outputs.quicklook import write_comparison, write_quicklook
 from outputs.slicks import find_slicks
@@ -107,3 +108,20 @@ def test_what_was_found_missed_and_falsely_found_is_told_apart(tmp_path):
 )
 def test_degrees_are_written_with_minutes_and_hemisphere(value, letters, text):
     assert degree_text(value, letters) == text
+
+
+@pytest.mark.parametrize(("centre", "heading"), [((3.0, 58.0), 193.0), ((3.0, 75.0), 150.0), ((180.0, -20.0), -13.0)])
+def test_labels_of_the_graticule_are_in_the_picture_and_on_no_other(centre, heading):
+    grid = scene(np.full((400, 500), 0.05), centre=centre, heading=heading).grid
+    frame = Frame.of(grid)
+    figure, axes = canvas(frame)
+    draw_graticule(axes, frame, grid)
+    turn(axes, frame)
+    FigureCanvasAgg(figure).draw()
+    assert {text.get_text()[-1] for text in axes.texts} >= {"E", "N" if centre[1] > 0 else "S"}
+    boxes = [text.get_window_extent() for text in axes.texts]
+    picture = axes.get_window_extent()
+    for number, box in enumerate(boxes):
+        assert picture.x0 <= box.x0 < box.x1 <= picture.x1
+        assert picture.y0 <= box.y0 < box.y1 <= picture.y1
+        assert not any(box.overlaps(other) for other in boxes[:number])
