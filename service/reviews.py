@@ -5,6 +5,7 @@ Two reviewers never overwrite each other unawares: a new entry names, as If-Matc
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,8 @@ class _Reviews:
     async def journal(self, request: Request) -> Response:
         """All reviews of a slick, oldest first; the ETag is what a new one must name."""
         wanted(request, values(request, ("f",)), (JSON,))
-        return _answer(await run_in_threadpool(self._entries, request.path_params["slick"]))
+        slick = request.path_params["slick"]
+        return _answer(slick, await run_in_threadpool(self._entries, slick))
 
     async def add(self, request: Request) -> Response:
         """Add a review. Answers with the journal."""
@@ -75,11 +77,11 @@ class _Reviews:
             raise Problem(428, "Name the journal that you saw: its ETag as the header If-Match.")
         slick = request.path_params["slick"]
         seen = await run_in_threadpool(self._entries, slick)
-        if expected != _tag(seen):
+        if expected != _tag(slick, seen):
             raise _changed(seen)
         assert token is not None  # only reading may go without
         await run_in_threadpool(self._record, slick, given, token.name, seen)
-        return _answer(await run_in_threadpool(self._entries, slick), 201)
+        return _answer(slick, await run_in_threadpool(self._entries, slick), 201)
 
     def _entries(self, slick: str) -> list[Review]:
         if self._reader.row(SLICKS, slick) is None:
@@ -128,8 +130,10 @@ def _encodable(text: str) -> bool:
     return text.encode(errors="ignore").decode() == text
 
 
-def _tag(entries: list[Review]) -> str:
-    return f'"reviews-{len(entries)}"'
+def _tag(slick: str, entries: list[Review]) -> str:
+    """The entity tag of a journal: of this slick and these entries, and of no other."""
+    known = json.dumps([slick, *(f"{one.status} {one.reviewer} {time_text(one.reviewed_at)}" for one in entries)])
+    return f'"{hashlib.sha256(known.encode(errors="replace")).hexdigest()[:32]}"'
 
 
 def _changed(entries: list[Review]) -> Problem:
@@ -140,7 +144,7 @@ def _changed(entries: list[Review]) -> Problem:
     return Problem(412, f"Meanwhile {who} has reviewed this slick: {last.status}, {time_text(last.reviewed_at)}.")
 
 
-def _answer(entries: list[Review], status: int = 200) -> Response:
+def _answer(slick: str, entries: list[Review], status: int = 200) -> Response:
     shown = [
         {
             "status": one.status,
@@ -151,4 +155,4 @@ def _answer(entries: list[Review], status: int = 200) -> Response:
         for one in entries
     ]
     content = {"status": entries[-1].status if entries else "unreviewed", "reviews": shown}
-    return JSONResponse(content, status, {"ETag": _tag(entries)})
+    return JSONResponse(content, status, {"ETag": _tag(slick, entries)})

@@ -98,6 +98,12 @@ def test_the_second_of_two_reviewers_is_told_of_the_first(ask, ada, tokens):
     assert [one["reviewer"] for one in journal(ask).json()["reviews"]] == ["Ada"]
 
 
+def test_the_journal_of_one_slick_is_not_that_of_another(ask, ada):
+    assert journal(ask, "s0").headers["etag"] != journal(ask, "s1").headers["etag"]
+    refused = add(ask, ada, {"status": "confirmed"}, "s1", match=journal(ask, "s0").headers["etag"])
+    assert refused.status_code == 412
+
+
 def test_of_many_at_once_one_is_taken(ask, ada):
     seen = journal(ask).headers["etag"]
     with ThreadPoolExecutor(6) as pool:

@@ -34,10 +34,8 @@ function path(id) {
 async function show(feature) {
   const id = feature?.collection === "slicks" ? feature.id : "";
   element("review").hidden = !id;
-  if (!id) {
-    journal = null;
-    return;
-  }
+  journal = null; // until that of this slick is here, nothing can be added
+  if (!id) return;
   const words = element("review").dataset.id === id ? element("review-state").dataset.words ?? "" : "";
   if (element("review").dataset.id !== id) element("review-notes").value = "";
   element("review").dataset.id = id;
@@ -73,10 +71,12 @@ async function add(status, notes = element("review-notes").value.trim()) {
   const id = selected()?.id;
   if (!journal || element("review").hidden) return;
   try {
-    journal = await sent(path(id), { status, notes }, journal.tag);
+    const added = await sent(path(id), { status, notes }, journal.tag);
+    redraw();
+    if (selected()?.id !== id) return;
+    journal = added;
     element("review-notes").value = "";
     list(`Saved: ${status}.`);
-    redraw();
   } catch (error) {
     if (error.status === 412) {
       element("review-state").dataset.words = error.message;

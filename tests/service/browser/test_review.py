@@ -51,6 +51,21 @@ def test_slicks_are_reviewed_by_keys_and_undone(reviewed, page):
     shown.locator("#list", has_text="confirmed").wait_for()
 
 
+def test_nothing_is_added_before_the_journal_of_the_slick_is_there(reviewed, page):
+    catalogue, url, look = reviewed
+    shown = page(f"{url}/map#slick=s2", **look["Ada"])
+    said(shown, "This slick is unreviewed.")
+    held = []
+    shown.route("**/items/s3/reviews", lambda route: held.append(route))
+    shown.evaluate("location.hash = 'slick=s3'")
+    shown.wait_for_selector("#details[data-id=s3]")
+    shown.keyboard.press("c")
+    for route in held:
+        route.continue_()
+    said(shown, "This slick is unreviewed.")
+    assert catalogue.reviews("s2") == catalogue.reviews("s3") == []
+
+
 def test_a_review_of_somebody_else_is_told_and_not_overwritten(reviewed, page):
     catalogue, url, look = reviewed
     pages = [page(f"{url}/map#slick=s2", **look[name]) for name in ("Ada", "Grace")]
