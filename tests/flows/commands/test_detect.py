@@ -377,7 +377,7 @@ def test_wrong_sizes_and_formats_are_wrong_usage(cli, tmp_path, arguments):
 def test_models_are_listed_shown_and_verified(cli):
     assert f"* {default_model_id()}" in cli("models", "list")[1]
     assert json.loads(cli("models", "list", "--json")[1])["default"] == default_model_id()
-    assert json.loads(cli("models", "show")[1])["id"] == default_model_id()
+    assert json.loads(cli("models", "show", "--json")[1])["id"] == default_model_id()
     assert default_model_id() in cli("models", "verify")[1]
 
 

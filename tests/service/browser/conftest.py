@@ -22,6 +22,7 @@ def served(catalogue, **options):
     """The address of a service over a catalogue."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # from now on, whoever comes waits for the server
     app = make_app(catalogue, Options(requests_per_minute=10_000_000, **options))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -41,7 +42,8 @@ def address(catalogue):
         yield url
 
 
-@pytest.fixture(scope="session")
+# For a file's tests alone: while Playwright runs, nothing else in this thread can run an event loop.
+@pytest.fixture(scope="module")
 def chromium():
     if CHROMIUM is None:
         pytest.skip("no Chromium here (Debian: apt-get install chromium)")
