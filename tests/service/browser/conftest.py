@@ -65,6 +65,7 @@ def page(chromium):
     def opened(url, ready="#map[data-loaded=yes]", **look):
         usual = {"viewport": {"width": 1000, "height": 640}, "reduced_motion": "reduce"}
         context = chromium.new_context(**{**usual, **look})
+        context.set_default_timeout(90_000)  # a busy machine draws slowly
         contexts.append(context)
         made = context.new_page()
         host = url.split("/")[2]
