@@ -58,7 +58,7 @@ function attribute({ name, title, description }, value) {
 
 function written(value) {
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value !== "number") return value;
+  if (typeof value !== "number") return String(value).replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d+Z$/, "$1 $2");
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toLocaleString("en", { maximumSignificantDigits: 6 });
 }
 
