@@ -22,6 +22,7 @@ from outputs.style import LOOKS, PROBABILITY_RAMP
 from service import pages, radar_tiles
 from service.collections import COLLECTIONS
 from service.mercator import Tile
+from service.pages import Address
 from service.parameters import conditions, values
 from service.problems import Problem
 from service.radar_tiles import FILES, Picture
@@ -30,7 +31,6 @@ from service.vector_tiles import LAND_FROM, MEDIA_TYPE, land_tile, layer_tile
 PICTURES_FROM = 4  # zoom; before, a scene is a few pixels
 _MOST_PICTURES = 12  # scenes in one tile
 _MOST_SCENES = 50  # in one answer
-Address = Callable[[Request], str]
 
 
 def map_routes(reader: Reader, address: Address, coastline: Path | None) -> list[Route]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
+from starlette.requests import Request
+
+from outputs.templates import page_templates
+
+Address = Callable[[Request], str]  # where the client of a request finds the service, without a slash at the end
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -17,14 +22,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 @cache
 def _environment() -> Environment:
-    folder = Path(__file__).with_name("templates")
-    made = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = page_templates(Path(__file__).with_name("templates"))
     made.filters["cell"] = _cell
     return made
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,13 +25,13 @@ from outputs.catalogue.reviews import OtherReview
 from outputs.catalogue.search import Reader
 from service.access import Access
 from service.formats import JSON, wanted
+from service.pages import Address
 from service.parameters import DEFAULT_LIMIT, LARGEST_LIMIT, LARGEST_OFFSET, QUEUE, count, values
 from service.problems import Problem
 
 LONGEST_NOTES = 2000  # characters
 _LOCK_TIMEOUT_S = 5.0
 _TYPE = "application/json"
-Address = Callable[[Request], str]
 
 
 def review_routes(reader: Reader, address: Address, access: Access) -> list[Route]:

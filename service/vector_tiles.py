@@ -39,7 +39,7 @@ def layer_tile(reader: Reader, layer: Layer, tile: Tile, conditions: tuple[Colum
     """A tile of a layer's rows under conditions: outlines, and dots with their `count`. Raises as `Reader` does."""
     west, south, east, north = tile.bounds()
     cell = (east - west) / _SHOWN * _SMALLEST, (north - south) / _SHOWN * _SMALLEST
-    asked = Shapes(layer, _ATTRIBUTES[layer], tile.bounds(), cell, 1.0, _FIRST[layer], conditions)
+    asked = Shapes(layer, _ATTRIBUTES[layer], tile.bounds(), cell, _FIRST[layer], conditions)
     outlines, dots = reader.shapes(asked)
     shapes = [from_blob(row.pop("geom")) for row in outlines]
     places = tile.places(np.array([(dot.pop("x"), dot.pop("y")) for dot in dots], float).reshape(-1, 2))

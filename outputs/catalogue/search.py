@@ -85,14 +85,13 @@ class Page:
 class Shapes:
     """What a map shows of a layer within a box of degrees: west, south, east, north.
 
-    What is smaller than a cell, (width, height) in degrees, becomes a dot, one of each `spacing` cells.
+    What is smaller than a cell, (width, height) in degrees, becomes a dot, one of each cell.
     """
 
     layer: Layer
     attributes: tuple[str, ...]
     box: tuple[float, float, float, float]
     cell: tuple[float, float]
-    spacing: float
     order: str  # the attribute whose largest value a dot shows
     conditions: tuple[ColumnElement[bool], ...] = ()
     most: int = 1000
@@ -270,7 +269,7 @@ def _dots(
     index, (west, south, east, north) = asked.layer.index.c, asked.box
     x, y = (index.minx + index.maxx) / 2, (index.miny + index.maxy) / 2
     column, row = (
-        cast((place - start) / (step * asked.spacing), Integer)
+        cast((place - start) / step, Integer)
         for place, start, step in ((x, west, asked.cell[0]), (y, south, asked.cell[1]))
     )
     # In SQLite the attributes beside a lone max() are those of its row.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from ingest.files import write_bytes
 from outputs.reports.document import Document
+from outputs.templates import page_templates
 
 
 def write_page(document: Document, path: Path) -> None:
@@ -18,13 +19,6 @@ def write_page(document: Document, path: Path) -> None:
 
 @cache
 def _template() -> Template:
-    folder = Path(__file__).with_name("templates")
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates(Path(__file__).with_name("templates"))
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("report.html")
