@@ -76,6 +76,9 @@ def draw_land(grid: Grid, texture: Texture, rng: np.random.Generator, fraction: 
     x = np.arange(grid.cols, dtype=np.float32)[None, :] * np.float32(grid.spacing / 60)
     hills = texture.draw(rng, x, y)
     cover = texture.draw(rng, x / 6, y / 6)
+    if mask.any():  # land that is smaller than the patches of cover may lie in an extreme one
+        middle = np.median(cover[mask])
+        cover += np.clip(middle, -1, 1) - middle
     # Slopes facing the radar, at the near side, are bright; those facing away dark.
     facing = np.zeros_like(hills)
     facing[:, 1:] = np.diff(hills, axis=1)

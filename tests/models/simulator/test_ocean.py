@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -357,6 +357,8 @@ def test_ships_in_an_ocean_are_labelled_where_they_outshine_the_sea() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, fraction=st.floats(0.05, 0.6))
+@example(seed=321, fraction=0.5)
+@example(seed=1177, fraction=0.5)
 def test_land_covers_the_fraction_asked_for_and_is_bright(seed: int, fraction: float) -> None:
     options = replace(OPEN_SEA, land_probability=1.0, land_fraction=(fraction, fraction), wind_speed=(3.0, 6.0))
     ocean = simulate_ocean((128, 128), seed, options)
